@@ -1,0 +1,76 @@
+"""What can go wrong, as values: a Problem is one line for a person; an error carries them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Severity(Enum):
+    """How bad a problem is: refused by Caffe, accepted though nonsense, or only worth knowing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in one line: where, how bad, in which layer, what."""
+
+    message: str
+    path: str | None = None
+    line: int | None = None
+    column: int | None = None
+    layer: str | None = None
+    severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        place = ":".join(
+            str(part) for part in (self.path, self.line, self.column) if part is not None
+        )
+        subject = f"layer '{self.layer}': " if self.layer is not None else ""
+        return f"{place + ': ' if place else ''}{self.severity.value}: {subject}{self.message}"
+
+
+class FcnprotoError(Exception):
+    """The root of all errors that a user can cause and mend; exit_code is the command line's."""
+
+    exit_code = 1
+
+    def __init__(self, *problems: Problem | str) -> None:
+        super().__init__(*problems)
+        self.problems: tuple[Problem, ...] = tuple(
+            problem if isinstance(problem, Problem) else Problem(problem) for problem in problems
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class PrototxtError(FcnprotoError):
+    """A text that is not a net or solver: syntax, unknown fields, values out of range."""
+
+
+class NetError(FcnprotoError):
+    """A net that Caffe would refuse to build, or that cannot do what was asked of it."""
+
+
+class LayerError(FcnprotoError):
+    """What one layer objects to; whoever walks the net adds the layer's name and place."""
+
+
+class ZooError(FcnprotoError):
+    """A net, dataset or backbone that cannot be named, or whose description does not hold."""
+
+
+class WeightsError(FcnprotoError):
+    """A weight file that cannot be read or written, or weights that do not fit their net."""
+
+
+def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None:
+    """Raise `kind` with every problem of severity ERROR, if there is one."""
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+    if errors:
+        raise kind(*errors)

@@ -1,0 +1,171 @@
+"""What every layer is: a type name, an arity, settings, and what follows from them.
+
+A layer type of Caffe is one subclass in one file of this package; importing the package registers
+it. A subclass says its output shapes, its weights and where its pixels lie; what it does not say
+raises, naming layer and type, because a default would be a guess.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.spatial import IDENTITY, CoordMap
+from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Arity:
+    """How many blobs a layer takes or gives."""
+
+    least: int
+    most: int | None
+
+    def __contains__(self, count: int) -> bool:
+        return self.least <= count and (self.most is None or count <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
+
+
+def exactly(count: int) -> Arity:
+    """`count` blobs, no more, no fewer."""
+    return Arity(count, count)
+
+
+def between(least: int, most: int) -> Arity:
+    """From `least` to `most` blobs."""
+    return Arity(least, most)
+
+
+def at_least(least: int) -> Arity:
+    """`least` blobs or more."""
+    return Arity(least, None)
+
+
+class InPlace(Enum):
+    """What happens when a layer's top is its bottom."""
+
+    WORKS = "works"
+    REFUSED = "refused"
+    NONSENSE = "nonsense"  # Caffe does not check it, and reads what it has already overwritten
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One learned array of a layer: its shape, and what fills it where no file gives it."""
+
+    shape: Shape
+    filler: FillerParameter
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer is built for: the phase, and an image size (height, width) if one is given."""
+
+    phase: int = TEST
+    size: tuple[int, int] | None = None
+
+
+class Layer:
+    """One layer of a net: a LayerParameter that knows what it means.
+
+    Shapes are tuples of ints; a data layer whose data are not at hand gives None for a shape.
+    Methods raise LayerError for settings and shapes that Caffe refuses.
+    """
+
+    type: ClassVar[str]
+    """The name that prototxt uses."""
+    fork: ClassVar[str | None] = None
+    """The fork of Caffe that has this layer; None if BVLC Caffe 1.0 has it."""
+    settings: ClassVar[str | None] = None
+    """The field of LayerParameter that holds this type's settings."""
+    bottoms: ClassVar[Arity] = exactly(1)
+    tops: ClassVar[Arity] = exactly(1)
+    top_per_bottom: ClassVar[bool] = False
+    """Whether there must be as many tops as bottoms."""
+    auto_top: ClassVar[bool] = False
+    """Whether Caffe adds the tops that are missing, as it does for losses."""
+    in_place: ClassVar[InPlace] = InPlace.NONSENSE
+
+    registry: ClassVar[dict[str, builtins.type[Layer]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "type" in cls.__dict__:
+            Layer.registry[cls.type] = cls
+
+    def __init__(self, proto: LayerParameter, context: Context = Context()) -> None:
+        self.proto = proto
+        self.context = context
+
+    @property
+    def name(self) -> str:
+        """The layer's name; layers of a net may share one, or have none."""
+        return self.proto.name
+
+    @property
+    def phase(self) -> int:
+        """TRAIN or TEST: the layer's own if it says one, else the net's (net.cpp, Net::Init)."""
+        return self.proto.phase if self.proto.HasField("phase") else self.context.phase
+
+    @property
+    def param(self) -> Any:
+        """The message of this type's settings."""
+        assert self.settings is not None, f"{self.type} declares no settings"
+        return getattr(self.proto, self.settings)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """The shape of each top, given the bottoms' shapes."""
+        raise self._silent("output shapes")
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The learned arrays in Caffe's order, given the bottoms' shapes; most types have none."""
+        return ()
+
+    def coord_map(self) -> CoordMap:
+        """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
+        raise self._silent("a coordinate map")
+
+    def _silent(self, what: str) -> LayerError:
+        return LayerError(f"layers of type {self.type} do not have {what}")
+
+
+class Pointwise(Layer):
+    """A layer whose one top has its first bottom's shape and pixels."""
+
+    in_place = InPlace.WORKS
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The first bottom's shape."""
+        return (bottoms[0],)
+
+    def coord_map(self) -> CoordMap:
+        """The identity."""
+        return IDENTITY
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise LayerError(message) unless `condition` holds."""
+    if not condition:
+        raise LayerError(message)
+
+
+def axis_index(axis: int, shape: Shape) -> int:
+    """`axis` counted from the front; negative ones count from the back (blob.hpp)."""
+    if not -len(shape) <= axis < len(shape):
+        raise LayerError(f"axis {axis} is out of range for a blob of shape {show(shape)}")
+    return axis % len(shape)
+
+
+def show(shape: Shape) -> str:
+    """A shape as people write it: 1×3×500×500."""
+    return "×".join(map(str, shape)) or "() (a scalar)"

@@ -1,0 +1,202 @@
+"""All arithmetic of kernels, strides, pads and dilations; nobody else divides by a stride.
+
+Sizes and coordinates are per axis. An axis is a `Window`: a kernel that is moved over a line of
+pixels. What real Caffe computes for each combination, odd ones included, is in
+tests/golden/sizes.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from fcnproto.errors import LayerError
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A map between the coordinates of two blobs along one axis: x ↦ scale · x + shift.
+
+    Exact, so that a half pixel is one half and not 0.49999.
+    """
+
+    scale: Fraction = Fraction(1)
+    shift: Fraction = Fraction(0)
+
+    def __call__(self, x: Fraction | int) -> Fraction:
+        """The coordinate that `x` is sent to."""
+        return self.scale * x + self.shift
+
+    def after(self, first: Affine) -> Affine:
+        """The map that applies `first`, then this one."""
+        return Affine(self.scale * first.scale, self.scale * first.shift + self.shift)
+
+    def inverse(self) -> Affine:
+        """The map back."""
+        return Affine(1 / self.scale, -self.shift / self.scale)
+
+
+@dataclass(frozen=True)
+class CoordMap:
+    """Where a pixel of a top lies in a bottom: one affine map for rows, one for columns."""
+
+    rows: Affine = Affine()
+    columns: Affine = Affine()
+
+    def after(self, first: CoordMap) -> CoordMap:
+        """The map that applies `first`, then this one."""
+        return CoordMap(self.rows.after(first.rows), self.columns.after(first.columns))
+
+    def inverse(self) -> CoordMap:
+        """The map back."""
+        return CoordMap(self.rows.inverse(), self.columns.inverse())
+
+
+IDENTITY = CoordMap()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A kernel of `kernel` taps, `dilation` apart, moved by `stride` over a padded line."""
+
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    dilation: int = 1
+
+    @property
+    def extent(self) -> int:
+        """How many pixels the kernel spans: d(k − 1) + 1."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def convolve(self, size: int) -> int:
+        """Output size of Convolution and Im2col (conv_layer.cpp).
+
+        C's division truncates toward zero, so a kernel too large by less than a stride gives 1.
+        """
+        room = size + 2 * self.pad - self.extent
+        return (room // self.stride if room >= 0 else -(-room // self.stride)) + 1
+
+    def deconvolve(self, size: int) -> int:
+        """Output size of Deconvolution (deconv_layer.cpp)."""
+        return self.stride * (size - 1) + self.extent - 2 * self.pad
+
+    def pool(self, size: int, *, ceil: bool, clip: bool) -> int:
+        """Output size of Pooling (pooling_layer.cpp).
+
+        With `clip`, which Caffe does when either axis is padded, a last window that would start
+        past the image and its left pad is dropped.
+        """
+        room = size + 2 * self.pad - self.kernel
+        out = (-(-room // self.stride) if ceil else room // self.stride) + 1
+        if clip and (out - 1) * self.stride >= size + self.pad:
+            out -= 1
+            if (out - 1) * self.stride >= size + self.pad:
+                raise LayerError(
+                    f"the last window would start past the padded input: input {size}, {self}"
+                )
+        return out
+
+    def convolved_to_input(self) -> Affine:
+        """Where the centre of an output pixel's window lies in the input (Convolution, Pooling)."""
+        return Affine(Fraction(self.stride), Fraction(self.extent - 1, 2) - self.pad)
+
+    def deconvolved_to_input(self) -> Affine:
+        """The same for Deconvolution, which is the way back of a convolution."""
+        return self.convolved_to_input().inverse()
+
+    def __str__(self) -> str:
+        return f"kernel {self.kernel}, stride {self.stride}, pad {self.pad}" + (
+            f", dilation {self.dilation}" if self.dilation != 1 else ""
+        )
+
+
+def convolution_windows(param: Any, axes: int) -> tuple[Window, ...]:
+    """The windows that a ConvolutionParameter gives for `axes` spatial axes (base_conv_layer.cpp).
+
+    Each of kernel, stride, pad and dilation is given once for all axes, once per axis, or (but for
+    dilation) as _h and _w. Raises LayerError where Caffe aborts or crashes.
+    """
+    kernels = _per_axis(param, "kernel_size", ("kernel_h", "kernel_w"), axes, default=None)
+    strides = _per_axis(param, "stride", ("stride_h", "stride_w"), axes, default=1)
+    pads = _per_axis(param, "pad", ("pad_h", "pad_w"), axes, default=0)
+    dilations = _per_axis(param, "dilation", None, axes, default=1)
+    for name, values in (("kernel_size", kernels), ("stride", strides)):
+        if any(value == 0 for value in values):
+            raise LayerError(f"{name} must be positive, found {_listed(values)}")
+    return tuple(map(Window, kernels, strides, pads, dilations))
+
+
+def _per_axis(
+    param: Any, name: str, pair: tuple[str, str] | None, axes: int, default: int | None
+) -> Sequence[int]:
+    given = list(getattr(param, name))
+    if pair is not None and any(param.HasField(field) for field in pair):
+        both = " and ".join(pair)
+        if axes != 2:
+            raise LayerError(f"{both} need 2 spatial axes, the input has {axes}")
+        if given:
+            raise LayerError(f"give either {name} or {both}, not both")
+        if name != "pad" and not all(param.HasField(field) for field in pair):
+            # Caffe reads the missing one as 0: it refuses a kernel and crashes on a stride.
+            raise LayerError(f"{both} must be given together")
+        return [getattr(param, field) for field in pair]
+    if len(given) == axes:
+        return given
+    if len(given) == 1:
+        return given * axes
+    if not given and default is not None:
+        return [default] * axes
+    raise LayerError(
+        f"{name} must be given once, or once for each of {axes} spatial axes, found "
+        + (_listed(given) or "none")
+    )
+
+
+def pooling_windows(param: Any, rows: int, columns: int) -> tuple[Window, Window]:
+    """The windows that a PoolingParameter gives for a map of rows × columns (pooling_layer.cpp).
+
+    Raises LayerError where Caffe aborts.
+    """
+    has = param.HasField
+    if param.global_pooling:
+        if has("kernel_size") or has("kernel_h") or has("kernel_w"):
+            raise LayerError(
+                "global_pooling takes the whole map: remove kernel_size, kernel_h, kernel_w"
+            )
+    elif has("kernel_size") == (has("kernel_h") and has("kernel_w")):
+        raise LayerError("give either kernel_size, or both kernel_h and kernel_w")
+    for name in ("pad", "stride"):
+        pair = has(f"{name}_h"), has(f"{name}_w")
+        if any(pair) and (has(name) or not all(pair)):
+            raise LayerError(f"give either {name}, or both {name}_h and {name}_w")
+
+    def values(name: str) -> tuple[int, int]:
+        if has(f"{name}_h"):
+            return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
+        return getattr(param, name), getattr(param, name)
+
+    kernels = (
+        (rows, columns)
+        if param.global_pooling
+        else values("kernel_size" if has("kernel_size") else "kernel")
+    )
+    windows = tuple(map(Window, kernels, values("stride"), values("pad")))
+    for window in windows:
+        if window.kernel == 0:
+            raise LayerError("the kernel must be positive, found 0")
+        if window.stride == 0:
+            raise LayerError("stride must be positive, found 0")
+        if param.global_pooling and (window.pad, window.stride) != (0, 1):
+            raise LayerError(f"global_pooling needs pad 0 and stride 1, found {window}")
+        if window.pad and param.pool == param.STOCHASTIC:
+            raise LayerError("stochastic pooling cannot be padded")
+        if window.pad >= window.kernel:
+            raise LayerError(f"pad must be smaller than the kernel, found {window}")
+    return windows[0], windows[1]
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
