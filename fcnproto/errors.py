@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 
 
@@ -74,3 +75,10 @@ def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
         raise kind(*errors)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion for a name that is not known, ready to be appended to a message."""
+    by_lower_case = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), by_lower_case, 1)
+    return f"; did you mean '{by_lower_case[close[0]]}'?" if close else ""

@@ -8,14 +8,17 @@ raises, naming layer and type, because a default would be a guess.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 Shape = tuple[int, ...]
 
@@ -88,13 +91,21 @@ class Layer:
     """The fork of Caffe that has this layer; None if BVLC Caffe 1.0 has it."""
     settings: ClassVar[str | None] = None
     """The field of LayerParameter that holds this type's settings."""
-    bottoms: ClassVar[Arity] = exactly(1)
-    tops: ClassVar[Arity] = exactly(1)
+    bottoms: Arity = exactly(1)
+    tops: Arity = exactly(1)
+    """How many blobs it takes and gives; with some types their settings decide, so ask a layer."""
     top_per_bottom: ClassVar[bool] = False
     """Whether there must be as many tops as bottoms."""
     auto_top: ClassVar[bool] = False
     """Whether Caffe adds the tops that are missing, as it does for losses."""
-    in_place: ClassVar[InPlace] = InPlace.NONSENSE
+    feeds: ClassVar[bool] = False
+    """Whether it only brings data in, and so is an input where a net infers."""
+    measures: ClassVar[bool] = False
+    """Whether it only compares or swallows (losses, Accuracy, Silence), and so is cut off there."""
+    aligns_all_bottoms: ClassVar[bool] = False
+    """Whether coord_map holds for every bottom, not for the first only."""
+    other_settings: ClassVar[tuple[str, ...]] = ()
+    """Further fields of LayerParameter that this type reads, such as loss_param."""
 
     registry: ClassVar[dict[str, builtins.type[Layer]]] = {}
 
@@ -123,6 +134,11 @@ class Layer:
         assert self.settings is not None, f"{self.type} declares no settings"
         return getattr(self.proto, self.settings)
 
+    @property
+    def in_place(self) -> InPlace:
+        """What happens when the top is the bottom; most types set it as a class attribute."""
+        return InPlace.NONSENSE
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         """The shape of each top, given the bottoms' shapes."""
         raise self._silent("output shapes")
@@ -131,9 +147,27 @@ class Layer:
         """The learned arrays in Caffe's order, given the bottoms' shapes; most types have none."""
         return ()
 
+    def oddities(self) -> Iterator[str]:
+        """What Caffe accepts in this layer's settings though it makes no sense; mostly nothing."""
+        return iter(())
+
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
         raise self._silent("a coordinate map")
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Write the layer in ONNX operators through `b`; give the value of each top.
+
+        `bottoms` are the names of the values it reads. Must hold for every size of the axes that
+        `b.dims` does not fix. A top may be one of the bottoms, where a layer does nothing.
+        """
+        raise self._silent("an ONNX form")
+
+    def obstacle(self) -> str | None:
+        """Why this layer cannot be written in ONNX as it is set; None if it can."""
+        if type(self).onnx is Layer.onnx:
+            return f"layers of type {self.type} have no ONNX form"
+        return None
 
     def _silent(self, what: str) -> LayerError:
         return LayerError(f"layers of type {self.type} do not have {what}")
@@ -142,7 +176,10 @@ class Layer:
 class Pointwise(Layer):
     """A layer whose one top has its first bottom's shape and pixels."""
 
-    in_place = InPlace.WORKS
+    @property
+    def in_place(self) -> InPlace:
+        """It reads each value before it overwrites it."""
+        return InPlace.WORKS
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The first bottom's shape."""
@@ -164,6 +201,50 @@ def axis_index(axis: int, shape: Shape) -> int:
     if not -len(shape) <= axis < len(shape):
         raise LayerError(f"axis {axis} is out of range for a blob of shape {show(shape)}")
     return axis % len(shape)
+
+
+def four_axes(shape: Shape) -> tuple[int, int, int, int]:
+    """num, channels, height and width, as older layers see any blob (blob.hpp, LegacyShape)."""
+    require(len(shape) <= 4, f"at most 4 axes are allowed, found {show(shape)}")
+    num, channels, height, width = (*shape, *[1] * (4 - len(shape)))
+    return num, channels, height, width
+
+
+def axis_setting(param: Any, legacy: str) -> int:
+    """The `axis` of a settings message, or the older field `legacy` that says the same."""
+    require(
+        not (param.HasField("axis") and param.HasField(legacy)),
+        f"give either axis or {legacy}, not both",
+    )
+    axis: int = getattr(param, legacy if param.HasField(legacy) else "axis")
+    return axis
+
+
+def identity_along(axis: int) -> CoordMap:
+    """The coordinate map of a layer that only rearranges N × C × H × W blobs along `axis`.
+
+    That is the identity; LayerError if the axis is that of the rows or columns.
+    """
+    require(
+        axis in (0, 1, -4, -3),
+        f"axis {axis} is that of an image's rows or columns, whose pixels it moves",
+    )
+    return IDENTITY
+
+
+def nchw(shape: Shape) -> tuple[int, int, int, int]:
+    """num, channels, height, width as Caffe's older layers read them (blob.hpp, LegacyShape).
+
+    Axes that a blob does not have count as 1; LayerError if it has more than 4.
+    """
+    require(len(shape) <= 4, f"at most 4 axes (N × C × H × W) are allowed, found {show(shape)}")
+    num, channels, height, width = (*shape, 1, 1, 1, 1)[:4]
+    return num, channels, height, width
+
+
+def c_int(value: int) -> int:
+    """`value` as Caffe reads an int64 or uint32 field into a C int of 32 bits."""
+    return (value + 2**31) % 2**32 - 2**31
 
 
 def show(shape: Shape) -> str:

@@ -92,11 +92,7 @@ class Window:
         room = size + 2 * self.pad - self.kernel
         out = (-(-room // self.stride) if ceil else room // self.stride) + 1
         if clip and (out - 1) * self.stride >= size + self.pad:
-            out -= 1
-            if (out - 1) * self.stride >= size + self.pad:
-                raise LayerError(
-                    f"the last window would start past the padded input: input {size}, {self}"
-                )
+            return out - 1
         return out
 
     def convolved_to_input(self) -> Affine:
@@ -113,6 +109,9 @@ class Window:
         )
 
 
+INT_MAX = 2**31 - 1
+
+
 def convolution_windows(param: Any, axes: int) -> tuple[Window, ...]:
     """The windows that a ConvolutionParameter gives for `axes` spatial axes (base_conv_layer.cpp).
 
@@ -123,9 +122,7 @@ def convolution_windows(param: Any, axes: int) -> tuple[Window, ...]:
     strides = _per_axis(param, "stride", ("stride_h", "stride_w"), axes, default=1)
     pads = _per_axis(param, "pad", ("pad_h", "pad_w"), axes, default=0)
     dilations = _per_axis(param, "dilation", None, axes, default=1)
-    for name, values in (("kernel_size", kernels), ("stride", strides)):
-        if any(value == 0 for value in values):
-            raise LayerError(f"{name} must be positive, found {_listed(values)}")
+    _check_ranges(kernel_size=kernels, stride=strides, pad=pads, dilation=dilations)
     return tuple(map(Window, kernels, strides, pads, dilations))
 
 
@@ -160,42 +157,52 @@ def pooling_windows(param: Any, rows: int, columns: int) -> tuple[Window, Window
 
     Raises LayerError where Caffe aborts.
     """
-    has = param.HasField
-    if param.global_pooling:
-        if has("kernel_size") or has("kernel_h") or has("kernel_w"):
-            raise LayerError(
-                "global_pooling takes the whole map: remove kernel_size, kernel_h, kernel_w"
-            )
-    elif has("kernel_size") == (has("kernel_h") and has("kernel_w")):
-        raise LayerError("give either kernel_size, or both kernel_h and kernel_w")
-    for name in ("pad", "stride"):
-        pair = has(f"{name}_h"), has(f"{name}_w")
-        if any(pair) and (has(name) or not all(pair)):
-            raise LayerError(f"give either {name}, or both {name}_h and {name}_w")
-
-    def values(name: str) -> tuple[int, int]:
-        if has(f"{name}_h"):
-            return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
-        return getattr(param, name), getattr(param, name)
-
-    kernels = (
-        (rows, columns)
-        if param.global_pooling
-        else values("kernel_size" if has("kernel_size") else "kernel")
-    )
-    windows = tuple(map(Window, kernels, values("stride"), values("pad")))
-    for window in windows:
-        if window.kernel == 0:
-            raise LayerError("the kernel must be positive, found 0")
-        if window.stride == 0:
-            raise LayerError("stride must be positive, found 0")
+    kernels = _pooling_kernels(param, rows, columns)
+    strides = _pooling_pair(param, "stride")
+    pads = _pooling_pair(param, "pad")
+    _check_ranges(kernel=kernels, stride=strides, pad=pads)
+    down, across = map(Window, kernels, strides, pads)
+    for window in (down, across):
         if param.global_pooling and (window.pad, window.stride) != (0, 1):
             raise LayerError(f"global_pooling needs pad 0 and stride 1, found {window}")
         if window.pad and param.pool == param.STOCHASTIC:
             raise LayerError("stochastic pooling cannot be padded")
         if window.pad >= window.kernel:
             raise LayerError(f"pad must be smaller than the kernel, found {window}")
-    return windows[0], windows[1]
+    return down, across
+
+
+def _pooling_kernels(param: Any, rows: int, columns: int) -> tuple[int, int]:
+    one = param.HasField("kernel_size")
+    pair = param.HasField("kernel_h"), param.HasField("kernel_w")
+    if param.global_pooling:
+        if one or any(pair):
+            raise LayerError(
+                "global_pooling takes the whole map: remove kernel_size, kernel_h, kernel_w"
+            )
+        return rows, columns
+    if one == all(pair):
+        raise LayerError("give either kernel_size, or both kernel_h and kernel_w")
+    return (param.kernel_size,) * 2 if one else (param.kernel_h, param.kernel_w)
+
+
+def _pooling_pair(param: Any, name: str) -> tuple[int, int]:
+    pair = f"{name}_h", f"{name}_w"
+    given = [param.HasField(field) for field in pair]
+    if not any(given):
+        return (getattr(param, name),) * 2
+    if param.HasField(name) or not all(given):
+        raise LayerError(f"give either {name}, or both {name}_h and {name}_w")
+    return getattr(param, pair[0]), getattr(param, pair[1])
+
+
+def _check_ranges(**settings: Sequence[int]) -> None:
+    """Kernels and strides are positive, and all fit the ints that Caffe keeps them in."""
+    for name, values in settings.items():
+        if name not in ("pad", "dilation") and 0 in values:
+            raise LayerError(f"{name} must be positive, found {_listed(values)}")
+        if any(value > INT_MAX for value in values):
+            raise LayerError(f"{name} must be at most {INT_MAX}, found {_listed(values)}")
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -1,0 +1,1 @@
+"""Caffe's files as messages: the schema, the text format, old vintages, and reading whole files."""

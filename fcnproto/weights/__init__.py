@@ -1,0 +1,200 @@
+"""Weights: {layer name: [arrays in Caffe's order]}, read from and written to files.
+
+Which format a file has is found from its content; which one is written, from the name it shall get.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.files import replacing
+from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.weights import caffemodel, hdf5, npz, tensors
+from fcnproto.weights.arrays import Array, Arrays, Weights, broken, by_layer, keyed
+
+__all__ = [
+    "Array",
+    "Arrays",
+    "Loaded",
+    "Weights",
+    "check_name",
+    "keyed",
+    "load",
+    "not_finite",
+    "read",
+    "write",
+]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file holds: weights by layer, or arrays whose keys are of another style than ours."""
+
+    path: Path
+    weights: Weights = field(default_factory=dict)
+    foreign: Arrays = field(default_factory=dict)
+    notes: tuple[Problem, ...] = ()
+
+
+def load(path: str | os.PathLike[str]) -> Loaded:
+    """Read a weight file of any format and with keys of any style.
+
+    Raises WeightsError if it is none, is not whole, or would unfold beyond measure.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise broken(path, f"cannot be read: {error.strerror or error}") from error
+    if not size:
+        raise broken(path, "it is empty: Caffe loads it without a word, and loads nothing")
+    reader = next(reader for matches, reader in _FORMATS if matches(path, head, size))
+    return reader(path)
+
+
+def read(path: str | os.PathLike[str]) -> Weights:
+    """The weights in a file whose keys name Caffe's layers: `<layer>/<i>`, or any .caffemodel.
+
+    Raises WeightsError as `load` does, and for keys of another style.
+    """
+    loaded = load(path)
+    if loaded.foreign:
+        key = next(iter(loaded.foreign))
+        raise broken(
+            loaded.path,
+            f"its keys ('{key}', …) are not Caffe's '<layer>/<i>';"
+            " fcnproto convert-weights makes them so",
+        )
+    return loaded.weights
+
+
+def write(path: str | os.PathLike[str], weights: Weights, net: NetParameter | None = None) -> None:
+    """Write weights in the format that the name's ending says, whole or not at all.
+
+    With `net`, Caffe's own formats hold its layers as Caffe writes them: types, connections and
+    settings, and arrays that layers share. Raises WeightsError if the format cannot hold them.
+    """
+    path = Path(path)
+    writer = check_name(path)
+    with replacing(path) as temporary:
+        writer(temporary, weights, net)
+
+
+Writer = Callable[[Path, Weights, NetParameter | None], None]
+
+
+def check_name(path: str | os.PathLike[str]) -> Writer:
+    """What writes a file of this name; WeightsError if its ending is none that can be written."""
+    name = Path(path).name.lower()
+    for suffix, writer in _WRITERS.items():
+        if name.endswith(suffix):
+            return writer
+    raise WeightsError(
+        Problem(f"weights are written to a name that ends in {', '.join(_WRITERS)}", str(path))
+    )
+
+
+def not_finite(weights: Weights) -> tuple[Problem, ...]:
+    """A warning for each layer with values that are NaN or infinite."""
+    return tuple(
+        Problem("some of its weights are NaN or infinite", layer=name, severity=Severity.WARNING)
+        for name, arrays in weights.items()
+        if not all(np.isfinite(array).all() for array in arrays)
+    )
+
+
+def _by_keys(read_arrays: Callable[[Path], Arrays]) -> Callable[[Path], Loaded]:
+    """A reader of a format that has keys of any style."""
+
+    def reader(path: Path) -> Loaded:
+        arrays = read_arrays(path)
+        if not arrays:
+            raise broken(path, "it holds no arrays")
+        weights = by_layer(path, arrays)
+        return Loaded(path, foreign=arrays) if weights is None else Loaded(path, weights)
+
+    return reader
+
+
+def _read_caffemodel(path: Path) -> Loaded:
+    weights, notes = caffemodel.read(path)
+    return Loaded(path, weights, notes=notes)
+
+
+def _read_hdf5(path: Path) -> Loaded:
+    return Loaded(path, hdf5.read(path))
+
+
+def _refuse_pickle(path: Path) -> Loaded:
+    raise broken(
+        path,
+        "it is a pickle, which is never loaded since it could run code;"
+        " save its arrays with numpy.savez where you trust it",
+    )
+
+
+def _is_hdf5(path: Path, _head: bytes, size: int) -> bool:
+    """HDF5's signature stands at 0, or after a user block of 512, 1024, … bytes."""
+    offsets = (0, *takewhile(lambda offset: offset < size, (512 << n for n in range(32))))
+    with path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            if file.read(8) == b"\x89HDF\r\n\x1a\n":
+                return True
+    return False
+
+
+def _is_zip(_path: Path, head: bytes, _size: int) -> bool:
+    return head.startswith(b"PK\x03\x04")
+
+
+def _is_torch(path: Path, head: bytes, size: int) -> bool:
+    """Torch's zip holds a pickle called data.pkl; its older files begin with a magic pickle."""
+    if not _is_zip(path, head, size):
+        return head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19")
+    try:
+        with zipfile.ZipFile(path) as file:
+            return any(name.endswith("/data.pkl") for name in file.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+
+
+def _is_safetensors(_path: Path, head: bytes, size: int) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
+
+
+def _is_npy(_path: Path, head: bytes, _size: int) -> bool:
+    return head.startswith(b"\x93NUMPY")
+
+
+def _is_pickle(_path: Path, head: bytes, _size: int) -> bool:
+    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+_FORMATS: tuple[tuple[Callable[[Path, bytes, int], bool], Callable[[Path], Loaded]], ...] = (
+    (_is_hdf5, _read_hdf5),
+    (_is_torch, _by_keys(tensors.read_pytorch)),
+    (_is_zip, _by_keys(npz.read)),
+    (_is_npy, _by_keys(npz.read_npy)),
+    (_is_safetensors, _by_keys(tensors.read_safetensors)),
+    (_is_pickle, _refuse_pickle),
+    (lambda _path, _head, _size: True, _read_caffemodel),  # which has no signature
+)
+
+_WRITERS: dict[str, Writer] = {
+    ".npz": lambda path, weights, _net: npz.write(path, weights),
+    ".caffemodel": caffemodel.write,
+    ".h5": hdf5.write,
+    ".hdf5": hdf5.write,
+    ".safetensors": lambda path, weights, _net: tensors.write_safetensors(path, weights),
+}

@@ -1,0 +1,187 @@
+"""A small ONNX builder that layers write themselves with, so that layer files need not know onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from fcnproto.graph import Node
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Dims = tuple[int | None, ...]
+
+
+class Builder:
+    """Collects the nodes and tensors of one graph, layer by layer.
+
+    Values are named strings. While a layer writes itself, its nodes are named after it, and
+    `weight` and `array` mean its own learned arrays.
+    """
+
+    def __init__(self, opset: int, dims: Mapping[str, Dims]) -> None:
+        self.opset = opset
+        self.nodes: list[NodeProto] = []
+        self.tensors: dict[str, TensorProto] = {}
+        self._dims = dims
+        self._taken: set[str] = set(dims)
+        self._literals: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._titled: set[str] = set()
+        self._layer = ""
+        self._arrays: Sequence[Array] = ()
+        self._titles: Sequence[str] = ()
+
+    # What layers use ------------------------------------------------------------------------
+
+    def dims(self, value: str) -> Dims:
+        """The sizes of a bottom or top along its axes; None where they differ from run to run."""
+        return self._dims[value]
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator with one output, and give that output's name."""
+        (output,) = self.node_with(kind, inputs, 1, **attributes)
+        return output
+
+    def node_with(
+        self, kind: str, inputs: Sequence[str], outputs: int, **attributes: Any
+    ) -> list[str]:
+        """Add an operator with several outputs, and give their names; None attributes are left out.
+
+        An input of "" is one that is left out.
+        """
+        names = [self._fresh(f"{self._layer}/{kind}") for _ in range(outputs)]
+        given = {name: value for name, value in attributes.items() if value is not None}
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name="", **given))
+        return names
+
+    def weight(self, index: int) -> str:
+        """One of the layer's learned arrays, as it is."""
+        return self.tensor(self._titles[index], self._arrays[index])
+
+    def array(self, index: int) -> Array:
+        """The numbers of one of the layer's learned arrays."""
+        return self._arrays[index]
+
+    @property
+    def weights(self) -> int:
+        """How many learned arrays the layer has."""
+        return len(self._arrays)
+
+    def tensor(self, name: str, array: np.ndarray[Any, Any]) -> str:
+        """A named tensor of the graph; the same name means the same tensor."""
+        if name not in self.tensors:
+            self._taken.add(name)
+            self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def own(self, what: str, array: np.ndarray[Any, Any]) -> str:
+        """A tensor derived from the layer's weights, named after the layer and what it is."""
+        return self.tensor(self._fresh(f"{self._layer}/{what}"), array)
+
+    def literal(self, values: Any, dtype: Any = np.float32) -> str:
+        """A small constant; the same values are one tensor in the whole graph."""
+        array = np.asarray(values, dtype)
+        key = array.dtype.str, array.shape, array.tobytes()
+        if key not in self._literals:
+            text = "_".join(str(v) for v in array.ravel()[:6])
+            self._literals[key] = self.tensor(self._fresh(f"{array.dtype.name}_{text}"), array)
+        return self._literals[key]
+
+    def ints(self, values: Sequence[int]) -> str:
+        """A constant list of int64, as shapes, axes, starts and ends are given."""
+        return self.literal(values, np.int64)
+
+    def sizes(self, value: str, start: int, end: int) -> str:
+        """The sizes of a value along the axes from start to before end, as a list of int64.
+
+        A constant where they are all fixed, and looked up at run time where they are not.
+        """
+        known = self._dims.get(value, (None,) * end)[start:end]
+        fixed = [size for size in known if size is not None]
+        if len(fixed) == end - start:
+            return self.ints(fixed)
+        if self.opset >= 15:
+            return self.node("Shape", value, start=start, end=end)
+        return self.node("Slice", self.node("Shape", value), self.ints([start]), self.ints([end]))
+
+    def reduce(self, kind: str, value: str, axes: Sequence[int], keep: bool = True) -> str:
+        """A reduction such as ReduceMax; its axes became an input at opset 18 (ReduceSum's at 13)."""
+        if self.opset >= 18 or kind == "ReduceSum":
+            return self.node(kind, value, self.ints(axes), keepdims=int(keep))
+        return self.node(kind, value, axes=list(axes), keepdims=int(keep))
+
+    # What the exporter uses -----------------------------------------------------------------
+
+    def write(
+        self, node: Node, bottoms: Sequence[str], titles: Sequence[str], arrays: Sequence[Array]
+    ) -> list[str]:
+        """Have a layer write itself, and give the values of its tops.
+
+        Its nodes bear the layer's name, its arrays the titles. A top that the layer computes is
+        called as its blob; one that is merely a bottom stays that.
+        """
+        self._layer, self._titles, self._arrays = node.title, titles, arrays
+        first = len(self.nodes)
+        tops = list(node.layer.onnx(self, bottoms))
+        written = self.nodes[first:]
+        made = {output for operator in written for output in operator.output}
+        names = {value: top for top, value in zip(node.tops, tops, strict=True) if value in made}
+        rename(written, names)
+        for operator in written:
+            is_main = tops[:1] and names.get(tops[0], tops[0]) in operator.output
+            title = node.title if is_main else f"{node.title}/{operator.op_type}"
+            operator.name = self._fresh(title, self._titled)
+        return [names.get(value, value) for value in tops]
+
+    def copy(self, value: str, name: str) -> None:
+        """Give a value a second name; needed only where an input is an output too."""
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
+
+    def _fresh(self, name: str, taken: set[str] | None = None) -> str:
+        """A name that no value bears yet, like `name`."""
+        taken = self._taken if taken is None else taken
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        taken.add(candidate)
+        return candidate
+
+
+def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
+    """Call values by other names wherever the nodes read or write them."""
+    for node in nodes:
+        for values in (node.input, node.output):
+            for index, value in enumerate(values):
+                if value in names:
+                    values[index] = names[value]
+
+
+def model_of(
+    builder: Builder,
+    name: str,
+    inputs: Sequence[tuple[str, int, Sequence[int | str]]],
+    outputs: Sequence[tuple[str, int, Sequence[int | str]]],
+    metadata: Mapping[str, str],
+    producer: tuple[str, str],
+) -> ModelProto:
+    """A model of what was built; inputs and outputs are (name, element type, dimensions)."""
+    graph = helper.make_graph(
+        builder.nodes,
+        name,
+        [helper.make_tensor_value_info(*value) for value in inputs],
+        [helper.make_tensor_value_info(*value) for value in outputs],
+        list(builder.tensors.values()),
+    )
+    opset = helper.make_operatorsetid("", builder.opset)
+    model = helper.make_model(
+        graph,
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
+        producer_name=producer[0],
+        producer_version=producer[1],
+    )
+    helper.set_model_props(model, dict(metadata))
+    return model

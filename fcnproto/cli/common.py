@@ -1,0 +1,141 @@
+"""What every verb shares: errors as lines, outputs whole or not at all, NET arguments."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fcnproto import render, zoo
+from fcnproto.errors import FcnprotoError, Problem, PrototxtError, ZooError, nearest
+from fcnproto.files import replacing
+from fcnproto.proto.source import NetSource, SolverSource, parse_net, read_any
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Verb(click.Command):
+    """A command that says what is wrong with its input in lines, and exits with 1."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_remember_debug,
+                help="Show the traceback of an error.",
+            )
+        )
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; a user's mistake becomes lines on stderr, not a traceback."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; stdout must not be flushed into it again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
+        except (FcnprotoError, OSError) as error:
+            if ctx.meta.get(_DEBUG):
+                raise
+            tell(error.problems if isinstance(error, FcnprotoError) else [_problem(error)])
+            ctx.exit(getattr(error, "exit_code", 1))
+
+
+_DEBUG = "fcnproto.debug"
+
+
+def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    ctx.meta[_DEBUG] = value
+
+
+def _problem(error: OSError) -> Problem:
+    name = None if error.filename is None else os.fsdecode(error.filename)
+    return Problem(error.strerror or str(error), name)
+
+
+def tell(problems: Iterable[Problem]) -> None:
+    """Write problems to stderr, a line each."""
+    for problem in problems:
+        click.echo(str(problem), err=True)
+
+
+class Size(click.ParamType):
+    """A height and a width, written 375x500."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """(height, width), both at least 1."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = value.partition("x")
+        if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
+            self.fail(f"'{value}' is not a size: write height x width, as in 375x500", param, ctx)
+        if not (int(height) and int(width)):
+            self.fail(f"'{value}' is empty: both height and width must be at least 1", param, ctx)
+        return int(height), int(width)
+
+
+def output_option(what: str, default: str | None = None) -> Callable[[Function], Function]:
+    """The -o/--output and --force options of a verb that writes one file."""
+
+    def decorate(function: Function) -> Function:
+        function = click.option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            default=default,
+            help=f"Where {what} goes; - is standard output.",
+        )(function)
+        return click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")(function)
+
+    return decorate
+
+
+def check_output(output: str | None, force: bool) -> None:
+    """Refuse an output that exists, before any work is done."""
+    if output not in (None, "-") and not force and Path(str(output)).exists():
+        raise FcnprotoError(Problem("it exists; --force overwrites it", output))
+
+
+def write_output(output: str | None, content: bytes, force: bool) -> None:
+    """Write a file whole or not at all; None and - are standard output."""
+    if output in (None, "-"):
+        stream = click.get_binary_stream("stdout")
+        stream.write(content)
+        stream.flush()
+        return
+    check_output(output, force)
+    with replacing(Path(str(output))) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_net(net: str, phase: str = "deploy", *, lenient: bool = False) -> NetSource:
+    """The net that a NET argument names: one of `fcnproto list`, or a prototxt's path."""
+    source = load_any(net, phase, lenient=lenient)
+    if isinstance(source, NetSource):
+        return source
+    raise PrototxtError(Problem("it is a solver; name the net that it trains", net))
+
+
+def load_any(
+    name: str, phase: str = "deploy", *, lenient: bool = False
+) -> NetSource | SolverSource:
+    """As load_net, but a path may be a solver's too."""
+    if name in zoo.nets():
+        return parse_net(render.render(name, phase=phase), name)
+    if name != "-" and not Path(name).exists():
+        raise ZooError(
+            f"there is no file '{name}', and `fcnproto list` has no such net"
+            f"{nearest(name, list(zoo.nets()))}"
+        )
+    return read_any(name, lenient=lenient)

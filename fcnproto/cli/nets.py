@@ -1,0 +1,185 @@
+"""The verbs of prototxt: list, render, check, diff, upgrade."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from fcnproto import check as checking
+from fcnproto import diff as differing
+from fcnproto import zoo
+from fcnproto.cli.common import (
+    Size,
+    Verb,
+    check_output,
+    load_any,
+    output_option,
+    tell,
+    write_output,
+)
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.graph import State
+from fcnproto.proto.caffe_pb2 import Phase
+from fcnproto.proto.source import NetSource, SolverSource, upgrade_file
+from fcnproto.render import render as render_net
+from fcnproto.render import render_solver
+
+
+@click.command("list", cls=Verb)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def list_names(as_json: bool) -> None:
+    """The nets, datasets and backbones that can be named."""
+    kinds = {"nets": zoo.nets(), "datasets": zoo.datasets(), "backbones": zoo.backbones()}
+    titles = {
+        kind: {name: spec.title for name, spec in specs.items()} for kind, specs in kinds.items()
+    }
+    if as_json:
+        click.echo(json.dumps(titles, indent=2))
+        return
+    for kind, names in titles.items():
+        click.echo(f"{kind}:")
+        width = max(map(len, names))
+        for name, title in names.items():
+            click.echo(f"  {name:<{width}}  {title}")
+
+
+@click.command(cls=Verb)
+@click.argument("net")
+@click.option(
+    "--phase",
+    type=click.Choice(["deploy", "train", "val"]),
+    default="deploy",
+    show_default=True,
+    help="The net that infers, trains or is evaluated.",
+)
+@click.option("--solver", is_flag=True, help="The solver that trains the net, instead.")
+@click.option(
+    "--recipe",
+    type=click.Choice(["heavy", "batch"]),
+    help="Train by single images and high momentum (heavy, the default), or by 20 images (batch).",
+)
+@click.option("--dataset", metavar="D", help="What it is trained on; see fcnproto list.")
+@click.option("--data-dir", metavar="DIR", help="Where the dataset lies.")
+@click.option("--backbone", metavar="B", help="vgg16 unless told; see fcnproto list.")
+@click.option("--classes", type=int, metavar="N", help="The dataset's unless told.")
+@click.option("--pad", type=int, metavar="P", help="How far the first layer pads the image.")
+@click.option("--size", type=Size(), help="The input size of the net that infers.")
+@output_option("the prototxt")
+def render(
+    net: str,
+    phase: str,
+    solver: bool,
+    recipe: str | None,
+    dataset: str | None,
+    data_dir: str | None,
+    backbone: str | None,
+    classes: int | None,
+    pad: int | None,
+    size: tuple[int, int] | None,
+    output: str | None,
+    force: bool,
+) -> None:
+    """Print a net of the papers as Caffe prototxt.
+
+    NET is a name that `fcnproto list` shows.
+    """
+    check_output(output, force)
+    if solver:
+        text = render_solver(net, dataset=dataset, backbone=backbone, recipe=recipe)
+    else:
+        text = render_net(
+            net,
+            phase=phase,
+            dataset=dataset,
+            data_dir=data_dir,
+            backbone=backbone,
+            classes=classes,
+            pad=pad,
+            size=size,
+            recipe=recipe,
+        )
+    write_output(output, text.encode(), force)
+
+
+@click.command(cls=Verb)
+@click.argument("net", metavar="NET|SOLVER")
+@click.option(
+    "--phase",
+    type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
+    default="TEST",
+    show_default=True,
+    help="What a net is built for; a solver's nets are built as the solver says.",
+)
+@click.option("--level", type=int, default=0, show_default=True)
+@click.option("--stage", "stages", metavar="S", multiple=True, help="May be given several times.")
+@click.option("--size", type=Size(), help="Of images, where the net does not say; else 500x500.")
+@click.option("--lenient", is_flag=True, help="Skip unknown fields with a warning.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    net: str,
+    phase: str,
+    level: int,
+    stages: tuple[str, ...],
+    size: tuple[int, int] | None,
+    lenient: bool,
+) -> None:
+    """Print every problem of a net or solver at once, with file and line.
+
+    Exits with 1 if Caffe would refuse it.
+    """
+    source = load_any(net, "train" if phase.upper() == "TRAIN" else "deploy", lenient=lenient)
+    if isinstance(source, NetSource):
+        state = State(Phase.Value(phase.upper()), level, stages)
+        problems = checking.check_net(source, state, size)
+    else:
+        problems = checking.check_solver(source, size)
+    for problem in problems:
+        click.echo(str(problem))
+    counts = Counter(problem.severity for problem in problems)
+    summary = [f"{counts[kind]} {kind.value}{'s' * (counts[kind] != 1)}" for kind in Severity]
+    click.echo(f"{net}: {', '.join(summary)}", err=True)
+    if counts[Severity.ERROR]:
+        ctx.exit(1)
+
+
+@click.command(cls=Verb)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.pass_context
+def diff(ctx: click.Context, first: str, second: str) -> None:
+    """Print what differs in meaning between two nets or solvers, not in spelling.
+
+    Prints nothing and exits with 0 if they mean the same; exits with 1 if they do not.
+    """
+    ours, theirs = load_any(first), load_any(second)
+    problems = [p for p in (*ours.problems, *theirs.problems) if p.severity is Severity.ERROR]
+    if problems:
+        raise FcnprotoError(*problems)
+    if isinstance(ours, NetSource) and isinstance(theirs, NetSource):
+        lines = differing.net_differences(ours.net, theirs.net)
+    elif isinstance(ours, SolverSource) and isinstance(theirs, SolverSource):
+        lines = differing.solver_differences(ours.solver, theirs.solver)
+    else:
+        raise FcnprotoError(Problem(f"one is a net and the other a solver: {first}, {second}"))
+    for line in lines:
+        click.echo(line)
+    if lines:
+        ctx.exit(1)
+
+
+@click.command(cls=Verb)
+@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@output_option("the upgraded file")
+def upgrade(file: Path, output: str | None, force: bool) -> None:
+    """Bring an old prototxt, solver or caffemodel (V0, V1, old fields) to the current form.
+
+    What Caffe complains of while it upgrades is a warning.
+    """
+    check_output(output, force)
+    content, warnings = upgrade_file(file)
+    tell(Problem(message, str(file), severity=Severity.WARNING) for message in warnings)
+    write_output(output, content, force)

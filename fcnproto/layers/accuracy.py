@@ -1,0 +1,42 @@
+"""Accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from fcnproto.layers.base import Layer, Shape, between, exactly, require
+from fcnproto.layers.loss import check_labels
+from fcnproto.proto.caffe_pb2 import AccuracyParameter
+
+
+class Accuracy(Layer):
+    """How often the label is among the top_k classes (accuracy_layer.cpp).
+
+    Bottoms: predictions with the classes on `axis`, and one label for each. Tops: a scalar, and if
+    wanted the accuracy of each class.
+    """
+
+    type = "Accuracy"
+    settings = "accuracy_param"
+    bottoms = exactly(2)
+    tops = between(1, 2)
+
+    param: AccuracyParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """A scalar, and one number for each class."""
+        predictions, labels = bottoms
+        require(prod(labels) > 0, "there are no labels")  # Caffe divides by their number
+        axis = check_labels(predictions, labels, self.param.axis)
+        classes, top_k = predictions[axis], self.param.top_k
+        require(
+            top_k <= classes,
+            f"top_k must be at most the number of classes, {classes}, found {top_k}",
+        )
+        return [(), (classes,)][: max(1, len(self.proto.top))]
+
+    def oddities(self) -> Iterator[str]:
+        """A top_k of 0, among which no label is."""
+        if self.param.top_k == 0:
+            yield "top_k 0: the accuracy is always 0"

@@ -1,0 +1,27 @@
+"""Axpy, of SENet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, exactly, require, show
+
+
+class Axpy(Layer):
+    """a · x + y, with one a for each channel (SENet, axpy_layer.cpp).
+
+    Bottoms: a of N × C or N × C × 1 × 1, then x and y of N × C × …
+    """
+
+    type = "Axpy"
+    fork = "SENet"
+    bottoms = exactly(3)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The shape of x and y."""
+        a, x, y = bottoms
+        require(len(a) >= 2 and len(x) >= 2, f"a and x need 2 axes, found {show(a)} and {show(x)}")
+        require(a[:2] == x[:2], f"a must have N × C = {show(x[:2])}, found {show(a[:2])}")
+        require(len(a) != 4 or a[2:] == (1, 1), f"a must be N × C × 1 × 1, found {show(a)}")
+        require(x == y, f"x and y must have one shape, found {show(x)} and {show(y)}")
+        return [x]

@@ -1,0 +1,28 @@
+"""BatchReindex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, exactly, require, show
+from fcnproto.layers.spatial import IDENTITY, CoordMap
+
+
+class BatchReindex(Layer):
+    """The items of a batch in another order, some twice, some left out (batch_reindex_layer.cpp).
+
+    Bottoms: N × …, and K indices into the N items. Top: K × …
+    """
+
+    type = "BatchReindex"
+    bottoms = exactly(2)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The first bottom's shape, with as many items as there are indices."""
+        data, indices = bottoms
+        require(len(indices) == 1, f"the indices must have 1 axis, found {show(indices)}")
+        return [(indices[0], *data[1:])]
+
+    def coord_map(self) -> CoordMap:
+        """The identity."""
+        return IDENTITY

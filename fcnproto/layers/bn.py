@@ -1,0 +1,97 @@
+"""BN, of PSPNet and of SegNet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from math import prod
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.base import Pointwise, Shape, Weight, between, nchw, require, show
+from fcnproto.proto.caffe_pb2 import TEST, BNParameter, FillerParameter
+
+
+class Form(Enum):
+    """Whose BN a layer is: they share nothing but the name."""
+
+    PSPNET = "PSPNet"
+    SEGNET = "SegNet"
+
+
+_FIELDS = {
+    Form.PSPNET: ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine"),
+    Form.SEGNET: ("bn_mode", "scale_filler", "shift_filler"),
+}
+_WEIGHTS = {4: Form.PSPNET, 2: Form.SEGNET}
+
+
+class BN(Pointwise):
+    """Batch normalization with scale and shift, in one of two forms (bn_layer.cpp of each fork).
+
+    PSPNet's: slope · (x − mean) / √(variance + eps) + bias with the weights slope, bias, running
+    mean and running variance; in training, unless frozen, with the batch's mean and variance.
+    SegNet's has the weights scale and shift. With bn_mode LEARN, in TEST too, it is
+    scale · (x − m) / √(v + 1e-9) + shift with the batch's mean m and variance v, which two more
+    tops can give; with INFERENCE it is scale · x + shift. All weights are 1 × C × 1 × 1.
+    """
+
+    type = "BN"
+    fork = "pspnet, segnet"
+    settings = "bn_param"
+    tops = between(1, 3)
+
+    param: BNParameter
+
+    @property
+    def form(self) -> Form | None:
+        """Whose BN it is, by its settings, its tops or its weights; None if nothing tells.
+
+        Raises LayerError if they contradict each other, or if it has other weights than both.
+        """
+        arrays = len(self.proto.blobs)
+        if arrays and arrays not in _WEIGHTS:
+            raise LayerError(f"it should have 4 weights (PSPNet) or 2 (SegNet), found {arrays}")
+        clues = list(self._clues())
+        if len({form for form, _ in clues}) > 1:
+            reasons = "; ".join(f"{reason}: {form.value}" for form, reason in clues)
+            raise LayerError(f"it mixes PSPNet's BN with SegNet's ({reasons})")
+        return clues[0][0] if clues else None
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape; SegNet's mean and variance are 1 × C × 1 × 1."""
+        image = nchw(bottoms[0])
+        require(prod(image) > 0, f"its bottom is empty: {show(bottoms[0])}")
+        if self.form is Form.SEGNET:
+            return [image, *[(1, image[1], 1, 1)] * (len(self.proto.top) - 1)]
+        return super().output_shapes(bottoms)
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """SegNet's scale and shift, or PSPNet's slope, bias, mean and variance."""
+        if self.form is Form.SEGNET:
+            fillers = [self.param.scale_filler, self.param.shift_filler]
+        else:
+            mean = FillerParameter(type="constant", value=0)
+            variance = FillerParameter(type="constant", value=int(self.param.frozen))
+            fillers = [self.param.slope_filler, self.param.bias_filler, mean, variance]
+        shape = (1, nchw(bottoms[0])[1], 1, 1)
+        return [Weight(shape, filler) for filler in fillers]
+
+    def oddities(self) -> Iterator[str]:
+        """What depends on the batch in TEST, and what may be either form."""
+        form = self.form
+        if form is None:
+            yield "nothing tells PSPNet's BN (eps, frozen …) from SegNet's (bn_mode …): PSPNet's"
+        elif form is Form.SEGNET and self.phase == TEST and self.param.bn_mode == BNParameter.LEARN:
+            yield "bn_mode LEARN normalizes by the batch's own statistics in TEST too"
+
+    def _clues(self) -> Iterator[tuple[Form, str]]:
+        for form, fields in _FIELDS.items():
+            for name in fields:
+                if self.param.HasField(name):
+                    yield form, name
+        if len(self.proto.top) > 1:
+            yield Form.SEGNET, f"{len(self.proto.top)} tops"
+        if len(self.proto.param) > 2:
+            yield Form.PSPNET, f"{len(self.proto.param)} param"
+        if self.proto.blobs:
+            yield _WEIGHTS[len(self.proto.blobs)], f"{len(self.proto.blobs)} weights"

@@ -1,0 +1,56 @@
+"""Concat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import (
+    InPlace,
+    Layer,
+    Shape,
+    at_least,
+    axis_index,
+    axis_setting,
+    identity_along,
+    require,
+    show,
+)
+from fcnproto.layers.spatial import CoordMap
+from fcnproto.proto.caffe_pb2 import ConcatParameter
+
+
+class Concat(Layer):
+    """Its bottoms one after the other along `axis` (concat_layer.cpp)."""
+
+    type = "Concat"
+    settings = "concat_param"
+    bottoms = at_least(1)
+    aligns_all_bottoms = True
+
+    param: ConcatParameter
+
+    @property
+    def in_place(self) -> InPlace:
+        """A single bottom is passed on as it is."""
+        return InPlace.WORKS if len(self.proto.bottom) == 1 else InPlace.NONSENSE
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottoms' shape, but for their sizes along the axis, which are added up."""
+        first = bottoms[0]
+        axis = axis_index(axis_setting(self.param, "concat_dim"), first)
+        for bottom in bottoms[1:]:
+            require(
+                len(bottom) == len(first)
+                and bottom[:axis] + bottom[axis + 1 :] == first[:axis] + first[axis + 1 :],
+                f"all bottoms must have one shape but for axis {axis}, found {show(first)} and "
+                f"{show(bottom)}",
+            )
+        # Caffe lets a single bottom and its top share their memory, which an empty blob lacks.
+        require(len(bottoms) > 1 or prod(first) > 0, f"its only bottom is empty: {show(first)}")
+        size = sum(bottom[axis] for bottom in bottoms)
+        return [(*first[:axis], size, *first[axis + 1 :])]
+
+    def coord_map(self) -> CoordMap:
+        """The identity, if the axis is not that of rows or columns."""
+        return identity_along(axis_setting(self.param, "concat_dim"))

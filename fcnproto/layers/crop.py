@@ -1,0 +1,61 @@
+"""Crop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from fcnproto.layers.base import Layer, Shape, axis_index, exactly, require, show
+from fcnproto.layers.spatial import Affine, CoordMap
+from fcnproto.proto.caffe_pb2 import CropParameter
+
+
+class Crop(Layer):
+    """The first bottom cut to the second's size from `axis` on (crop_layer.cpp).
+
+    `offset` is where the cut starts: one for all cut axes, or one for each.
+    """
+
+    type = "Crop"
+    settings = "crop_param"
+    bottoms = exactly(2)
+
+    param: CropParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The first bottom's axes before `axis`, the second's from there on."""
+        data, reference = bottoms
+        axis = axis_index(self.param.axis, data)
+        offsets = self.offsets(len(data))
+        require(
+            len(reference) >= len(data),
+            f"the second bottom must have at least the first's {len(data)} axes, found"
+            f" {show(reference)}",
+        )
+        for index in range(axis, len(data)):
+            size, wanted, offset = data[index], reference[index], offsets[index]
+            require(
+                offset + wanted <= size,
+                f"the crop leaves its bottom on axis {index}: offset {offset} and size {wanted}"
+                f" end past {size}",
+            )
+        return [(*data[:axis], *reference[axis : len(data)])]
+
+    def offsets(self, axes: int) -> tuple[int, ...]:
+        """Where the cut starts on each axis of a bottom with so many: 0 before `axis`."""
+        axis = axis_index(self.param.axis, (1,) * axes)
+        given = tuple(self.param.offset) or (0,)
+        cut = axes - axis
+        if len(given) == 1:
+            given *= cut
+        require(
+            len(given) == cut,
+            f"offset must be given once, or once for each of the {cut} axes from axis {axis} on;"
+            f" found {len(given)}",
+        )
+        return (0,) * axis + given
+
+    def coord_map(self) -> CoordMap:
+        """Shifted by the offsets of an image's rows and columns."""
+        rows, columns = self.offsets(4)[2:]
+        return CoordMap(Affine(shift=Fraction(rows)), Affine(shift=Fraction(columns)))

@@ -1,0 +1,26 @@
+"""Data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, between
+from fcnproto.layers.source import Source
+from fcnproto.proto.caffe_pb2 import DataParameter
+
+
+class Data(Source):
+    """Images, and labels if wanted, from a database (data_layer.cpp)."""
+
+    type = "Data"
+    settings = "data_param"
+    other_settings = ("transform_param",)
+    tops = between(1, 2)
+
+    param: DataParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """Images of a shape that the database knows, and a label for each."""
+        self.check_transform()
+        self.check_source()
+        return [None, (self.batch_size(),)][: len(self.proto.top)]

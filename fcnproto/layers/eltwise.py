@@ -1,0 +1,43 @@
+"""Eltwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least, require, show
+from fcnproto.proto.caffe_pb2 import EltwiseParameter
+
+
+class Eltwise(Pointwise):
+    """The product, greatest or (with a coefficient each) sum of its bottoms (eltwise_layer.cpp)."""
+
+    type = "Eltwise"
+    settings = "eltwise_param"
+    bottoms = at_least(2)
+    aligns_all_bottoms = True
+
+    param: EltwiseParameter
+
+    @property
+    def in_place(self) -> InPlace:
+        """Sums and maxima start by filling the top, so that the bottom's values are lost."""
+        works = self.param.operation == EltwiseParameter.PROD
+        return InPlace.WORKS if works else InPlace.NONSENSE
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The shape that all bottoms have."""
+        coefficients = len(self.param.coeff)
+        require(
+            coefficients in (0, len(bottoms)),
+            f"coeff must be given once for each of {len(bottoms)} bottoms, found {coefficients}",
+        )
+        require(
+            not (coefficients and self.param.operation == EltwiseParameter.PROD),
+            f"a product takes no coeff, found {coefficients}",
+        )
+        for bottom in bottoms[1:]:
+            require(
+                bottom == bottoms[0],
+                f"all bottoms must have one shape, found {show(bottoms[0])} and {show(bottom)}",
+            )
+        return super().output_shapes(bottoms)

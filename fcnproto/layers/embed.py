@@ -1,0 +1,40 @@
+"""Embed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Layer, Shape, Weight, require, show
+from fcnproto.proto.caffe_pb2 import EmbedParameter
+
+
+class Embed(Layer):
+    """A learned vector for each index (embed_layer.cpp).
+
+    Bottom and top: any shape of indices → that shape × O. Weights: input_dim × O, and O biases
+    unless bias_term is false.
+    """
+
+    type = "Embed"
+    settings = "embed_param"
+
+    param: EmbedParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's axes, then num_output."""
+        for name in ("num_output", "input_dim"):
+            require(getattr(self.param, name) > 0, f"{name} must be positive, found 0")
+        require(
+            prod(bottoms[0]) > 0 or not self.param.bias_term,
+            f"a bias cannot be added to an empty input, {show(bottoms[0])}",
+        )
+        return [(*bottoms[0], self.param.num_output)]
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The vectors, and the biases if there are any."""
+        outputs = self.param.num_output
+        weights = [Weight((self.param.input_dim, outputs), self.param.weight_filler)]
+        if self.param.bias_term:
+            weights.append(Weight((outputs,), self.param.bias_filler))
+        return weights

@@ -1,0 +1,35 @@
+"""Filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, at_least, require, show
+
+
+class Filter(Layer):
+    """The items of each bottom but the last for which the last is not 0 (filter_layer.cpp)."""
+
+    type = "Filter"
+    bottoms = at_least(2)
+    tops = at_least(1)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottoms' shapes: how many items pass depends on the data, Caffe starts with all."""
+        *items, selector = bottoms
+        require(
+            len(self.proto.top) == len(items),
+            f"there must be a top for each bottom but the last: {len(items)}, found"
+            f" {len(self.proto.top)}",
+        )
+        require(
+            len(selector) > 0 and all(size == 1 for size in selector[1:]),
+            f"the last bottom, which selects, must be N × 1 × 1 …, found {show(selector)}",
+        )
+        require(selector[0] > 0, "there are no items to select from")
+        for shape in items:
+            require(
+                shape[:1] == selector[:1],
+                f"each bottom must have the selector's {selector[0]} items, found {show(shape)}",
+            )
+        return items

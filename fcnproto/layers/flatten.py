@@ -1,0 +1,31 @@
+"""Flatten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import InPlace, Layer, Shape, axis_index, require, show
+from fcnproto.proto.caffe_pb2 import FlattenParameter
+
+
+class Flatten(Layer):
+    """The axes from `axis` to `end_axis`, both included, made one (flatten_layer.cpp)."""
+
+    type = "Flatten"
+    settings = "flatten_param"
+    in_place = InPlace.REFUSED
+
+    param: FlattenParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape with one axis for those that are flattened."""
+        (bottom,) = bottoms
+        start = axis_index(self.param.axis, bottom)
+        after = axis_index(self.param.end_axis, bottom) + 1
+        # No axis at all may be flattened: that puts in an axis of size 1.
+        require(
+            start <= after,
+            f"axis {start} comes more than one after end_axis {after - 1} of {show(bottom)}",
+        )
+        return [(*bottom[:start], prod(bottom[start:after]), *bottom[after:])]

@@ -1,0 +1,32 @@
+"""HDF5Data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, at_least, require
+from fcnproto.layers.source import Source
+from fcnproto.proto.caffe_pb2 import HDF5DataParameter
+
+
+class HDF5Data(Source):
+    """For each top the data set of its name, from the files that a list names.
+
+    It cannot transform what it reads (hdf5_data_layer.cpp).
+    """
+
+    type = "HDF5Data"
+    settings = "hdf5_data_param"
+    other_settings = ()
+    tops = at_least(1)
+
+    param: HDF5DataParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """Batches of shapes that the files know."""
+        require(
+            not self.proto.HasField("transform_param"),
+            "it does not transform data: remove transform_param",
+        )
+        self.check_source()
+        return [None] * len(self.proto.top)

@@ -1,0 +1,41 @@
+"""ImageData."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, require
+from fcnproto.layers.source import Source
+from fcnproto.layers.spatial import INT_MAX
+from fcnproto.proto.caffe_pb2 import ImageDataParameter
+
+
+class ImageData(Source):
+    """Images and labels from the files that a list names (image_data_layer.cpp)."""
+
+    type = "ImageData"
+    settings = "image_data_param"
+
+    param: ImageDataParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """N × C × H × W if the settings fix a size, and a label for each image."""
+        self.check_transform()
+        self.check_source()
+        height, width = self.param.new_height, self.param.new_width
+        require(
+            (height > 0) == (width > 0) and max(height, width) <= INT_MAX,
+            f"give both new_height and new_width, or neither, found {height} and {width}",
+        )
+        return [self._images(height, width), (self.batch_size(),)]
+
+    def _images(self, height: int, width: int) -> Shape | None:
+        crop = self.proto.transform_param.crop_size
+        if self.sized_by_fork() or not (crop or height):
+            return None
+        require(
+            not (crop and height) or crop <= min(height, width),
+            f"crop_size {crop} does not fit images of {height}×{width}",
+        )
+        channels = 3 if self.param.is_color else 1
+        return self.batch_size(), channels, crop or height, crop or width

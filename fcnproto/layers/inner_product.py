@@ -1,0 +1,42 @@
+"""InnerProduct."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Layer, Shape, Weight, axis_index, require, show
+from fcnproto.proto.caffe_pb2 import InnerProductParameter
+
+
+class InnerProduct(Layer):
+    """Fully connected: all axes from `axis` on as one vector (inner_product_layer.cpp).
+
+    Bottom and top: batch axes × I → batch axes × O. Weights: O × I (I × O with `transpose`), and O
+    biases unless bias_term is false.
+    """
+
+    type = "InnerProduct"
+    settings = "inner_product_param"
+
+    param: InnerProductParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The axes before `axis`, then num_output."""
+        batch = bottoms[0][: axis_index(self.param.axis, bottoms[0])]
+        require(self.param.num_output > 0, "num_output must be positive, found 0")
+        require(
+            prod(batch) > 0 or not self.param.bias_term,
+            f"a bias cannot be added to an empty batch, {show(batch)}",
+        )
+        return [(*batch, self.param.num_output)]
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The matrix, and the biases if there are any."""
+        inputs = prod(bottoms[0][axis_index(self.param.axis, bottoms[0]) :])
+        outputs = self.param.num_output
+        shape = (inputs, outputs) if self.param.transpose else (outputs, inputs)
+        weights = [Weight(shape, self.param.weight_filler)]
+        if self.param.bias_term:
+            weights.append(Weight((outputs,), self.param.bias_filler))
+        return weights

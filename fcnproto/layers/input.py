@@ -1,0 +1,36 @@
+"""Input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, at_least, exactly, require
+from fcnproto.proto.caffe_pb2 import InputParameter
+
+IMAGE_AXES = 4
+
+
+class Input(Layer):
+    """The blobs that a net's user fills (input_layer.cpp)."""
+
+    type = "Input"
+    settings = "input_param"
+    bottoms = exactly(0)
+    tops = at_least(1)
+
+    param: InputParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """As given: once for all tops, or once for each; a context's size replaces H × W."""
+        shapes = [self._sized(tuple(shape.dim)) for shape in self.param.shape] or [()]
+        tops = len(self.proto.top)
+        require(
+            len(shapes) in (1, tops),
+            f"shape must be given once, or once for each of {tops} tops, or not at all; found"
+            f" {len(shapes)}",
+        )
+        return shapes * tops if len(shapes) == 1 else shapes
+
+    def _sized(self, shape: Shape) -> Shape:
+        size = self.context.size
+        return shape if size is None or len(shape) != IMAGE_AXES else (*shape[:2], *size)

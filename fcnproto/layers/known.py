@@ -1,0 +1,244 @@
+"""Layers of forks that are recognized and not computed: detection, training data, measures.
+
+Each says its name, its fork and how many blobs it takes and gives, so that the rest of a net that
+has it can be read and checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Pointwise, Shape, at_least, between, exactly
+
+
+class Known(Layer):
+    """A layer of which no more is known than its name and arity."""
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """Unknown."""
+        return [None] * len(self.proto.top)
+
+
+class AnnotatedData(Known):
+    """Images and their boxes from a database."""
+
+    type = "AnnotatedData"
+    fork = "ssd"
+    settings = "annotated_data_param"
+    bottoms = exactly(0)
+    tops = between(1, 2)
+
+
+class DetectionEvaluate(Known):
+    """How well detections fit the true boxes."""
+
+    type = "DetectionEvaluate"
+    fork = "ssd"
+    settings = "detection_evaluate_param"
+    bottoms = exactly(2)
+
+
+class DetectionOutput(Known):
+    """Boxes from locations, confidences and priors, without those that overlap."""
+
+    type = "DetectionOutput"
+    fork = "ssd"
+    settings = "detection_output_param"
+    bottoms = between(3, 4)
+
+
+class MultiBoxLoss(Known):
+    """The loss of boxes' locations and classes."""
+
+    type = "MultiBoxLoss"
+    fork = "ssd"
+    settings = "multibox_loss_param"
+    bottoms = exactly(4)
+    auto_top = True
+
+
+class PriorBox(Known):
+    """The boxes that detections start from."""
+
+    type = "PriorBox"
+    fork = "ssd"
+    settings = "prior_box_param"
+    bottoms = exactly(2)
+
+
+class VideoData(Known):
+    """Frames of a video or a camera."""
+
+    type = "VideoData"
+    fork = "ssd"
+    settings = "video_data_param"
+    bottoms = exactly(0)
+    tops = at_least(1)
+
+
+class AdaptiveBiasChannel(Known):
+    """Scores, biased so that given labels win in parts of the image."""
+
+    type = "AdaptiveBiasChannel"
+    fork = "pspnet"
+    settings = "adaptive_bias_channel_param"
+    bottoms = exactly(2)
+
+
+class BiasChannel(Known):
+    """Scores, with a bias for given labels."""
+
+    type = "BiasChannel"
+    fork = "pspnet"
+    settings = "bias_channel_param"
+    bottoms = exactly(2)
+
+
+class DenseCRF(Known):
+    """Mean-field inference in a fully connected random field."""
+
+    type = "DenseCRF"
+    fork = "pspnet"
+    settings = "dense_crf_param"
+    bottoms = at_least(2)
+
+
+class DomainTransform(Known):
+    """Filtering that keeps edges."""
+
+    type = "DomainTransform"
+    fork = "pspnet"
+    settings = "domain_transform_param"
+    bottoms = exactly(3)
+
+
+class ImageSegData(Known):
+    """Images, label maps and sizes from files."""
+
+    type = "ImageSegData"
+    fork = "pspnet"
+    settings = "image_data_param"
+    bottoms = exactly(0)
+    tops = exactly(3)
+    auto_top = True
+
+
+class MatRead(Known):
+    """An array from MATLAB files."""
+
+    type = "MatRead"
+    fork = "pspnet"
+    settings = "mat_read_param"
+    bottoms = exactly(0)
+
+
+class MatWrite(Known):
+    """Its bottoms, written to MATLAB files."""
+
+    type = "MatWrite"
+    fork = "pspnet"
+    settings = "mat_write_param"
+    bottoms = at_least(0)
+    tops = exactly(0)
+
+
+class SegAccuracy(Known):
+    """Accuracies of a segmentation."""
+
+    type = "SegAccuracy"
+    fork = "pspnet"
+    settings = "seg_accuracy_param"
+    bottoms = exactly(2)
+
+
+class UniqueLabel(Known):
+    """The labels that occur in a label map."""
+
+    type = "UniqueLabel"
+    fork = "pspnet"
+    settings = "unique_label_param"
+
+
+class DenseImageData(Known):
+    """Images and label maps from files."""
+
+    type = "DenseImageData"
+    fork = "segnet"
+    settings = "dense_image_data_param"
+    bottoms = exactly(0)
+    tops = exactly(2)
+
+
+class ROIPooling(Known):
+    """The maxima of regions' parts."""
+
+    type = "ROIPooling"
+    fork = "fast-rcnn, ssd"
+    settings = "roi_pooling_param"
+    bottoms = exactly(2)
+
+
+class SmoothL1Loss(Known):
+    """A loss that is quadratic near 0 and linear beyond."""
+
+    type = "SmoothL1Loss"
+    fork = "fast-rcnn, ssd"
+    settings = "smooth_l1_loss_param"
+    bottoms = between(2, 4)
+    auto_top = True
+
+
+class PSROIPooling(Known):
+    """The means of regions' parts, each of its own channels."""
+
+    type = "PSROIPooling"
+    fork = "r-fcn"
+    settings = "psroi_pooling_param"
+    bottoms = exactly(2)
+
+
+class BoxAnnotatorOHEM(Known):
+    """The labels and weights of the boxes with the greatest loss."""
+
+    type = "BoxAnnotatorOHEM"
+    fork = "r-fcn"
+    settings = "box_annotator_ohem_param"
+    bottoms = exactly(4)
+    tops = exactly(2)
+
+
+class SmoothL1LossOHEM(Known):
+    """SmoothL1Loss, with each box's loss as a second top."""
+
+    type = "SmoothL1LossOHEM"
+    fork = "r-fcn"
+    settings = "smooth_l1_loss_param"
+    bottoms = between(2, 3)
+    tops = between(1, 2)
+    auto_top = True
+
+
+class SoftmaxWithLossOHEM(Known):
+    """SoftmaxWithLoss, with each box's loss and the probabilities as further tops."""
+
+    type = "SoftmaxWithLossOHEM"
+    fork = "r-fcn"
+    settings = "softmax_param"
+    bottoms = exactly(2)
+    tops = between(1, 3)
+    auto_top = True
+
+
+class SeLu(Pointwise):
+    """Scaled exponential linear units."""
+
+    type = "SeLu"
+    fork = "soeaver"
+
+
+class SeLuDropout(Pointwise):
+    """Dropout that keeps the mean and variance of SeLu's output."""
+
+    type = "SeLuDropout"
+    fork = "soeaver"
+    settings = "selu_dropout_param"

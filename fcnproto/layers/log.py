@@ -1,0 +1,27 @@
+"""Log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+from fcnproto.layers.base import Pointwise, Shape, require
+from fcnproto.proto.caffe_pb2 import LogParameter
+
+
+class Log(Pointwise):
+    """The logarithm of shift + scale · x to a base, where −1 stands for e (log_layer.cpp)."""
+
+    type = "Log"
+    settings = "log_param"
+
+    param: LogParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape."""
+        base = self.param.base
+        require(
+            base == -1 or (base > 0 and base != 1 and isfinite(base)),
+            f"base must be positive and not 1, or -1 for e, found {base:g}",
+        )
+        return super().output_shapes(bottoms)

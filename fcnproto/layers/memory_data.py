@@ -1,0 +1,27 @@
+"""MemoryData."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, require
+from fcnproto.layers.source import Source
+from fcnproto.proto.caffe_pb2 import MemoryDataParameter
+
+
+class MemoryData(Source):
+    """Data and labels that a program hands over (memory_data_layer.cpp)."""
+
+    type = "MemoryData"
+    settings = "memory_data_param"
+    other_settings = ("transform_param",)
+
+    param: MemoryDataParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """N × C × H × W as the settings say, and a label for each item."""
+        self.check_transform()
+        for name in ("batch_size", "channels", "height", "width"):
+            require(getattr(self.param, name) > 0, f"{name} must be positive, found 0")
+        batch = self.param.batch_size
+        return [(batch, self.param.channels, self.param.height, self.param.width), (batch,)]

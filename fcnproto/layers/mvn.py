@@ -1,0 +1,28 @@
+"""MVN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Pointwise, Shape, four_axes, require, show
+from fcnproto.proto.caffe_pb2 import MVNParameter
+
+
+class MVN(Pointwise):
+    """Each plane, or each item with across_channels, less its mean (mvn_layer.cpp).
+
+    With normalize_variance divided by its deviation plus eps.
+    """
+
+    type = "MVN"
+    settings = "mvn_param"
+
+    param: MVNParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape, always with 4 axes."""
+        shape = four_axes(bottoms[0])
+        averaged = shape[1:] if self.param.across_channels else shape[2:]
+        require(prod(averaged) > 0, f"there is nothing to average in {show(bottoms[0])}")
+        return (shape,)

@@ -1,0 +1,38 @@
+"""Normalize, of SSD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Pointwise, Shape, Weight, nchw, require, show
+from fcnproto.proto.caffe_pb2 import FillerParameter, NormalizeParameter
+
+
+class Normalize(Pointwise):
+    """x / √(Σ x² + eps) · scale (SSD, normalize_layer.cpp).
+
+    The sum is over each image if across_spatial, else over the channels of each pixel. Weights: one
+    scale if channel_shared, as a scalar, else one for each of C channels.
+    """
+
+    type = "Normalize"
+    fork = "ssd"
+    settings = "norm_param"
+
+    param: NormalizeParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape."""
+        require(len(bottoms[0]) >= 2, f"at least 2 axes are needed, found {show(bottoms[0])}")
+        _, *image = nchw(bottoms[0])
+        require(0 not in image, f"its bottom is empty: {show(bottoms[0])}")
+        return super().output_shapes(bottoms)
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The scale, 1 unless scale_filler is given."""
+        filler = (
+            self.param.scale_filler
+            if self.param.HasField("scale_filler")
+            else FillerParameter(type="constant", value=1)
+        )
+        return [Weight(() if self.param.channel_shared else (bottoms[0][1],), filler)]

@@ -1,0 +1,42 @@
+"""Padding, of DeepLab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from fcnproto.layers.base import Layer, Shape, nchw, require, show
+from fcnproto.layers.spatial import Affine, CoordMap
+from fcnproto.proto.caffe_pb2 import PaddingParameter
+
+
+class Padding(Layer):
+    """Zeros put around an image, or with negative numbers cut off (DeepLab, padding_layer.cpp).
+
+    pad_beg is for the first row and column, pad_end for the last.
+    """
+
+    type = "Padding"
+    fork = "deeplab"
+    settings = "padding_param"
+
+    param: PaddingParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """N × C × (H + pad_beg + pad_end) × (W + pad_beg + pad_end)."""
+        begin, end = self.param.pad_beg, self.param.pad_end
+        require(
+            begin * end >= 0, f"pad_beg {begin} and pad_end {end} must not differ in their sign"
+        )
+        num, channels, height, width = nchw(bottoms[0])
+        top = num, channels, height + begin + end, width + begin + end
+        require(
+            top[2] > 0 and top[3] > 0,
+            f"pad_beg {begin} and pad_end {end} leave nothing of {show(bottoms[0])}",
+        )
+        return [top]
+
+    def coord_map(self) -> CoordMap:
+        """Shifted by pad_beg."""
+        shift = Affine(shift=Fraction(-self.param.pad_beg))
+        return CoordMap(shift, shift)

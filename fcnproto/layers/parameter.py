@@ -1,0 +1,27 @@
+"""Parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, Weight, exactly
+from fcnproto.layers.fillers import constant
+from fcnproto.proto.caffe_pb2 import ParameterParameter
+
+
+class Parameter(Layer):
+    """A learned array as a blob; zeros until it is loaded or learned (parameter_layer.hpp)."""
+
+    type = "Parameter"
+    settings = "parameter_param"
+    bottoms = exactly(0)
+
+    param: ParameterParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """As given; a scalar unless told."""
+        return (tuple(self.param.shape.dim),)
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The array."""
+        return (Weight(tuple(self.param.shape.dim), constant(0)),)

@@ -1,0 +1,34 @@
+"""PReLU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Pointwise, Shape, Weight, four_axes, require, show
+from fcnproto.layers.fillers import constant
+from fcnproto.proto.caffe_pb2 import PReLUParameter
+
+
+class PReLU(Pointwise):
+    """max(x, 0) + slope · min(x, 0) (prelu_layer.cpp).
+
+    Weights: one slope for each channel, or a single one with channel_shared; 0.25 unless filled.
+    """
+
+    type = "PReLU"
+    settings = "prelu_param"
+
+    param: PReLUParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape."""
+        shape = bottoms[0]
+        require(len(shape) >= 2, f"the input must have at least 2 axes, found {show(shape)}")
+        require(prod(four_axes(shape)[1:]) > 0, f"the input's items are empty: {show(shape)}")
+        return (shape,)
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The slopes."""
+        filler = self.param.filler if self.param.HasField("filler") else constant(0.25)
+        return (Weight(() if self.param.channel_shared else (bottoms[0][1],), filler),)

@@ -1,0 +1,81 @@
+"""Python."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.base import InPlace, Layer, Shape, at_least, require
+from fcnproto.proto.caffe_pb2 import PythonParameter
+
+DEFAULT_SIZE = 500, 500  # no image of PASCAL VOC is larger
+
+# The data layers published with the FCNs: the channels of each top. They read one image at a time.
+PUBLISHED: Mapping[str, Sequence[tuple[str, int]]] = {
+    "VOCSegDataLayer": (("data", 3), ("label", 1)),
+    "SBDDSegDataLayer": (("data", 3), ("label", 1)),
+    "SIFTFlowSegDataLayer": (("data", 3), ("sem", 1), ("geo", 1)),
+    "PASCALContextSegDataLayer": (("data", 3), ("label", 1)),
+}
+NYUD_LAYER = "NYUDSegDataLayer"
+NYUD_CHANNELS = {"color": 3, "hha": 3, "depth": 1, "label": 1}
+
+
+class Python(Layer):
+    """A layer that a user wrote in Python, of which only the published data layers are known.
+
+    Nothing of it is ever run. Their settings stand in param_str, the literal of a dictionary.
+    """
+
+    type = "Python"
+    settings = "python_param"
+    bottoms = at_least(0)
+    tops = at_least(0)
+    in_place = InPlace.WORKS  # who knows
+
+    param: PythonParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """1 × C × H × W for the published data layers; None for any other."""
+        tops = self._published_tops()
+        if tops is None:
+            return [None] * len(self.proto.top)
+        require(not bottoms, f"{self.param.layer} takes no bottoms, found {len(bottoms)}")
+        names = ", ".join(name for name, _ in tops)
+        require(
+            len(tops) == len(self.proto.top),
+            f"{self.param.layer} has {len(tops)} tops ({names}), found {len(self.proto.top)}",
+        )
+        size = self.context.size or DEFAULT_SIZE
+        return [(1, channels, *size) for _, channels in tops]
+
+    def settings_dict(self) -> dict[str, Any]:
+        """What param_str says; LayerError unless it is the literal of a dictionary."""
+        text = self.param.param_str
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+            raise LayerError(f"param_str must be the literal of a dict, found {text!r}") from error
+        require(isinstance(value, dict), f"param_str must be the literal of a dict, found {text!r}")
+        settings: dict[str, Any] = value
+        return settings
+
+    def _published_tops(self) -> Sequence[tuple[str, int]] | None:
+        """The name and the channels of each top of a published data layer."""
+        name = self.param.layer
+        if name not in PUBLISHED and name != NYUD_LAYER:
+            return None
+        settings = self.settings_dict()
+        if name in PUBLISHED:
+            return PUBLISHED[name]
+        tops = settings.get("tops", ())
+        known = isinstance(tops, list | tuple) and all(
+            isinstance(top, str) and top in NYUD_CHANNELS for top in tops
+        )
+        require(
+            known and len(tops) > 0,
+            f"param_str's tops must be a list of {', '.join(NYUD_CHANNELS)}, found {tops!r}",
+        )
+        return [(top, NYUD_CHANNELS[top]) for top in tops]

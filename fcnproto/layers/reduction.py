@@ -1,0 +1,33 @@
+"""Reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Layer, Shape, axis_index, require, show
+from fcnproto.proto.caffe_pb2 import ReductionParameter
+
+
+class Reduction(Layer):
+    """The sum, mean, or sum of absolute or squared values over all axes from `axis` on.
+
+    The result is multiplied by coeff (reduction_layer.cpp).
+    """
+
+    type = "Reduction"
+    settings = "reduction_param"
+
+    param: ReductionParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's axes before `axis`."""
+        (bottom,) = bottoms
+        axis = axis_index(self.param.axis, bottom)
+        # The other operations do without the array of ones that Caffe makes here.
+        needs_values = self.param.operation in (ReductionParameter.SUM, ReductionParameter.MEAN)
+        require(
+            not needs_values or prod(bottom[axis:]) > 0,
+            f"there is nothing to add up from axis {axis} of {show(bottom)} on",
+        )
+        return [bottom[:axis]]

@@ -1,0 +1,71 @@
+"""Reshape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.base import InPlace, Layer, Shape, c_int, require, show
+from fcnproto.proto.caffe_pb2 import ReshapeParameter
+
+
+class Reshape(Layer):
+    """The same values in another shape (reshape_layer.cpp).
+
+    `shape` takes the place of `num_axes` axes from `axis` on. In it 0 stands for the bottom's size
+    at that place, and one −1 for what is left over.
+    """
+
+    type = "Reshape"
+    settings = "reshape_param"
+    in_place = InPlace.REFUSED
+
+    param: ReshapeParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape with `shape` in the place of some axes."""
+        (bottom,) = bottoms
+        require(prod(bottom) > 0, f"its bottom is empty: {show(bottom)}")  # Caffe shares its memory
+        start, end = self._replaced(bottom)
+        sizes = [c_int(size) for size in self.param.shape.dim]
+        found = f"shape {show(tuple(sizes))}"
+        require(all(size >= -1 for size in sizes), f"{found} has a size below -1")
+        require(sizes.count(-1) <= 1, f"{found} has -1 more than once")
+        for place, size in enumerate(sizes):
+            if size == 0:
+                require(
+                    start + place < len(bottom),
+                    f"{found}, from axis {start} on, has a 0 where {show(bottom)} has no axis",
+                )
+                sizes[place] = bottom[start + place]
+        top = [*bottom[:start], *sizes, *bottom[end:]]
+        if -1 in sizes:
+            top[start + sizes.index(-1)] = _left_over(bottom, top)
+        require(
+            prod(top) == prod(bottom),
+            f"{show(bottom)} has {prod(bottom)} values, {show(tuple(top))} would have {prod(top)}",
+        )
+        return [tuple(top)]
+
+    def _replaced(self, bottom: Shape) -> tuple[int, int]:
+        """The first of the bottom's axes that `shape` replaces, and the one after the last."""
+        axis, count, axes = self.param.axis, self.param.num_axes, len(bottom)
+        start = axis if axis >= 0 else axes + axis + 1  # -1 is after the last axis, not the last
+        if not 0 <= start <= axes:
+            raise LayerError(f"axis {axis} is out of range for a blob of shape {show(bottom)}")
+        require(count >= -1, f"num_axes must not be negative, or -1 for all, found {count}")
+        end = axes if count == -1 else start + count
+        require(end <= axes, f"{show(bottom)} has not num_axes {count} axes from axis {start} on")
+        return start, end
+
+
+def _left_over(bottom: Shape, top: Sequence[int]) -> int:
+    """What −1 in `top` stands for."""
+    others = -prod(top)
+    require(
+        prod(bottom) % others == 0,
+        f"the {prod(bottom)} values of {show(bottom)} cannot be divided by {others}, the product "
+        f"of the other sizes",
+    )
+    return prod(bottom) // others

@@ -1,0 +1,26 @@
+"""RNN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, Weight
+from fcnproto.layers.recurrent import Recurrent
+
+
+class RNN(Recurrent):
+    """h_t = tanh(W_hh h_{t−1} + W_xh x_t + b_h), o_t = tanh(W_ho h_t + b_o) (rnn_layer.cpp).
+
+    Weights: W_xh (D × inputs), b_h (D), W_xh_static (D × static inputs) if there are any, W_hh
+    (D × D), W_ho (D × D), b_o (D). State: h.
+    """
+
+    type = "RNN"
+    states = 1
+    gates = 1
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """Those of the hidden state, then those of the output."""
+        outputs = self.param.num_output
+        output = self._matrix(outputs, outputs), self._biases(outputs)
+        return [*super().weights(bottoms), *output]

@@ -1,0 +1,43 @@
+"""Scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Shape, Weight, axis_index, require, show
+from fcnproto.layers.broadcast import Broadcast
+from fcnproto.layers.fillers import constant
+from fcnproto.proto.caffe_pb2 import ScaleParameter
+
+
+class Scale(Broadcast):
+    """Multiplies by an operand, learned or the second bottom (scale_layer.cpp).
+
+    With bias_term a learned operand of the same shape is added as well.
+    """
+
+    type = "Scale"
+    settings = "scale_param"
+
+    param: ScaleParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The first bottom's shape."""
+        before, after = self.around(bottoms)
+        # Caffe keeps a row of ones to sum with, and aborts if it, or the one of the bias, is empty.
+        filled = after if self.param.bias_term else max(before, after)
+        require(filled > 0, f"the axes around the operand are empty in {show(bottoms[0])}")
+        if self.param.bias_term:
+            axis_index(self.param.axis, bottoms[0])  # which Caffe reads though a scalar has none
+        return (bottoms[0],)
+
+    def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
+        """The factors, unless they are a bottom, then the biases if there are any."""
+        shape = self.operand(bottoms)
+        weights = []
+        if len(bottoms) == 1:
+            filler = self.param.filler if self.param.HasField("filler") else constant(1)
+            weights.append(Weight(shape, filler))
+        if self.param.bias_term:
+            weights.append(Weight(shape, self.param.bias_filler))
+        return weights

@@ -1,0 +1,19 @@
+"""Silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, Shape, at_least, exactly
+
+
+class Silence(Layer):
+    """Takes blobs that nobody needs, so that they are no outputs of the net (silence_layer.cpp)."""
+
+    type = "Silence"
+    bottoms = at_least(1)
+    tops = exactly(0)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """None: there are no tops."""
+        return ()

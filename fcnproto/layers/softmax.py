@@ -1,0 +1,23 @@
+"""Softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Pointwise, Shape, axis_index, require, show
+from fcnproto.proto.caffe_pb2 import SoftmaxParameter
+
+
+class Softmax(Pointwise):
+    """exp(x), divided by its sum over `axis` (softmax_layer.cpp)."""
+
+    type = "Softmax"
+    settings = "softmax_param"
+
+    param: SoftmaxParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape."""
+        axis = axis_index(self.param.axis, bottoms[0])
+        require(bottoms[0][axis] > 0, f"axis {axis} has size 0 in {show(bottoms[0])}")
+        return super().output_shapes(bottoms)

@@ -1,0 +1,22 @@
+"""Split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least
+
+
+class Split(Pointwise):
+    """Its bottom, several times (split_layer.cpp).
+
+    Caffe puts one in by itself wherever a blob has several readers.
+    """
+
+    type = "Split"
+    tops = at_least(1)
+    in_place = InPlace.REFUSED
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's shape for each top."""
+        return [bottoms[0]] * len(self.proto.top)

@@ -1,0 +1,10 @@
+"""TanH."""
+
+from fcnproto.layers.base import Pointwise
+
+
+class TanH(Pointwise):
+    """tanh(x) (tanh_layer.cpp)."""
+
+    type = "TanH"
+    settings = "tanh_param"

@@ -1,0 +1,97 @@
+"""Upsample, of forks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.base import Layer, Shape, between, c_int, require, show
+from fcnproto.layers.spatial import CoordMap, Window
+from fcnproto.proto.caffe_pb2 import UpsampleParameter
+
+
+class Upsample(Layer):
+    """A larger map: SegNet's with a mask as second bottom, or each pixel repeated `scale` times.
+
+    SegNet's puts each value where the mask, the second top of a MAX pooling, says, and zeros
+    elsewhere (SegNet, upsample_layer.cpp). With one bottom every pixel becomes a block of
+    scale × scale of them (MobileNet-YOLO, upsample_layer.cpp).
+    """
+
+    type = "Upsample"
+    fork = "segnet"
+    settings = "upsample_param"
+    bottoms = between(1, 2)
+    aligns_all_bottoms = True  # the mask has the data's pixels
+
+    param: UpsampleParameter
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """N × C × larger height × larger width."""
+        for bottom in bottoms:
+            require(len(bottom) == 4, f"4 axes (N × C × H × W) are needed, found {show(bottom)}")
+        require(
+            bottoms[0] == bottoms[-1],
+            f"data and mask must have one shape, found {show(bottoms[0])} and {show(bottoms[-1])}",
+        )
+        num, channels, height, width = bottoms[0]
+        if self._has_size:
+            size = self.param.upsample_h, self.param.upsample_w
+            require(
+                all(c_int(length) > 1 for length in size),
+                f"upsample_h and upsample_w must be more than 1, found {size[0]} and {size[1]}",
+            )
+            return [(num, channels, *size)]
+        (rows, columns), (less_h, less_w) = self._scales(), self._padded_out()
+        return [(num, channels, height * rows - less_h, width * columns - less_w)]
+
+    def coord_map(self) -> CoordMap:
+        """A pixel to the centre of the block that it becomes."""
+        if self._has_size:
+            raise LayerError("upsample_h and upsample_w say no scale")
+        maps = (Window(scale, scale).deconvolved_to_input() for scale in self._scales())
+        return CoordMap(*maps)
+
+    @property
+    def _has_mask(self) -> bool:
+        return len(self.proto.bottom) == 2
+
+    @property
+    def _has_size(self) -> bool:
+        """Whether a size is given, which wins over any scale."""
+        return (
+            self._has_mask
+            and self.param.HasField("upsample_h")
+            and self.param.HasField("upsample_w")
+        )
+
+    def _scales(self) -> tuple[int, int]:
+        """The scales for rows and columns."""
+        if not self._has_mask:
+            scale = self.param.scale
+            # Forks have different defaults here: 1 and 2.
+            require(self.param.HasField("scale"), "with one bottom scale must be given")
+            require(c_int(scale) > 0, f"scale must be positive, found {scale}")
+            return scale, scale
+        both = self.param.HasField("scale_h"), self.param.HasField("scale_w")
+        require(
+            not any(both) or (all(both) and not self.param.HasField("scale")),
+            "give either upsample_h and upsample_w, or scale_h and scale_w, or scale",
+        )
+        scales = (
+            (self.param.scale_h, self.param.scale_w)
+            if all(both)
+            else (self.param.scale, self.param.scale)
+        )
+        require(
+            all(c_int(scale) > 1 for scale in scales),
+            f"scales must be more than 1, found {scales[0]} and {scales[1]}",
+        )
+        return scales
+
+    def _padded_out(self) -> tuple[int, int]:
+        """1 for rows, and for columns, where the last one is left out."""
+        less = (self.param.pad_out_h, self.param.pad_out_w) if self._has_mask else (False, False)
+        for name, left_out, scale in zip("hw", less, self._scales(), strict=True):
+            require(not left_out or scale == 2, f"pad_out_{name} needs a scale of 2, found {scale}")
+        return int(less[0]), int(less[1])

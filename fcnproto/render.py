@@ -1,0 +1,357 @@
+"""Write a net of the zoo, or its solver, as prototxt.
+
+What a net is comes from models/ (zoo.py), how its layers are written from templates/, and every
+kernel, pad and crop offset of an FCN's head from where the backbone's blobs lie (upsampling.py).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+
+from fcnproto import graph, zoo
+from fcnproto.errors import Problem, ZooError
+from fcnproto.proto.source import parse_net
+from fcnproto.upsampling import IMAGE, Step, Trunk, first_misfit, misfit, plan, smallest_pad
+from fcnproto.zoo import BackboneSpec, ClassifierSpec, DatasetSpec, FcnSpec, NetSpec, RecipeSpec
+
+PHASES = ("deploy", "train", "val")
+RECIPE = "heavy"
+"""How ours are trained unless told."""
+SIZE = (500, 500)
+"""What an FCN's deploy net declares unless told; it runs at any other size as well."""
+
+LARGEST = 2**31 - 1  # Caffe's int
+TEMPLATES = zoo.folder("templates")
+
+Spec = TypeVar("Spec")
+
+
+def render(
+    net: str | NetSpec,
+    *,
+    phase: str = "deploy",
+    recipe: str | None = None,
+    dataset: str | DatasetSpec | None = None,
+    data_dir: str | None = None,
+    backbone: str | BackboneSpec | None = None,
+    classes: int | None = None,
+    pad: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> str:
+    """The prototxt of a net of the zoo.
+
+    `phase` is deploy (the score is the output), train or val; the loss of a net that learns is that
+    of `recipe`: heavy (a sum over pixels) unless told batch (their mean). `data_dir` is where its
+    data layers look for datasets. `classes` are those of the dataset's first label map. `pad` is
+    the first layer's, `size` the (height, width) that a deploy net declares.
+
+    Published nets and classifiers are what they are: they take an option only if it says so too.
+
+    Raises ZooError for a name that the zoo has not, for options that the net cannot take, for a
+    backbone that lacks a stride, and where an input of the declared size could not be cropped.
+    """
+    spec = _named(net, zoo.net)
+    options = Options(recipe, dataset, data_dir, backbone, classes, pad, size)
+    options.check(spec, phase)
+    if isinstance(spec, ClassifierSpec):
+        return _render_classifier(spec, options)
+    return _render_fcn(_Fcn.choose(spec, options), phase, options)
+
+
+def render_solver(
+    net: str | NetSpec,
+    *,
+    recipe: str | None = None,
+    dataset: str | DatasetSpec | None = None,
+    data_dir: str | None = None,
+    backbone: str | BackboneSpec | None = None,
+    classes: int | None = None,
+    pad: int | None = None,
+) -> str:
+    """The solver that trains a net of the zoo, rendered with the same options.
+
+    A published net's is the published one. Ours reads train.prototxt and val.prototxt from the
+    working directory, and its head says how to render them.
+
+    Raises ZooError as `render` does, and for classifiers, which nothing here trains.
+    """
+    spec = _named(net, zoo.net)
+    options = Options(recipe, dataset, data_dir, backbone, classes, pad)
+    options.check(spec, "train")
+    assert isinstance(spec, FcnSpec), "a classifier has no phase train"
+    fcn = _Fcn.choose(spec, options)
+    sources = {"train": fcn.dataset.train, "val": fcn.dataset.val}
+    files = {
+        phase: source.file if spec.published else f"{phase}.prototxt"
+        for phase, source in sources.items()
+    }
+    training = fcn.training
+    header = [
+        f"{fcn.title}: solver",
+        options.command(spec, "--solver"),
+        "It trains what these write:",
+        *(
+            f"  {options.command(spec, '--phase', phase)} -o {file}"
+            for phase, file in files.items()
+        ),
+    ]
+    return _fill(
+        "solver.j2",
+        header=header,
+        train_net=files["train"],
+        test_net=files["val"],
+        test_iter=fcn.dataset.validation_images,
+        normalize=fcn.recipe.normalize,
+        base_lr=training.base_lr,
+        momentum=fcn.recipe.momentum,
+        iter_size=fcn.recipe.iter_size,
+        max_iter=training.max_iter,
+        weight_decay=fcn.recipe.weight_decay,
+        snapshot=training.snapshot,
+    )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller asks of a net, each None unless asked."""
+
+    recipe: str | None = None
+    dataset: str | DatasetSpec | None = None
+    data_dir: str | None = None
+    backbone: str | BackboneSpec | None = None
+    classes: int | None = None
+    pad: int | None = None
+    size: tuple[int, int] | None = None
+
+    def given(self) -> dict[str, str | int]:
+        """What was asked, by the option's name on the command line."""
+        values = {
+            "--recipe": self.recipe,
+            "--dataset": _name(self.dataset),
+            "--data-dir": self.data_dir,
+            "--backbone": _name(self.backbone),
+            "--classes": self.classes,
+            "--pad": self.pad,
+            "--size": None if self.size is None else f"{self.size[0]}x{self.size[1]}",
+        }
+        return {option: value for option, value in values.items() if value is not None}
+
+    def command(self, spec: NetSpec, *words: str) -> str:
+        """The words that ask for the same on the command line."""
+        given = [str(word) for option in self.given().items() for word in option]
+        return shlex.join(["fcnproto", "render", spec.name, *words, *given])
+
+    def check(self, spec: NetSpec, phase: str) -> None:
+        """Raise ZooError with all that the net cannot take."""
+        problems = [*self._nonsense(phase), *self._refused(spec, phase)]
+        if problems:
+            raise ZooError(*problems)
+
+    def _nonsense(self, phase: str) -> Iterator[str]:
+        if phase not in PHASES:
+            yield f"the phase must be one of {', '.join(PHASES)}, found '{phase}'"
+        if self.classes is not None and not 1 <= self.classes <= LARGEST:
+            yield f"--classes must be at least 1 and fit Caffe's int, found {self.classes}"
+        if self.pad is not None and not 0 <= self.pad <= LARGEST:
+            yield f"--pad must be at least 0 and fit Caffe's int, found {self.pad}"
+        if self.size is not None and not all(1 <= length <= LARGEST for length in self.size):
+            yield f"--size must be at least 1x1 and fit Caffe's int, found {_by(self.size)}"
+        if self.data_dir is not None and not (self.data_dir and self.data_dir.isprintable()):
+            yield f"--data-dir must be a name that can be printed, found {self.data_dir!r}"
+
+    def _refused(self, spec: NetSpec, phase: str) -> Iterator[str]:
+        given = self.given()
+        if phase != "deploy":
+            if isinstance(spec, ClassifierSpec):
+                yield f"{spec.name} has no phase {phase}: the zoo has classifiers to deploy only"
+            elif self.size is not None:
+                yield f"--size is for deploy nets: in phase {phase} the data have their own sizes"
+        fixed = _fixed(spec)
+        for option, value in given.items():
+            own = fixed.get(option, value)
+            if own is None:
+                yield f"{spec.name} takes no {option}"
+            elif own != value:
+                yield f"{spec.name} is {option} {own}: {option} {value} cannot change it"
+
+
+def _fixed(spec: NetSpec) -> dict[str, str | int | None]:
+    """The options that a net cannot take, with what it is itself if that has a name."""
+    if isinstance(spec, ClassifierSpec):
+        fixed: dict[str, str | int | None] = dict.fromkeys(
+            ("--recipe", "--dataset", "--data-dir", "--pad")
+        )
+        fixed["--backbone"] = spec.backbone
+        if spec.published:
+            fixed["--classes"] = spec.classes
+        return fixed
+    if spec.training is None:
+        return {}
+    return {
+        "--recipe": spec.training.recipe,
+        "--dataset": spec.dataset,
+        "--backbone": spec.backbone,
+        "--classes": len(zoo.dataset(spec.dataset).classes),
+        "--pad": zoo.backbone(spec.backbone).fcn_pad,
+    }
+
+
+@dataclass(frozen=True)
+class _Training:
+    base_lr: float
+    max_iter: int
+    snapshot: int | None
+
+
+@dataclass(frozen=True)
+class _Fcn:
+    """An FCN with all choices made but the phase's."""
+
+    spec: FcnSpec
+    backbone: BackboneSpec
+    dataset: DatasetSpec
+    recipe: RecipeSpec
+    classes: tuple[int, ...]
+    """For each label map of the dataset."""
+    data_root: str
+
+    @classmethod
+    def choose(cls, spec: FcnSpec, options: Options) -> _Fcn:
+        backbone = _named(options.backbone or spec.backbone, zoo.backbone)
+        dataset = _named(options.dataset or spec.dataset, zoo.dataset)
+        recipe = options.recipe or (spec.training.recipe if spec.training else RECIPE)
+        classes = [len(label.classes) for label in dataset.labels]
+        classes[0] = options.classes or classes[0]
+        missing = [stride for stride in spec.strides[1:] if stride not in backbone.skips]
+        unknown = [option for option in spec.options if option not in backbone.options]
+        foreign = [image for image in spec.images if image not in dataset.images]
+        problems = [
+            *(f"backbone {backbone.name} has no blob at stride {s}, which {spec.name} needs"
+              for s in missing),
+            *(f"{spec.name}: backbone {backbone.name} has no option '{o}'" for o in unknown),
+            *(f"{spec.name}: dataset {dataset.name} has no images '{i}'" for i in foreign),
+        ]  # fmt: skip
+        if problems:
+            raise ZooError(*problems)
+        return cls(
+            spec,
+            backbone,
+            dataset,
+            zoo.recipe(recipe),
+            tuple(classes),
+            options.data_dir or spec.data_root,
+        )
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.spec.published:
+            return self.spec.title
+        classes = " and ".join(map(str, self.classes))
+        plural = "class" if classes == "1" else "classes"
+        return (
+            f"{self.spec.title} on {self.backbone.title} for {self.dataset.title},"
+            f" {classes} {plural}"
+        )
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The kinds of image that it takes."""
+        return self.spec.images or self.dataset.images[:1]
+
+    @property
+    def blobs(self) -> Mapping[int, str]:
+        """The blobs of the backbone that it scores, by stride."""
+        first, *rest = self.spec.strides
+        return {first: self.backbone.score, **{s: self.backbone.skips[s] for s in rest}}
+
+    @property
+    def training(self) -> _Training:
+        """A published net's own; ours from the recipe, or the published net that is most like it."""
+        spec, recipe = self.spec, self.recipe
+        if spec.training is not None:
+            own = spec.training
+            return _Training(own.base_lr, own.max_iter, own.snapshot)
+        published = _trainings(spec)
+        like = published.get(self.dataset.name, next(iter(published.values())))
+        if recipe.max_iter is not None:
+            return _Training(self.backbone.batch_lr, recipe.max_iter, recipe.snapshot)
+        return _Training(like.base_lr, like.max_iter, recipe.snapshot)
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """What the backbone's template is told."""
+        return {**self.backbone.options, **self.spec.options}
+
+
+def _trainings(spec: FcnSpec) -> dict[str, zoo.TrainingSpec]:
+    """How the published nets that `spec` is trained like were trained, by dataset."""
+    trainings = {}
+    for name in spec.trained_like:
+        like = zoo.net(name)
+        if not isinstance(like, FcnSpec) or like.training is None:
+            raise ZooError(f"{spec.name} is trained like {name}, which is not a published FCN")
+        trainings[like.dataset] = like.training
+    return trainings
+
+
+def _render_fcn(fcn: _Fcn, phase: str, options: Options) -> str:
+    published = fcn.spec.published
+    trunk = _trunk(fcn)
+    steps = plan(trunk.positions(), padded=not published)
+    pad, why = _first_pad(fcn, trunk, steps, options.pad)
+    size = options.size or SIZE
+    if phase == "deploy":
+        message = misfit(trunk, steps, pad, size)
+        if message is not None:
+            raise ZooError(
+                f"{fcn.spec.name} cannot crop an input of {_by(size)} with a first pad of {pad}:"
+                f" {message}"
+            )
+    header = [
+        f"{fcn.title}: {phase}",
+        options.command(fcn.spec, *([] if phase == "deploy" else ["--phase", phase])),
+        *([] if published else [why]),
+    ]
+    return _fill(
+        "fcn.j2",
+        **_inputs(fcn, (1, size)),
+        **_body(fcn, pad, dropout=phase != "deploy"),
+        header=header,
+        name=None if published else zoo.full_name(fcn.spec, fcn.backbone.name, fcn.dataset.name),
+        source=None if phase == "deploy" else _source(fcn, phase),
+        heads=[
+            {
+                "suffix": label.suffix,
+                "label": label.name,
+                "loss": label.loss,
+                "classes": classes,
+            }
+            for label, classes in zip(fcn.dataset.labels, fcn.classes, strict=True)
+        ],
+        steps=_steps(fcn, steps, pad),
+        learns=phase != "deploy",
+        ignore_label=fcn.dataset.ignore_label,
+        normalize=fcn.recipe.normalize,
+    )
+
+
+def _trunk(fcn: _Fcn) -> Trunk:
+    """The backbone alone, with a first layer that does not pad, to be measured."""
+    text = _fill(
+        "fcn.j2",
+        **_inputs(fcn, (1, SIZE)),
+        **_body(fcn, 0, dropout=False),
+        header=[],
+        name=None,
+        source=None,
+        heads=[],
+    )
+    return Trunk(graph.build(parse_net(text, fcn.backbone.name)), "data", fcn.blobs)

@@ -1,0 +1,472 @@
+""".caffemodel: a binary NetParameter, walked in protobuf's wire format.
+
+Protobuf's own parser needs several times as long and holds every array twice, so the arrays are
+read by this small walker, straight from the file into their place. It follows what protobuf does:
+fields in any order, repeated numbers packed, single or in several runs, unknown fields skipped, the
+last of several single values taken. It checks every length before it believes it, so that a broken
+file costs no more memory than its size.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.layers.base import Shape, show
+from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
+from fcnproto.weights.arrays import MOST_AXES, Array, Weights, broken
+
+LARGEST = 2**31 - 1
+"""Protobuf refuses longer messages."""
+
+_DEEPEST = 100  # protobuf's limit on nested groups
+_PIECE = 2**20  # numbers converted at a time
+
+
+class _Wire(IntEnum):
+    """How a field is written (protobuf's encoding)."""
+
+    VARINT = 0
+    FIXED64 = 1
+    LENGTH = 2
+    GROUP = 3
+    END_GROUP = 4
+    FIXED32 = 5
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A field of a message: where its payload lies, or its value if it is a varint."""
+
+    number: int
+    wire: _Wire
+    start: int
+    end: int
+    value: int = 0
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A repeated float or double field: the field's number and its values' type."""
+
+    field: int
+    dtype: np.dtype[np.floating]
+    single: _Wire
+
+
+_DATA = _Numbers(5, np.dtype("<f4"), _Wire.FIXED32)
+_DIFF = _Numbers(6, np.dtype("<f4"), _Wire.FIXED32)
+_DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), _Wire.FIXED64)
+_DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), _Wire.FIXED64)
+_SHAPE = 7
+_LEGACY = (1, 2, 3, 4)  # num, channels, height, width
+
+
+@dataclass(frozen=True)
+class _Vintage:
+    """Where a layer message of some age keeps its name and its blobs."""
+
+    name: int
+    blobs: int
+
+
+_CURRENT = _Vintage(name=1, blobs=7)
+_V1 = _Vintage(name=4, blobs=6)
+_V0 = _Vintage(name=1, blobs=50)
+_V0_IN_V1 = 1  # V1LayerParameter.layer, which holds a V0 layer
+_LAYER, _LAYERS = 100, 2  # NetParameter.layer and .layers
+
+
+def read(path: Path) -> tuple[Weights, tuple[Problem, ...]]:
+    """The weights in a .caffemodel of any age, and what was strange about it.
+
+    Every layer is listed, without arrays too; of layers that share a name the last one stays, as
+    in Caffe (net.cpp, CopyTrainedLayersFrom). Blobs with num/channels/height/width keep four axes,
+    but for those of which the layer cannot mean so many.
+
+    Raises WeightsError where the file is not a NetParameter, holds no layer, or where a blob's
+    values do not match its shape.
+    """
+    with (
+        path.open("rb", buffering=0) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return _File(path, file, content).weights()
+
+
+@dataclass
+class _File:
+    path: Path
+    file: BinaryIO
+    content: mmap.mmap
+
+    def weights(self) -> tuple[Weights, tuple[Problem, ...]]:
+        weights: Weights = {}
+        notes: list[Problem] = []
+        for name, blobs in self._layers():
+            arrays = self._arrays(name, blobs)
+            if arrays and weights.pop(name, []):
+                notes.append(
+                    Problem(
+                        "it is in the file more than once: the last one is taken, as Caffe does",
+                        str(self.path),
+                        layer=name,
+                        severity=Severity.WARNING,
+                    )
+                )
+            weights[name] = arrays
+        return weights, tuple(notes)
+
+    def _layers(self) -> Iterator[tuple[str, list[_Field]]]:
+        """Each layer's name and blobs, in the order of the file."""
+        current: list[_Field] = []
+        old: list[_Field] = []
+        for field in self._fields(0, len(self.content)):
+            if field.wire is _Wire.LENGTH and field.number == _LAYER:
+                current.append(field)
+            elif field.wire is _Wire.LENGTH and field.number == _LAYERS:
+                old.append(field)
+        if current and old:
+            raise broken(
+                self.path, "it holds both 'layer' and 'layers', which Caffe refuses to upgrade"
+            )
+        if not current and not old:
+            raise broken(
+                self.path, "it holds no layer: Caffe loads it without a word, and loads nothing"
+            )
+        inner = [field for field in map(self._v0_layer, old) if field is not None]
+        if current:
+            yield from (self._layer(field, _CURRENT) for field in current)
+        elif inner:  # one V0 layer makes it a V0 net (upgrade_proto.cpp, NetNeedsV0ToV1Upgrade)
+            yield from (self._layer(field, _V0) for field in inner)
+        else:
+            yield from (self._layer(field, _V1) for field in old)
+
+    def _v0_layer(self, layer: _Field) -> _Field | None:
+        inner = None
+        for field in self._fields(layer.start, layer.end):
+            if field.number == _V0_IN_V1 and field.wire is _Wire.LENGTH:
+                inner = field
+        return inner
+
+    def _layer(self, layer: _Field, vintage: _Vintage) -> tuple[str, list[_Field]]:
+        name = b""
+        blobs: list[_Field] = []
+        for field in self._fields(layer.start, layer.end):
+            if field.wire is not _Wire.LENGTH:
+                continue
+            if field.number == vintage.name:
+                name = self.content[field.start : field.end]
+            elif field.number == vintage.blobs:
+                if field.start == field.end:
+                    raise broken(self.path, "it has a blob without values", _text(name))
+                blobs.append(field)
+        try:
+            return name.decode(), blobs
+        except UnicodeDecodeError as error:
+            raise broken(self.path, f"a layer's name is not UTF-8: {_text(name)}") from error
+
+    def _arrays(self, layer: str, blobs: list[_Field]) -> list[Array]:
+        read = [self._array(layer, index, blob) for index, blob in enumerate(blobs)]
+        arrays = [array for array, _ in read]
+        for index, (array, legacy) in enumerate(read):
+            if legacy:
+                arrays[index] = array.reshape(_meant(array.shape, index, arrays))
+        return arrays
+
+    def _array(self, layer: str, index: int, blob: _Field) -> tuple[Array, bool]:
+        """A blob's array, and whether its shape is the old num, channels, height, width."""
+        shape, legacy = self._shape(blob)
+        count = prod(shape)
+        if len(shape) > MOST_AXES or any(size < 0 for size in shape):
+            raise self._misfit(layer, index, f"a shape of {len(shape)} axes, {show(shape[:8])}")
+        sizes = {numbers: self._count(blob, numbers) for numbers in _DOUBLES_FIRST}
+        data = _DOUBLE_DATA if sizes[_DOUBLE_DATA] else _DATA
+        diff = _DOUBLE_DIFF if sizes[_DOUBLE_DIFF] else _DIFF
+        if sizes[data] != count:
+            raise self._misfit(
+                layer, index, f"{sizes[data]} values for its shape {show(shape)}, which has {count}"
+            )
+        if not count:
+            raise self._misfit(layer, index, f"the shape {show(shape)}, which is empty")
+        if sizes[diff] not in (0, count):
+            raise self._misfit(layer, index, f"{sizes[diff]} gradients for {count} values")
+        return self._values(blob, data, count).reshape(shape), legacy
+
+    def _misfit(self, layer: str, index: int, what: str) -> WeightsError:
+        return broken(self.path, f"blob {index} has {what}", layer)
+
+    def _shape(self, blob: _Field) -> tuple[Shape, bool]:
+        """Old sizes hide the shape if any is given, and count as 0 if not (blob.cpp)."""
+        legacy: dict[int, int] = {}
+        dims: list[int] = []
+        for field in self._fields(blob.start, blob.end):
+            if field.number in _LEGACY and field.wire is _Wire.VARINT:
+                legacy[field.number] = _signed(field.value, 32)
+            elif field.number == _SHAPE and field.wire is _Wire.LENGTH:
+                dims += self._dims(field, MOST_AXES + 1 - len(dims))
+        if legacy:
+            return tuple(legacy.get(number, 0) for number in _LEGACY), True
+        return tuple(dims), False
+
+    def _dims(self, shape: _Field, most: int) -> list[int]:
+        """The first `most` sizes of a BlobShape, packed or not."""
+        dims: list[int] = []
+        for field in self._fields(shape.start, shape.end):
+            if field.number != 1 or len(dims) >= most:
+                continue
+            if field.wire is _Wire.VARINT:
+                dims.append(_signed(field.value, 64))
+            elif field.wire is _Wire.LENGTH:
+                position = field.start
+                while position < field.end and len(dims) < most:
+                    value, position = self._varint(position, field.end)
+                    dims.append(_signed(value, 64))
+        return dims
+
+    def _count(self, blob: _Field, numbers: _Numbers) -> int:
+        width = numbers.dtype.itemsize
+        total = 0
+        for start, end in self._runs(blob, numbers):
+            if (end - start) % width:
+                raise self._malformed(start, f"a packed field of {end - start} bytes")
+            total += (end - start) // width
+        return total
+
+    def _values(self, blob: _Field, numbers: _Numbers, count: int) -> Array:
+        values = np.empty(count, np.float32)
+        done = 0
+        for start, end in self._runs(blob, numbers):
+            size = (end - start) // numbers.dtype.itemsize
+            self._read(values[done : done + size], start, numbers.dtype)
+            done += size
+        return values
+
+    def _runs(self, blob: _Field, numbers: _Numbers) -> Iterator[tuple[int, int]]:
+        """Where the values of a repeated field lie; each single one is a run."""
+        for field in self._fields(blob.start, blob.end):
+            if field.number == numbers.field and field.wire in (_Wire.LENGTH, numbers.single):
+                yield field.start, field.end
+
+    def _read(self, target: Array, start: int, dtype: np.dtype[np.floating]) -> None:
+        """Fill `target` with the numbers that begin at `start`."""
+        if target.size < _PIECE or dtype != target.dtype:
+            for begin in range(0, target.size, _PIECE):
+                piece = target[begin : begin + _PIECE]
+                offset = start + begin * dtype.itemsize
+                with np.errstate(over="ignore"):  # as a C cast does, too large becomes infinite
+                    piece[:] = np.frombuffer(self.content, dtype, piece.size, offset)
+            return
+        # Long runs are read, not copied from the map, whose pages would count twice.
+        rest = target.data.cast("B")
+        self.file.seek(start)
+        while rest:
+            got = self.file.readinto(rest)  # type: ignore[attr-defined]
+            if not got:
+                raise broken(self.path, "it ended while it was read")
+            rest = rest[got:]
+
+    def _fields(self, position: int, end: int) -> Iterator[_Field]:
+        """The fields of the message that lies between two offsets, groups left out."""
+        groups: list[int] = []
+        while position < end:
+            begin = position
+            tag, position = self._varint(position, end)
+            number, wire = tag >> 3, tag & 7
+            if not 0 < number < 2**29 or wire > _Wire.FIXED32:
+                raise self._malformed(begin, f"field {number} of wire type {wire}")
+            field = self._field(begin, position, end, number, _Wire(wire))
+            position = field.end
+            if field.wire is _Wire.GROUP:
+                groups.append(number)
+                if len(groups) > _DEEPEST:
+                    raise self._malformed(begin, f"groups nested deeper than {_DEEPEST}")
+            elif field.wire is _Wire.END_GROUP:
+                if not groups or groups.pop() != number:
+                    raise self._malformed(begin, "the end of a group that has not begun")
+            elif not groups:
+                yield field
+        if groups:
+            raise self._malformed(end, "a group without an end")
+
+    def _field(self, begin: int, position: int, end: int, number: int, wire: _Wire) -> _Field:
+        length = 0
+        if wire is _Wire.VARINT:
+            value, stop = self._varint(position, end)
+            return _Field(number, wire, position, stop, value)
+        if wire is _Wire.LENGTH:
+            length, position = self._varint(position, end)
+        elif wire is _Wire.FIXED32:
+            length = 4
+        elif wire is _Wire.FIXED64:
+            length = 8
+        if length > end - position:
+            raise self._malformed(
+                begin, f"a field of {length} bytes where {end - position} are left"
+            )
+        return _Field(number, wire, position, position + length)
+
+    def _varint(self, position: int, end: int) -> tuple[int, int]:
+        value = shift = 0
+        for index in range(position, min(position + 10, end)):
+            byte = self.content[index]
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & (2**64 - 1), index + 1
+            shift += 7
+        raise self._malformed(position, "a number that does not end")
+
+    def _malformed(self, position: int, what: str) -> WeightsError:
+        head = self.content[:64].lstrip()
+        for start, kind in _MISTAKEN:
+            if head.startswith(start):
+                return broken(self.path, f"this is {kind}, not weights")
+        return broken(
+            self.path,
+            f"it is no whole .caffemodel, nor any other weights: byte {position} begins {what}",
+        )
+
+
+_DOUBLES_FIRST = (_DOUBLE_DATA, _DATA, _DOUBLE_DIFF, _DIFF)
+
+_MISTAKEN = (
+    (b"<", "a web page or XML (was the download an error page?)"),
+    (b"version https://git-lfs", "a pointer of Git LFS (fetch the file itself)"),
+    (b"\x1f\x8b", "a gzip file (unpack it first)"),
+    (b"name:", "a prototxt"),
+    (b"layer", "a prototxt"),
+    (b"input", "a prototxt"),
+    (b"#", "text"),
+)
+
+
+def _text(name: bytes) -> str:
+    return name[:80].decode(errors="backslashreplace")
+
+
+def _signed(value: int, bits: int) -> int:
+    value &= 2**bits - 1
+    return value - 2**bits if value >> (bits - 1) else value
+
+
+def _meant(shape: Shape, index: int, arrays: list[Array]) -> Shape:
+    """The axes that an old blob of four must have meant.
+
+    Old Caffe kept biases as 1×1×1×N and fully connected weights as 1×1×O×I. The latter could be a
+    kernel too, but then O would not be the number of biases.
+    """
+    if shape[:2] != (1, 1):
+        return shape
+    if index and shape[2] == 1:
+        return shape[3:]
+    if index == 0 and shape[2] > 1 and len(arrays) == 2 and arrays[1].size == shape[2]:
+        return shape[2:]
+    return shape
+
+
+def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None:
+    """Write a .caffemodel as Caffe does (net.cpp, Net::ToProto; blob.cpp, Blob::ToProto).
+
+    `net` gives the layers' types, connections and settings, in the net's order; without it each
+    layer has its name and arrays, which is what Caffe looks at when it loads. Layers that share an
+    array hold it each.
+
+    Raises WeightsError if the file would be larger than protobuf can hold.
+    """
+    layers = _layers_of(weights) if net is None else net.layer
+    name = NetParameter(name=net.name).SerializeToString() if net and net.HasField("name") else b""
+    messages = [_Message.of(layer, weights.get(layer.name, [])) for layer in layers]
+    size = len(name) + sum(len(_tag(_LAYER, message.size)) + message.size for message in messages)
+    if size > LARGEST:
+        raise WeightsError(
+            Problem(
+                f"a .caffemodel of {size / 2**30:.1f} GiB is more than protobuf can hold (2 GiB);"
+                " write .safetensors or .npz",
+                str(path),
+            )
+        )
+    with path.open("wb") as file:
+        file.write(name)
+        for message in messages:
+            file.write(_tag(_LAYER, message.size))
+            message.write(file)
+
+
+def _layers_of(weights: Mapping[str, list[Array]]) -> list[LayerParameter]:
+    return [LayerParameter(name=name) for name, arrays in weights.items() if arrays]
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A LayerParameter in three parts, so that its arrays are written from where they lie."""
+
+    head: bytes
+    arrays: list[Array]
+    tail: bytes
+
+    @classmethod
+    def of(cls, layer: LayerParameter, arrays: list[Array]) -> _Message:
+        """Protobuf writes fields in the order of their numbers, so the blobs stand in between."""
+        head, tail = LayerParameter(), LayerParameter()
+        for field, value in layer.ListFields():
+            if field.number == _CURRENT.blobs:
+                continue
+            part = head if field.number < _CURRENT.blobs else tail
+            if field.is_repeated:
+                getattr(part, field.name).MergeFrom(value)
+            elif field.message_type is not None:
+                getattr(part, field.name).CopyFrom(value)
+            else:
+                setattr(part, field.name, value)
+        return cls(head.SerializeToString(), arrays, tail.SerializeToString())
+
+    @property
+    def size(self) -> int:
+        blobs = sum(len(_tag(_CURRENT.blobs, size)) + size for size in map(_blob_size, self.arrays))
+        return len(self.head) + blobs + len(self.tail)
+
+    def write(self, file: BinaryIO) -> None:
+        file.write(self.head)
+        for array in self.arrays:
+            file.write(_tag(_CURRENT.blobs, _blob_size(array)))
+            file.write(_tag(_DATA.field, array.size * 4))
+            file.write(np.ascontiguousarray(array, "<f4").reshape(-1).data)
+            file.write(_shape_field(array.shape))
+        file.write(self.tail)
+
+
+def _blob_size(array: Array) -> int:
+    data = array.size * 4
+    return len(_tag(_DATA.field, data)) + data + len(_shape_field(array.shape))
+
+
+def _shape_field(shape: Shape) -> bytes:
+    """A blob's shape; one of no axes is left out."""
+    if not shape:
+        return b""
+    dims = b"".join(map(_number, shape))
+    packed = _tag(1, len(dims)) + dims
+    return _tag(_SHAPE, len(packed)) + packed
+
+
+def _tag(field: int, length: int) -> bytes:
+    """What stands before a field of so many bytes."""
+    return _number(field << 3 | _Wire.LENGTH) + _number(length)
+
+
+def _number(value: int) -> bytes:
+    """A varint."""
+    parts = bytearray()
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)

@@ -1,0 +1,144 @@
+"""Caffe's HDF5 weights: a dataset /data/<layer>/<i> for each array (net.cpp, Net::ToHDF5)."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fcnproto.errors import Problem, WeightsError
+from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.weights.arrays import (
+    MOST_AXES,
+    Array,
+    Weights,
+    broken,
+    check_dtype,
+    check_unfolded,
+)
+
+_ROOT = "data"
+
+
+def read(path: Path) -> Weights:
+    """The weights in an HDF5 file as Caffe writes it, in the order of the layers' names.
+
+    Layers that only share the arrays of another have none here. Numbers of any type become float32
+    by HDF5's own conversion, as in Caffe. Raises WeightsError for anything but plain datasets,
+    links to other files included, which are not followed.
+    """
+    h5py = _h5py()
+    try:
+        with h5py.File(path, "r") as file:
+            root = _member(h5py, path, file, _ROOT)
+            if not isinstance(root, h5py.Group):
+                raise broken(path, f"expected a group '/{_ROOT}', as Caffe writes it")
+            datasets = {name: _datasets(h5py, path, root, name) for name in root}
+            _check_sizes(path, [each for layer in datasets.values() for each in layer])
+            return {name: [_read(each) for each in layer] for name, layer in datasets.items()}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
+
+
+def _h5py() -> ModuleType:
+    try:
+        import h5py  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise WeightsError("HDF5 weights need h5py: pip install 'fcnproto[data]'") from error
+    return h5py  # type: ignore[no-any-return]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _member(h5py: ModuleType, path: Path, group: Any, name: str) -> Any:
+    """A member of a group, or None; links elsewhere are refused, not followed."""
+    link = group.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+        target = f"{getattr(link, 'filename', '')} {link.path}".strip()
+        raise broken(path, f"'{group.name}/{name}' is a link to {target}; links are not followed")
+    return group.get(name)
+
+
+def _datasets(h5py: ModuleType, path: Path, root: Any, layer: str) -> list[Any]:
+    group = _member(h5py, path, root, layer)
+    if not isinstance(group, h5py.Group):
+        raise broken(path, "expected a group of arrays 0, 1, …, found none", layer)
+    names = list(group)
+    if set(names) != {str(index) for index in range(len(names))}:
+        found = ", ".join(sorted(names)[:8])
+        raise broken(path, f"its arrays must be called 0, 1, …, found {found}", layer)
+    return [
+        _checked(h5py, path, _member(h5py, path, group, str(index))) for index in range(len(names))
+    ]
+
+
+def _checked(h5py: ModuleType, path: Path, dataset: Any) -> Any:
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+        raise broken(path, "a layer holds something that is not an array")
+    if dataset.is_virtual or dataset.external:
+        raise broken(path, f"the values of '{dataset.name}' lie in another file: not followed")
+    check_dtype(path, dataset.name, dataset.dtype)
+    if dataset.dtype.names or dataset.dtype.metadata:
+        raise broken(path, f"'{dataset.name}' holds {dataset.dtype}, expected plain numbers")
+    if len(dataset.shape) > MOST_AXES or not prod(dataset.shape):
+        raise broken(path, f"'{dataset.name}' has a shape that Caffe does not: {dataset.shape}")
+    return dataset
+
+
+def _check_sizes(path: Path, datasets: list[Any]) -> None:
+    claimed = sum(prod(each.shape) * max(each.dtype.itemsize, 4) for each in datasets)
+    chunks = max((prod(each.chunks or ()) * each.dtype.itemsize for each in datasets), default=0)
+    check_unfolded(path, max(claimed, chunks))
+
+
+def _read(dataset: Any) -> Array:
+    values = np.empty(dataset.shape, np.float32)
+    dataset.read_direct(values)
+    return values
+
+
+def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None:
+    """Write Caffe's HDF5 weights; with `net`, arrays shared by param names stand once.
+
+    Raises WeightsError for a name with a slash, which Caffe can neither write nor read here.
+    """
+    h5py = _h5py()
+    slashed = [name for name, arrays in weights.items() if "/" in name and arrays]
+    if slashed:
+        raise WeightsError(
+            *(
+                Problem(
+                    "HDF5 weights of Caffe cannot hold a name with a slash;"
+                    " write .caffemodel, .npz or .safetensors",
+                    str(path),
+                    layer=name,
+                )
+                for name in slashed
+            )
+        )
+    shared = set() if net is None else _shared(net)
+    with h5py.File(path, "w") as file:
+        root = file.create_group(_ROOT)
+        for name, arrays in weights.items():
+            group = root.create_group(name)
+            for index, array in enumerate(arrays):
+                if (name, index) not in shared:
+                    group.create_dataset(str(index), data=array)
+
+
+def _shared(net: NetParameter) -> set[tuple[str, int]]:
+    """Each layer and number of an array that an earlier layer owns."""
+    owned: set[str] = set()
+    shared: set[tuple[str, int]] = set()
+    for layer in net.layer:
+        for index, param in enumerate(layer.param):
+            if param.name in owned:
+                shared.add((layer.name, index))
+            elif param.name:
+                owned.add(param.name)
+    return shared

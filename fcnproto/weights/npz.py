@@ -1,0 +1,119 @@
+""".npz and .npy: NumPy's files, of which only plain arrays are read."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fcnproto.weights.arrays import (
+    MOST_AXES,
+    Array,
+    Arrays,
+    Weights,
+    as_float32,
+    broken,
+    check_dtype,
+    check_unfolded,
+    keyed,
+)
+
+_FLAWS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError,
+          RuntimeError, MemoryError, SyntaxError)  # fmt: skip
+
+
+_PIECE = 2**18  # zipfile would hold all that is asked for at once, twice
+
+
+def read(path: Path) -> Arrays:
+    """The arrays of an .npz by their keys, as float32.
+
+    Raises WeightsError for pickled objects, anything that is not an array, and files that unfold to
+    more than arrays.check_unfolded allows.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            members = file.infolist()
+            check_unfolded(path, sum(member.file_size for member in members))
+            arrays: Arrays = {}
+            for member in members:
+                key = member.filename.removesuffix(".npy")
+                if key == member.filename or key in arrays:
+                    raise broken(path, f"'{member.filename}' is not an array, or is there twice")
+                with file.open(member) as stream:
+                    arrays[key] = _member(path, key, stream, member.file_size)
+            return arrays
+    except _FLAWS as error:
+        raise broken(path, f"it is not a whole .npz: {error or type(error).__name__}") from error
+
+
+def _member(path: Path, key: str, stream: IO[bytes], size: int) -> Array:
+    """An array of an .npz; its header is believed only where it agrees with its size."""
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise broken(path, f"'{key}' is of .npy version {version}, which plain arrays never are")
+    check_dtype(path, key, dtype)
+    _check_shape(path, key, shape)
+    if prod(shape) * dtype.itemsize != size - stream.tell():
+        raise broken(
+            path,
+            f"'{key}' claims the shape {shape} of {dtype}, and holds {size - stream.tell()} bytes",
+        )
+    values = np.empty(shape, dtype, order="F" if fortran else "C")
+    content = values.reshape(-1, order="A").view(np.uint8)
+    for start in range(0, content.size, _PIECE):
+        piece = content[start : start + _PIECE]
+        got = stream.read(piece.size)
+        if len(got) < piece.size:
+            raise broken(path, f"'{key}' ends too early")
+        piece[:] = np.frombuffer(got, np.uint8)
+    stream.read(1)  # zipfile compares the checksum when it meets the end
+    return as_float32(values)
+
+
+def _check_shape(path: Path, key: str, shape: tuple[int, ...]) -> None:
+    if len(shape) > MOST_AXES or any(size <= 0 for size in shape):
+        raise broken(path, f"'{key}' has a shape that Caffe does not: {shape}")
+
+
+def read_npy(path: Path) -> Arrays:
+    """The fields of a structured array in an .npy by their names, as float32.
+
+    A pickled dictionary, which is what numpy.save makes of a dict, is refused.
+    """
+    try:
+        array: np.ndarray[Any, Any] = np.lib.format.open_memmap(path, mode="r")
+    except _FLAWS as error:
+        if "object" in str(error):
+            raise broken(
+                path,
+                "it is a pickled dictionary, which is never loaded since it could run code; where"
+                " you trust it: d = numpy.load(file, allow_pickle=True, encoding='latin1').item();"
+                " then numpy.savez('weights.npz', **{f'{k}/{i}': a for k in d for i, a in"
+                " enumerate(d[k].values() if isinstance(d[k], dict) else d[k])})",
+            ) from error
+        raise broken(path, f"it is not a whole .npy: {error}") from error
+    if array.dtype.names is None or array.size != 1:
+        raise broken(
+            path, "it holds a single array, not one for each layer: save them with numpy.savez"
+        )
+    record = array.reshape(())
+    for name in array.dtype.names:
+        field = record[name]
+        check_dtype(path, name, field.dtype)
+        _check_shape(path, name, field.shape)
+    return {name: as_float32(np.array(record[name])) for name in array.dtype.names}
+
+
+def write(path: Path, weights: Weights) -> None:
+    """Write each array under `<layer>/<i>`, uncompressed."""
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **dict(keyed(weights)))

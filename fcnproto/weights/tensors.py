@@ -1,0 +1,107 @@
+""".safetensors and PyTorch's .pth: arrays by name."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fcnproto.errors import WeightsError
+from fcnproto.weights.arrays import (
+    MOST_AXES,
+    Array,
+    Arrays,
+    Weights,
+    as_float32,
+    broken,
+    check_unfolded,
+    keyed,
+)
+
+_NUMBERS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
+
+
+def read_safetensors(path: Path) -> Arrays:
+    """The tensors of a .safetensors file by name, as float32."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {}
+            for key in file.keys():  # noqa: SIM118  (the handle is no mapping)
+                piece = file.get_slice(key)
+                if piece.get_dtype() not in _NUMBERS:
+                    raise broken(
+                        path, f"'{key}' holds {piece.get_dtype()}; save it as F32 or F16 first"
+                    )
+                arrays[key] = _checked(path, key, file.get_tensor(key))
+            return arrays
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise broken(path, f"it is not a whole .safetensors: {error}") from error
+
+
+def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Array:
+    if array.ndim > MOST_AXES or not array.size:
+        raise broken(path, f"'{key}' has a shape that Caffe does not: {array.shape}")
+    return as_float32(array)
+
+
+def write_safetensors(path: Path, weights: Weights) -> None:
+    """Write each array under `<layer>/<i>`."""
+    save_file({key: np.ascontiguousarray(array) for key, array in keyed(weights)}, path)
+
+
+def read_pytorch(path: Path) -> Arrays:
+    """The tensors of a state dict that torch.save wrote, by name, as float32.
+
+    Read by torch.load(weights_only=True), which builds nothing but tensors and containers. A state
+    dict inside a checkpoint is found under "state_dict", or where it is the only one.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError("PyTorch's files need torch: pip install 'fcnproto[train]'") from error
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                check_unfolded(path, sum(member.file_size for member in file.infolist()))
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise broken(
+            path,
+            "it is a pickle that holds more than tensors, or no pickle of torch; it is never"
+            " loaded since it could run code. Save its state_dict() alone where you trust it",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, OSError, IndexError,
+            AttributeError, OverflowError, MemoryError, zipfile.BadZipFile) as error:  # fmt: skip
+        first = str(error).splitlines() or [type(error).__name__]
+        raise broken(path, f"torch cannot read it: {first[0]}") from error
+    tensors = _state_dict(path, loaded, torch.Tensor)
+    arrays = {}
+    for key, tensor in tensors.items():
+        if prod(tensor.shape) and (tensor.is_complex() or tensor.is_quantized):
+            raise broken(path, f"'{key}' holds {tensor.dtype}, expected plain numbers")
+        arrays[key] = _checked(path, key, tensor.detach().to(torch.float32).numpy())
+    return arrays
+
+
+def _state_dict(path: Path, loaded: Any, tensor: type) -> Mapping[str, Any]:
+    """The mapping from names to tensors, at the top or one level below."""
+    candidates = [loaded]
+    if isinstance(loaded, Mapping):
+        candidates += [loaded["state_dict"]] if "state_dict" in loaded else loaded.values()
+    found = [
+        each
+        for each in candidates
+        if isinstance(each, Mapping)
+        and each
+        and all(isinstance(k, str) and isinstance(v, tensor) for k, v in each.items())
+    ]
+    if len(found) != 1:
+        raise broken(path, f"expected one state dict (names and tensors), found {len(found)}")
+    return found[0]

@@ -1,0 +1,77 @@
+"""check.py against what real Caffe refuses and accepts, and against the published nets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fcnproto.check import check_net, check_solver
+from fcnproto.errors import FcnprotoError, Severity
+from fcnproto.graph import State
+from fcnproto.proto.caffe_pb2 import TRAIN
+from fcnproto.proto.source import is_solver, parse_net, parse_solver, read_net
+
+HERE = Path(__file__).parent
+CASES = json.loads((HERE / "golden" / "malformed.json").read_text())
+# A net's forward and backward passes refuse more than its construction; check does not run them.
+CHECKED = [case for case in CASES if case["kind"] == "solver" or case["stage"] == "construct"]
+
+
+def problems_of(text):
+    try:
+        if is_solver(text):
+            return check_solver(parse_solver(text, "case.prototxt"))
+        return check_net(parse_net(text, "case.prototxt"))
+    except FcnprotoError as error:
+        return list(error.problems)
+
+
+def errors(problems):
+    return [str(problem) for problem in problems if problem.severity is Severity.ERROR]
+
+
+@pytest.fixture
+def solver_net(tmp_path, monkeypatch):
+    """The net that the golden solvers name, in the working directory."""
+    text = (HERE / "golden" / "malformed_solver_net.prototxt").read_text()
+    (tmp_path / "_n.prototxt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("solver_net")
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case["case"])
+def test_what_caffe_refuses_is_an_error_and_what_it_accepts_is_none(case):
+    found = errors(problems_of(case["prototxt"]))
+    assert bool(found) == case["aborted"], found or case["caffe_message"]
+    assert all(line.count("\n") == 0 for line in found)
+
+
+NONSENSE = {
+    "field_of_other_layer_accepted": "does not read pooling_param",
+    "name_missing_accepted": "no name",
+    "no_layers_accepted": "no layers",
+    "empty_file_accepted": "no layers",
+    "inplace_conv_other_shape_accepted": "computes nonsense",
+    "inplace_pooling_accepted": "computes nonsense",
+    "inplace_innerproduct_accepted": "computes nonsense",
+    "inplace_deconv_accepted": "computes nonsense",
+    "conv_dilation_zero_accepted": "dilation",
+    "conv_kernel_one_too_big_nobias_accepted": "empty",
+    "pool_kernel_one_too_big_accepted": "empty",
+    "eltwise_coeff_max_accepted": "coeff",
+    "input_no_shape_accepted": "shape",
+    "dropout_ratio_above_one_accepted": "dropout_ratio",
+    "solver_step_without_gamma_accepted": "gamma",
+    "solver_poly_without_max_iter_accepted": "max_iter",
+    "solver_base_lr_missing_accepted": "base_lr",
+    "solver_regularization_unknown_no_decay_accepted": "regularization_type",
+    "solver_iter_size_zero_accepted": "iter_size",
+}
+
+
+@pytest.mark.usefixtures("solver_net")
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_that_caffe_accepts_is_a_warning(name):
+    (case,) = [case for case in CASES if case["case"] == name]
+    warnings = [p.message for p in problems_of(case["prototxt"]) if p.severity is Severity.WARNING]
+    assert any(NONSENSE[name] in warning for warning in warnings), warnings

@@ -1,0 +1,54 @@
+"""The exported ONNX on onnxruntime against what real Caffe and its forks computed."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from fcnproto.export import export, inference
+from fcnproto.graph import build
+from fcnproto.proto.source import read_net
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted((GOLDEN / "layers").glob("*.prototxt")) + sorted(
+    (GOLDEN / "forks").glob("*.prototxt")
+)
+
+
+def run(model, feeds):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def arrays_of(path):
+    with np.load(path.with_suffix(".npz")) as data:
+        return {name: data[name] for name in data.files}
+
+
+def weights_of(arrays):
+    weights = {}
+    for name in sorted(key for key in arrays if key.startswith("param/")):
+        layer, _, index = name.removeprefix("param/").rpartition("/")
+        weights.setdefault(layer, {})[int(index)] = arrays[name]
+    return {layer: [these[i] for i in sorted(these)] for layer, these in weights.items()}
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_onnx_computes_what_caffe_computed(path):
+    arrays = arrays_of(path)
+    net = inference(build(read_net(path)))
+    model = export(net, weights_of(arrays), metadata={})
+    onnx.checker.check_model(model, full_check=True)
+    feeds = {name: arrays[f"in/{name}"] for name in net.inputs}
+    for name, found in run(model, feeds).items():
+        expected = arrays[f"out/{name}"]
+        assert found.shape == expected.shape
+        scale = np.abs(expected).max(initial=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * max(scale, 1e-3))
