@@ -23,8 +23,6 @@ from fcnproto.proto.caffe_pb2 import (
     SolverParameter,
 )
 
-from fcnproto.proto.text import is_repeated
-
 
 def net_differences(first: NetParameter, second: NetParameter) -> list[str]:
     """What differs, a line each; layers are matched by name, and ordered as in the first net."""
@@ -93,31 +91,31 @@ def _fields(
 ) -> Iterator[str]:
     """What differs between two messages of one type, field by field."""
     spelled = _SPELLINGS.get(type(first))
-    ours, theirs = (spelled(first), spelled(second)) if spelled else ({}, {})
-    for name, value in ours.items():
-        if value != theirs[name]:
-            yield f"{prefix}{name}: {_show(value)} → {_show(theirs[name])}"
+    if spelled:
+        others = spelled(second)
+        for name, value in spelled(first).items():
+            if value != others[name]:
+                yield f"{prefix}{name}: {_show(value)} → {_show(others[name])}"
     for field in first.DESCRIPTOR.fields:
         name = field.name
         if name in skip or (spelled and name in _SPELLED):
             continue
         left, right = getattr(first, name), getattr(second, name)
+        repeated = hasattr(left, "extend")
         if field.type != FieldDescriptor.TYPE_MESSAGE:
-            if not is_repeated(field):
-                left, right = [left], [right]
-            if list(left) != list(right):
-                yield f"{prefix}{name}: {_values(field, left)} → {_values(field, right)}"
-        elif not is_repeated(field):
-            if first.HasField(name) or second.HasField(name):
-                yield from _fields(left, right, f"{prefix}{name}.")
-        else:
+            ours, theirs = (left, right) if repeated else ([left], [right])
+            if list(ours) != list(theirs):
+                yield f"{prefix}{name}: {_values(field, ours)} → {_values(field, theirs)}"
+        elif repeated:
             if len(left) != len(right):
                 yield f"{prefix}{name}: given {len(left)} → {len(right)} times"
             for index, (one, other) in enumerate(zip(left, right, strict=False)):
                 yield from _fields(one, other, f"{prefix}{name}[{index}].")
+        elif first.HasField(name) or second.HasField(name):
+            yield from _fields(left, right, f"{prefix}{name}.")
 
 
-def _values(field: FieldDescriptor, values: Sequence[Any]) -> str:
+def _values(field: Any, values: Sequence[Any]) -> str:
     if field.enum_type is not None:
         names = field.enum_type.values_by_number
         values = [names[value].name for value in values]

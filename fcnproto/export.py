@@ -52,7 +52,7 @@ def inference(graph: Graph) -> Inference:
     """
     net = cut(graph)
     raise_if_any(NetError, _obstacles(net))
-    sources = {top: node for node in net.nodes if not node.bottoms for top in node.tops}
+    sources = {top: node for node in net.nodes if node.layer.feeds for top in node.tops}
     walked, _ = walk(net)
     unknown = [blob for blob in sources if walked.blobs.get(blob) is None]
     raise_if_any(
@@ -74,7 +74,7 @@ def inference(graph: Graph) -> Inference:
 
     return Inference(
         net,
-        {blob: named(blob) for blob in base if sources[blob].layer.feeds},
+        {blob: named(blob) for blob in base},
         {blob: named(blob) for blob in net.outputs},
         dims,
         probes[0],
@@ -92,7 +92,7 @@ def cut(graph: Graph) -> Graph:
     )
     read = {bottom for node in kept for bottom in node.bottoms}
     outputs.update(dict.fromkeys(top for node in kept for top in node.tops if top not in read))
-    made = {top for node in kept if node.bottoms for top in node.tops}
+    made = {top for node in kept if not node.layer.feeds for top in node.tops}
     wanted = tuple(blob for blob in outputs if blob in made)
     needed = set(wanted)
     alive: list[Node] = []

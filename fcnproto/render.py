@@ -9,17 +9,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
-import jinja2
-
 from fcnproto import graph, zoo
-from fcnproto.errors import Problem, ZooError
+from fcnproto.errors import ZooError
 from fcnproto.proto.source import parse_net
+from fcnproto.templating import fill
 from fcnproto.upsampling import IMAGE, Step, Trunk, first_misfit, misfit, plan, smallest_pad
-from fcnproto.zoo import BackboneSpec, ClassifierSpec, DatasetSpec, FcnSpec, NetSpec, RecipeSpec
+from fcnproto.zoo import (
+    BackboneSpec,
+    ClassifierSpec,
+    DatasetSpec,
+    FcnSpec,
+    NetSpec,
+    RecipeSpec,
+    TrainingSpec,
+)
 
 PHASES = ("deploy", "train", "val")
 RECIPE = "heavy"
@@ -28,7 +33,6 @@ SIZE = (500, 500)
 """What an FCN's deploy net declares unless told; it runs at any other size as well."""
 
 LARGEST = 2**31 - 1  # Caffe's int
-TEMPLATES = zoo.folder("templates")
 
 Spec = TypeVar("Spec")
 
@@ -48,16 +52,16 @@ def render(
     """The prototxt of a net of the zoo.
 
     `phase` is deploy (the score is the output), train or val; the loss of a net that learns is that
-    of `recipe`: heavy (a sum over pixels) unless told batch (their mean). `data_dir` is where its
-    data layers look for datasets. `classes` are those of the dataset's first label map. `pad` is
-    the first layer's, `size` the (height, width) that a deploy net declares.
+    of `recipe`: heavy (a sum over pixels) unless told batch (their mean). `data_dir` is the folder
+    in which its data layers look for datasets. `classes` are those of the dataset's first label
+    map. `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
     Published nets and classifiers are what they are: they take an option only if it says so too.
 
     Raises ZooError for a name that the zoo has not, for options that the net cannot take, for a
     backbone that lacks a stride, and where an input of the declared size could not be cropped.
     """
-    spec = _named(net, zoo.net)
+    spec = zoo.net(net) if isinstance(net, str) else net
     options = Options(recipe, dataset, data_dir, backbone, classes, pad, size)
     options.check(spec, phase)
     if isinstance(spec, ClassifierSpec):
@@ -82,7 +86,7 @@ def render_solver(
 
     Raises ZooError as `render` does, and for classifiers, which nothing here trains.
     """
-    spec = _named(net, zoo.net)
+    spec = zoo.net(net) if isinstance(net, str) else net
     options = Options(recipe, dataset, data_dir, backbone, classes, pad)
     options.check(spec, "train")
     assert isinstance(spec, FcnSpec), "a classifier has no phase train"
@@ -102,7 +106,7 @@ def render_solver(
             for phase, file in files.items()
         ),
     ]
-    return _fill(
+    return fill(
         "solver.j2",
         header=header,
         train_net=files["train"],
@@ -173,13 +177,13 @@ class Options:
                 yield f"{spec.name} has no phase {phase}: the zoo has classifiers to deploy only"
             elif self.size is not None:
                 yield f"--size is for deploy nets: in phase {phase} the data have their own sizes"
-        fixed = _fixed(spec)
+        fixed = _fixed(spec) if given else {}
         for option, value in given.items():
             own = fixed.get(option, value)
             if own is None:
                 yield f"{spec.name} takes no {option}"
             elif own != value:
-                yield f"{spec.name} is {option} {own}: {option} {value} cannot change it"
+                yield f"{spec.name} has {option} {own}, which {option} {value} cannot change"
 
 
 def _fixed(spec: NetSpec) -> dict[str, str | int | None]:
@@ -204,13 +208,6 @@ def _fixed(spec: NetSpec) -> dict[str, str | int | None]:
 
 
 @dataclass(frozen=True)
-class _Training:
-    base_lr: float
-    max_iter: int
-    snapshot: int | None
-
-
-@dataclass(frozen=True)
 class _Fcn:
     """An FCN with all choices made but the phase's."""
 
@@ -229,15 +226,21 @@ class _Fcn:
         recipe = options.recipe or (spec.training.recipe if spec.training else RECIPE)
         classes = [len(label.classes) for label in dataset.labels]
         classes[0] = options.classes or classes[0]
-        missing = [stride for stride in spec.strides[1:] if stride not in backbone.skips]
-        unknown = [option for option in spec.options if option not in backbone.options]
-        foreign = [image for image in spec.images if image not in dataset.images]
         problems = [
-            *(f"backbone {backbone.name} has no blob at stride {s}, which {spec.name} needs"
-              for s in missing),
-            *(f"{spec.name}: backbone {backbone.name} has no option '{o}'" for o in unknown),
-            *(f"{spec.name}: dataset {dataset.name} has no images '{i}'" for i in foreign),
-        ]  # fmt: skip
+            f"backbone {backbone.name} has no blob at stride {stride}, which {spec.name} needs"
+            for stride in spec.strides[1:]
+            if stride not in backbone.skips
+        ]
+        problems += [
+            f"{spec.name}: backbone {backbone.name} has no option '{option}'"
+            for option in spec.options
+            if option not in backbone.options
+        ]
+        problems += [
+            f"{spec.name}: dataset {dataset.name} has no images '{image}'"
+            for image in spec.images
+            if image not in dataset.images
+        ]
         if problems:
             raise ZooError(*problems)
         return cls(
@@ -273,17 +276,18 @@ class _Fcn:
         return {first: self.backbone.score, **{s: self.backbone.skips[s] for s in rest}}
 
     @property
-    def training(self) -> _Training:
-        """A published net's own; ours from the recipe, or the published net that is most like it."""
+    def training(self) -> TrainingSpec:
+        """A published net's own; ours from the recipe, or from the published net most like it."""
         spec, recipe = self.spec, self.recipe
         if spec.training is not None:
-            own = spec.training
-            return _Training(own.base_lr, own.max_iter, own.snapshot)
-        published = _trainings(spec)
-        like = published.get(self.dataset.name, next(iter(published.values())))
+            return spec.training
         if recipe.max_iter is not None:
-            return _Training(self.backbone.batch_lr, recipe.max_iter, recipe.snapshot)
-        return _Training(like.base_lr, like.max_iter, recipe.snapshot)
+            lr, steps = self.backbone.batch_lr, recipe.max_iter
+        else:
+            published = _trainings(spec)
+            like = published.get(self.dataset.name, next(iter(published.values())))
+            lr, steps = like.base_lr, like.max_iter
+        return TrainingSpec(recipe.name, lr, steps, recipe.snapshot)
 
     @property
     def options(self) -> dict[str, bool]:
@@ -291,7 +295,7 @@ class _Fcn:
         return {**self.backbone.options, **self.spec.options}
 
 
-def _trainings(spec: FcnSpec) -> dict[str, zoo.TrainingSpec]:
+def _trainings(spec: FcnSpec) -> dict[str, TrainingSpec]:
     """How the published nets that `spec` is trained like were trained, by dataset."""
     trainings = {}
     for name in spec.trained_like:
@@ -304,54 +308,206 @@ def _trainings(spec: FcnSpec) -> dict[str, zoo.TrainingSpec]:
 
 def _render_fcn(fcn: _Fcn, phase: str, options: Options) -> str:
     published = fcn.spec.published
-    trunk = _trunk(fcn)
+    trunk = _measured(fcn)
     steps = plan(trunk.positions(), padded=not published)
     pad, why = _first_pad(fcn, trunk, steps, options.pad)
     size = options.size or SIZE
-    if phase == "deploy":
-        message = misfit(trunk, steps, pad, size)
-        if message is not None:
-            raise ZooError(
-                f"{fcn.spec.name} cannot crop an input of {_by(size)} with a first pad of {pad}:"
-                f" {message}"
-            )
-    header = [
-        f"{fcn.title}: {phase}",
-        options.command(fcn.spec, *([] if phase == "deploy" else ["--phase", phase])),
-        *([] if published else [why]),
-    ]
-    return _fill(
+    message = misfit(trunk, steps, pad, size) if phase == "deploy" else None
+    if message is not None:
+        raise ZooError(
+            f"{fcn.spec.name} with a first pad of {pad} cannot crop an input of {_by(size)}:"
+            f" {message}"
+        )
+    words = [] if phase == "deploy" else ["--phase", phase]
+    blobs = _blobs(fcn)
+    return fill(
         "fcn.j2",
-        **_inputs(fcn, (1, size)),
-        **_body(fcn, pad, dropout=phase != "deploy"),
-        header=header,
+        header=[f"{fcn.title}: {phase}", options.command(fcn.spec, *words), *why],
         name=None if published else zoo.full_name(fcn.spec, fcn.backbone.name, fcn.dataset.name),
         source=None if phase == "deploy" else _source(fcn, phase),
-        heads=[
-            {
-                "suffix": label.suffix,
-                "label": label.name,
-                "loss": label.loss,
-                "classes": classes,
-            }
-            for label, classes in zip(fcn.dataset.labels, fcn.classes, strict=True)
+        images=[
+            {"blob": blob, "shape": (1, len(fcn.dataset.mean[image]), *size)}
+            for blob, image in zip(blobs, fcn.images, strict=True)
         ],
-        steps=_steps(fcn, steps, pad),
+        data=blobs[0] if fcn.spec.fusion == "late" else "data",
+        backbone=fcn.backbone.template,
+        trunks=_trunks(fcn, pad),
+        form=_form(dropout=phase != "deploy"),
+        options=fcn.options,
+        heads=_heads(fcn),
+        steps=list(_steps(fcn, steps, pad)),
+        published=published,
         learns=phase != "deploy",
         ignore_label=fcn.dataset.ignore_label,
         normalize=fcn.recipe.normalize,
     )
 
 
-def _trunk(fcn: _Fcn) -> Trunk:
-    """The backbone alone, with a first layer that does not pad, to be measured."""
-    text = _fill(
+def _measured(fcn: _Fcn) -> Trunk:
+    """The backbone alone, with a first layer that does not pad."""
+    image = {"blob": "data", "shape": (1, len(fcn.dataset.mean[fcn.images[0]]), *SIZE)}
+    text = fill(
         "fcn.j2",
-        **_inputs(fcn, (1, SIZE)),
-        **_body(fcn, 0, dropout=False),
         header=[],
         name=None,
         source=None,
+        images=[image],
+        backbone=fcn.backbone.template,
+        trunks=[_trunk(fcn, "data", 0)],
+        form=_form(dropout=False),
+        options=fcn.options,
         heads=[],
     )
-    return Trunk(graph.build(parse_net(text, fcn.backbone.name)), "data", fcn.blobs)
+    source = parse_net(text, f"templates/backbones/{fcn.backbone.template}.j2")
+    return Trunk(graph.build(source), "data", fcn.blobs)
+
+
+def _first_pad(
+    fcn: _Fcn, trunk: Trunk, steps: Sequence[Step], asked: int | None
+) -> tuple[int, list[str]]:
+    """The first layer's pad, and what to say of it."""
+    usual = fcn.backbone.fcn_pad
+    if fcn.spec.published:
+        return usual, []
+    if asked is None:
+        pad = smallest_pad(trunk, steps, usual)
+        if pad == usual:
+            return pad, [f"First pad {pad}: every input from 1x1 has a crop."]
+        return pad, [
+            f"First pad {pad}: with {usual} some inputs have no crop, and {pad} is the smallest"
+            " with which every input from 1x1 has one."
+        ]
+    size = first_misfit(trunk, steps, asked)
+    if size is None:
+        return asked, [f"First pad {asked}, as asked: every input from 1x1 has a crop."]
+    return asked, [
+        f"First pad {asked}, as asked: not every input has a crop; {_by((size, size))} has none."
+    ]
+
+
+def _blobs(fcn: _Fcn) -> tuple[str, ...]:
+    """The blobs of the images: a single one is called data."""
+    return fcn.images if len(fcn.images) > 1 else ("data",)
+
+
+def _trunks(fcn: _Fcn, pad: int) -> list[dict[str, Any]]:
+    """The backbone once, or once for each kind of image that is fused late."""
+    if fcn.spec.fusion == "late":
+        return [_trunk(fcn, image, pad, suffix=image) for image in fcn.images]
+    return [_trunk(fcn, "data", pad)]
+
+
+def _trunk(fcn: _Fcn, data: str, pad: int, suffix: str = "") -> dict[str, Any]:
+    return {
+        "data": data,
+        "suffix": suffix,
+        "first_suffix": fcn.spec.first_layer_suffix,
+        "pad": pad,
+        "score": fcn.backbone.score + suffix,
+    }
+
+
+def _form(*, dropout: bool) -> dict[str, Any]:
+    """How an FCN has its backbone: convolutions down to what is scored."""
+    return {"convolutional": True, "suffix": "", "dropout": dropout, "classes": None}
+
+
+def _heads(fcn: _Fcn) -> list[dict[str, Any]]:
+    return [
+        {"suffix": label.suffix, "label": label.name, "loss": label.loss, "classes": classes}
+        for label, classes in zip(fcn.dataset.labels, fcn.classes, strict=True)
+    ]
+
+
+def _steps(fcn: _Fcn, steps: Sequence[Step], pad: int) -> Iterator[dict[str, Any]]:
+    """The head's steps with the published nets' names."""
+    before = None
+    for step in steps:
+        skip = None if step.stride == IMAGE else _skip(fcn, step.stride)
+        if len(steps) == 1:
+            name = "upscore"
+        elif skip is not None and before is not None:
+            name = f"upscore_{before['name']}"
+        else:
+            name = f"upscore{step.window.stride}"
+        yield {
+            "name": name,
+            "factor": step.window.stride,
+            "kernel": step.window.kernel,
+            "pad": step.window.pad,
+            "comment": _comment(step, pad),
+            "offset": step.offset_for(pad),
+            "skip": skip,
+        }
+        before = skip
+
+
+def _skip(fcn: _Fcn, stride: int) -> dict[str, Any]:
+    blob = fcn.blobs[stride]
+    return {"blob": blob, "name": blob.partition("/")[0], "scale": fcn.spec.scales.get(stride)}
+
+
+def _comment(step: Step, pad: int) -> str:
+    """Why the kernel is as large as it is."""
+    even = step.even_offset + (pad if step.stride == IMAGE else 0)
+    if even.denominator == 1:
+        return f"2f - f % 2 for f = {step.window.stride}: the crop's offset is whole, {even}"
+    return (
+        f"2f - 1 for f = {step.window.stride}: with 2f - f % 2 the crop's offset would be"
+        f" {float(even):g}"
+    )
+
+
+def _source(fcn: _Fcn, phase: str) -> dict[str, Any]:
+    """The Python layer that reads the dataset."""
+    source = {"train": fcn.dataset.train, "val": fcn.dataset.val}[phase]
+    labels = [label.name for label in fcn.dataset.labels]
+    whole = {"$mean": fcn.dataset.mean[fcn.images[0]], "$tops": [*fcn.images, *labels]}
+    root = fcn.data_root.rstrip("/")
+    settings = {
+        key: whole.get(value, value.replace("$data", root)) if isinstance(value, str) else value
+        for key, value in source.settings.items()
+    }
+    blobs = _blobs(fcn)
+    return {
+        "name": blobs[0],
+        "tops": [*blobs, *labels],
+        "module": source.module,
+        "layer": source.layer,
+        "param_str": repr(settings),
+    }
+
+
+def _render_classifier(spec: ClassifierSpec, options: Options) -> str:
+    backbone = zoo.backbone(spec.backbone)
+    classes = options.classes or spec.classes
+    suffix = "-conv" if spec.convolutional else ""
+    size = options.size or spec.size
+    return fill(
+        "classifier.j2",
+        header=[spec.title, options.command(spec)],
+        name=spec.proto_name,
+        images=[{"blob": "data", "shape": (spec.batch, 3, *size)}],
+        backbone=backbone.template,
+        trunk={"data": "data", "suffix": "", "first_suffix": "", "pad": backbone.pad},
+        form={
+            "convolutional": spec.convolutional,
+            "suffix": suffix,
+            "dropout": True,
+            "classes": classes,
+        },
+        options={**backbone.options, **spec.options},
+        classifier=backbone.classifier + suffix,
+    )
+
+
+def _named(given: str | Spec, find: Callable[[str], Spec]) -> Spec:
+    return find(given) if isinstance(given, str) else given
+
+
+def _name(given: str | DatasetSpec | BackboneSpec | None) -> str | None:
+    return given if given is None or isinstance(given, str) else given.name
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

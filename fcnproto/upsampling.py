@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from fcnproto.coords import to_input
 from fcnproto.errors import LayerError, ZooError
@@ -57,11 +58,22 @@ class Trunk:
         """The size of each scored blob for a padded image; LayerError if a layer does not fit."""
         shapes: dict[str, Shape] = {}
         for node in self.graph.nodes:
-            bottoms = [shapes[bottom] for bottom in node.bottoms]
-            for top, shape in zip(node.tops, node.layer.output_shapes(bottoms), strict=True):
-                assert shape is not None, f"{node.title} is not a layer of a trunk"
+            bottoms = tuple(shapes[bottom] for bottom in node.bottoms)
+            tops = self._seen.get((node.tops, bottoms))
+            if tops is None:
+                tops = self._seen[node.tops, bottoms] = node.layer.output_shapes(bottoms)
+            for top, shape in zip(node.tops, tops, strict=True):
+                if shape is None:
+                    raise ZooError(
+                        self.graph.problem(node, "a backbone's layer must have a known shape")
+                    )
                 shapes[top] = (*shape[:2], height, width) if top == self.image else shape
         return {stride: (shapes[blob][2], shapes[blob][3]) for stride, blob in self.blobs.items()}
+
+    @cached_property
+    def _seen(self) -> dict[tuple[tuple[str, ...], tuple[Shape, ...]], Sequence[Shape | None]]:
+        """What layers have answered: at large strides many images come to the same few sizes."""
+        return {}
 
 
 @dataclass(frozen=True)

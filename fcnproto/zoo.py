@@ -115,7 +115,7 @@ class RecipeSpec:
     normalize: bool
     """Whether the loss is the mean over an image's labelled pixels, or their sum."""
     max_iter: int | None
-    """None where each net has its own."""
+    """None where a net has its length and learning rate from the published net most like it."""
     snapshot: int
 
 
@@ -203,16 +203,14 @@ def backbones(models: Path = MODELS) -> dict[str, BackboneSpec]:
 
 def net(name: str, models: Path = MODELS) -> NetSpec:
     """The net of that name; ZooError suggests the nearest if there is none."""
-    known = _names(models / "nets")
-    table = Table.load(_known(models / "nets", "net", name, known))
+    table = _table(models / "nets", "net", name)
     kind = _KINDS.get(table.choice("kind", tuple(_KINDS)), _fcn)
     return _finished(kind(name, table), table)
 
 
 def dataset(name: str, models: Path = MODELS) -> DatasetSpec:
     """The dataset of that name; ZooError suggests the nearest if there is none."""
-    known = _names(models / "datasets")
-    table = Table.load(_known(models / "datasets", "dataset", name, known))
+    table = _table(models / "datasets", "dataset", name)
     means = table.table("mean")
     spec = DatasetSpec(
         name=name,
@@ -233,16 +231,19 @@ def dataset(name: str, models: Path = MODELS) -> DatasetSpec:
 
 def backbone(name: str, models: Path = MODELS) -> BackboneSpec:
     """The backbone of that name; ZooError suggests the nearest if there is none."""
-    known = backbones(models)
-    _known(models / "nets", "backbone", name, list(known))
-    return known[name]
+    if name in _names(models / "nets"):
+        table = Table.load(_path(models / "nets", name))
+        if "trunk" in table:
+            trunk = table.table("trunk")
+            return _finished(_backbone(name, trunk), trunk)
+    raise _unknown("backbone", name, list(backbones(models)))
 
 
 def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
     """The recipe of that name in models/recipes.toml; ZooError if there is none."""
-    path = models / "recipes.toml"
-    recipes = Table.load(path)
-    _known(path, "recipe", name, list(recipes))
+    recipes = Table.load(models / "recipes.toml")
+    if name not in recipes:
+        raise _unknown("recipe", name, list(recipes))
     table = recipes.table(name)
     spec = RecipeSpec(
         name=name,
@@ -313,12 +314,17 @@ def _path(folder: Path, name: str) -> Path:
     return folder / f"{name}.toml"
 
 
-def _known(folder: Path, kind: str, name: str, known: Sequence[str]) -> Path:
+def _table(folder: Path, kind: str, name: str) -> Table:
+    known = _names(folder)
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-        raise ZooError(f"there is no {kind} '{name}'; {hint}")
-    return _path(folder, name)
+        raise _unknown(kind, name, known)
+    return Table.load(_path(folder, name))
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> ZooError:
+    close = get_close_matches(name, known, 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+    return ZooError(f"there is no {kind} '{name}'; {hint}")
 
 
 def _fcn(name: str, table: Table) -> FcnSpec:

@@ -7,9 +7,7 @@ import pytest
 
 from fcnproto.check import check_net, check_solver
 from fcnproto.errors import FcnprotoError, Severity
-from fcnproto.graph import State
-from fcnproto.proto.caffe_pb2 import TRAIN
-from fcnproto.proto.source import is_solver, parse_net, parse_solver, read_net
+from fcnproto.proto.source import is_solver, parse_net, parse_solver
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "golden" / "malformed.json").read_text())

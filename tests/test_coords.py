@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 
 from fcnproto.coords import align, crop_offset, to_input
 from fcnproto.errors import NetError
-from fcnproto.graph import build
+from fcnproto.graph import State, build
 from fcnproto.layers.spatial import Affine, Window
 from fcnproto.proto.caffe_pb2 import TRAIN
-from fcnproto.graph import State
 from fcnproto.proto.source import parse_net, read_net
 
 fractions = st.fractions(min_value=-50, max_value=50, max_denominator=64)
@@ -85,7 +84,8 @@ def test_offsets_of_the_published_nets_come_out_as_they_were_written(name, publi
 
 
 NET = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 2 kernel_size: 3 pad: 7 } }
 layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"

@@ -534,6 +534,12 @@ def test_an_unpooled_value_lands_within_half_a_pixel_of_where_coord_map_says(nam
         assert abs(place.columns(column) - c) < Fraction(1, 2)
 
 
+def test_a_zoomed_pixel_stays_itself_behind_what_is_cropped():
+    cropped = np.arange(8)[2:-1]
+    place = layer("Interp", "zoom_factor: 3 pad_beg: -2 pad_end: -1").coord_map()
+    assert [place.rows(3 * pixel) for pixel in range(len(cropped))] == cropped.tolist()
+
+
 def test_a_repeated_pixel_is_centred_on_its_block():
     place = layer("Upsample", "scale: 3").coord_map()
     block = np.arange(12).repeat(3)

@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
@@ -62,6 +63,25 @@ def test_sizes_equal_caffes(kind):
         if found != (expected if isinstance(expected, int) else "refused"):
             wrong.append((row, found))
     assert wrong == []
+
+
+def odd_cases():
+    arrays = np.load(GOLDEN / "sizes.npz")
+    return [
+        (name, str(arrays[f"{name}/body"]), arrays[f"{name}/in"].shape, arrays[f"{name}/out"].shape)
+        for name in sorted({key.split("/")[0] for key in arrays})
+    ]
+
+
+@pytest.mark.parametrize(("name", "body", "bottom", "top"), odd_cases())
+def test_kernels_too_large_by_less_than_a_stride_give_what_caffe_gave(name, body, bottom, top):
+    kind, settings = (
+        ("Convolution", "convolution_param")
+        if name.startswith("conv")
+        else ("Pooling", "pooling_param")
+    )
+    odd = layer(f'type: "{kind}" top: "t" {settings} {{ {body} }}')
+    assert odd.output_shapes([bottom]) == [top]
 
 
 def test_the_axes_are_independent_but_for_the_clip_of_pooling():

@@ -66,7 +66,7 @@ def tell(problems: Iterable[Problem]) -> None:
         click.echo(str(problem), err=True)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A height and a width, written 375x500."""
 
     name = "HxW"
@@ -110,9 +110,7 @@ def check_output(output: str | None, force: bool) -> None:
 def write_output(output: str | None, content: bytes, force: bool) -> None:
     """Write a file whole or not at all; None and - are standard output."""
     if output in (None, "-"):
-        stream = click.get_binary_stream("stdout")
-        stream.write(content)
-        stream.flush()
+        click.echo(content, nl=False)
         return
     check_output(output, force)
     with replacing(Path(str(output))) as temporary:

@@ -88,7 +88,15 @@ def render(
     """
     check_output(output, force)
     if solver:
-        text = render_solver(net, dataset=dataset, backbone=backbone, recipe=recipe)
+        text = render_solver(
+            net,
+            recipe=recipe,
+            dataset=dataset,
+            data_dir=data_dir,
+            backbone=backbone,
+            classes=classes,
+            pad=pad,
+        )
     else:
         text = render_net(
             net,
@@ -180,6 +188,8 @@ def upgrade(file: Path, output: str | None, force: bool) -> None:
     What Caffe complains of while it upgrades is a warning.
     """
     check_output(output, force)
-    content, warnings = upgrade_file(file)
-    tell(Problem(message, str(file), severity=Severity.WARNING) for message in warnings)
-    write_output(output, content, force)
+    upgraded = upgrade_file(file)
+    tell(upgraded.problems)
+    if not upgraded.changed:
+        click.echo(f"{upgraded.path}: it is in the current form already", err=True)
+    write_output(output, upgraded.content, force)

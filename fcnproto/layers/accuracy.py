@@ -21,6 +21,7 @@ class Accuracy(Layer):
     settings = "accuracy_param"
     bottoms = exactly(2)
     tops = between(1, 2)
+    measures = True
 
     param: AccuracyParameter
 

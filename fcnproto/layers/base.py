@@ -98,10 +98,8 @@ class Layer:
     """Whether there must be as many tops as bottoms."""
     auto_top: ClassVar[bool] = False
     """Whether Caffe adds the tops that are missing, as it does for losses."""
-    feeds: ClassVar[bool] = False
-    """Whether it only brings data in, and so is an input where a net infers."""
     measures: ClassVar[bool] = False
-    """Whether it only compares or swallows (losses, Accuracy, Silence), and so is cut off there."""
+    """Whether it compares its first bottom with labels, and so is cut off where a net infers."""
     aligns_all_bottoms: ClassVar[bool] = False
     """Whether coord_map holds for every bottom, not for the first only."""
     other_settings: ClassVar[tuple[str, ...]] = ()
@@ -133,6 +131,11 @@ class Layer:
         """The message of this type's settings."""
         assert self.settings is not None, f"{self.type} declares no settings"
         return getattr(self.proto, self.settings)
+
+    @property
+    def feeds(self) -> bool:
+        """Whether it brings data in, and so is an input where a net infers."""
+        return False
 
     @property
     def in_place(self) -> InPlace:

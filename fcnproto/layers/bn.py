@@ -80,7 +80,10 @@ class BN(Pointwise):
         """What depends on the batch in TEST, and what may be either form."""
         form = self.form
         if form is None:
-            yield "nothing tells PSPNet's BN (eps, frozen …) from SegNet's (bn_mode …): PSPNet's"
+            yield (
+                "taken for PSPNet's BN, since nothing tells it from SegNet's: "
+                "add frozen: false or, for SegNet's, bn_mode to bn_param"
+            )
         elif form is Form.SEGNET and self.phase == TEST and self.param.bn_mode == BNParameter.LEARN:
             yield "bn_mode LEARN normalizes by the batch's own statistics in TEST too"
 

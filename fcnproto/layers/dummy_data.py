@@ -19,6 +19,7 @@ class DummyData(Layer):
     type = "DummyData"
     settings = "dummy_data_param"
     bottoms = exactly(0)
+    feeds = True
     tops = at_least(1)
 
     param: DummyDataParameter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least, require, show
 from fcnproto.proto.caffe_pb2 import EltwiseParameter
@@ -41,3 +41,8 @@ class Eltwise(Pointwise):
                 f"all bottoms must have one shape, found {show(bottoms[0])} and {show(bottom)}",
             )
         return super().output_shapes(bottoms)
+
+    def oddities(self) -> Iterator[str]:
+        """Coefficients of a maximum, which Caffe does not read."""
+        if self.param.operation == EltwiseParameter.MAX and self.param.coeff:
+            yield "a maximum does not read coeff"

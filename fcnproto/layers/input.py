@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fcnproto.layers.base import Layer, Shape, at_least, exactly, require
 from fcnproto.proto.caffe_pb2 import InputParameter
@@ -16,6 +16,7 @@ class Input(Layer):
     type = "Input"
     settings = "input_param"
     bottoms = exactly(0)
+    feeds = True
     tops = at_least(1)
 
     param: InputParameter
@@ -30,6 +31,11 @@ class Input(Layer):
             f" {len(shapes)}",
         )
         return shapes * tops if len(shapes) == 1 else shapes
+
+    def oddities(self) -> Iterator[str]:
+        """An input without a shape: Caffe makes a scalar that holds nothing."""
+        if not self.param.shape:
+            yield "it has no shape: its tops are scalars until a program reshapes them"
 
     def _sized(self, shape: Shape) -> Shape:
         size = self.context.size

@@ -26,6 +26,7 @@ class AnnotatedData(Known):
     fork = "ssd"
     settings = "annotated_data_param"
     bottoms = exactly(0)
+    feeds = True
     tops = between(1, 2)
 
 
@@ -55,6 +56,7 @@ class MultiBoxLoss(Known):
     settings = "multibox_loss_param"
     bottoms = exactly(4)
     auto_top = True
+    measures = True
 
 
 class PriorBox(Known):
@@ -73,6 +75,7 @@ class VideoData(Known):
     fork = "ssd"
     settings = "video_data_param"
     bottoms = exactly(0)
+    feeds = True
     tops = at_least(1)
 
 
@@ -119,6 +122,7 @@ class ImageSegData(Known):
     fork = "pspnet"
     settings = "image_data_param"
     bottoms = exactly(0)
+    feeds = True
     tops = exactly(3)
     auto_top = True
 
@@ -130,6 +134,7 @@ class MatRead(Known):
     fork = "pspnet"
     settings = "mat_read_param"
     bottoms = exactly(0)
+    feeds = True
 
 
 class MatWrite(Known):
@@ -149,6 +154,7 @@ class SegAccuracy(Known):
     fork = "pspnet"
     settings = "seg_accuracy_param"
     bottoms = exactly(2)
+    measures = True
 
 
 class UniqueLabel(Known):
@@ -166,6 +172,7 @@ class DenseImageData(Known):
     fork = "segnet"
     settings = "dense_image_data_param"
     bottoms = exactly(0)
+    feeds = True
     tops = exactly(2)
 
 
@@ -186,6 +193,7 @@ class SmoothL1Loss(Known):
     settings = "smooth_l1_loss_param"
     bottoms = between(2, 4)
     auto_top = True
+    measures = True
 
 
 class PSROIPooling(Known):
@@ -216,6 +224,7 @@ class SmoothL1LossOHEM(Known):
     bottoms = between(2, 3)
     tops = between(1, 2)
     auto_top = True
+    measures = True
 
 
 class SoftmaxWithLossOHEM(Known):
@@ -227,6 +236,7 @@ class SoftmaxWithLossOHEM(Known):
     bottoms = exactly(2)
     tops = between(1, 3)
     auto_top = True
+    measures = True
 
 
 class SeLu(Pointwise):

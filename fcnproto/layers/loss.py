@@ -16,6 +16,7 @@ class Loss(Layer):
 
     bottoms = exactly(2)
     auto_top = True
+    measures = True
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """A scalar."""

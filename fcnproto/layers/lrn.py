@@ -18,7 +18,7 @@ class LRN(Pointwise):
 
     type = "LRN"
     settings = "lrn_param"
-    in_place = InPlace.NONSENSE
+    in_place = InPlace.NONSENSE  # within a channel only the gradient is wrong
 
     param: LRNParameter
 

@@ -37,6 +37,11 @@ class Python(Layer):
 
     param: PythonParameter
 
+    @property
+    def feeds(self) -> bool:
+        """Whether it reads nothing, as data layers do."""
+        return not self.proto.bottom
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         """1 × C × H × W for the published data layers; None for any other."""
         tops = self._published_tops()

@@ -17,6 +17,7 @@ class Source(Layer):
 
     other_settings: ClassVar[tuple[str, ...]] = ("transform_param", "data_param")
     bottoms = exactly(0)
+    feeds = True
     tops = exactly(2)
 
     def check_transform(self) -> None:

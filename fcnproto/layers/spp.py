@@ -27,35 +27,30 @@ class SPP(Layer):
         require(len(bottoms[0]) == 4, f"the input must have 4 axes, found {show(bottoms[0])}")
         num, channels, *plane = bottoms[0]
         require(all(size > 0 for size in plane), f"the input is empty: {show(bottoms[0])}")
-        bins = 0
         for level in range(height):
-            rows, columns = self._pool(2**level, plane)
-            if height == 1:
-                return [(num, channels, rows, columns)]
-            bins += rows * columns
-        return [(num, channels * bins)]
+            self._check_level(2**level, plane)
+        if height == 1:
+            return [(num, channels, 1, 1)]
+        return [(num, channels * sum(4**level for level in range(height)))]
 
-    def _pool(self, bins: int, plane: Sequence[int]) -> tuple[int, int]:
-        """How many windows one level has; Caffe's pad may make them fewer than the bins."""
+    def _check_level(self, bins: int, plane: Sequence[int]) -> None:
         windows = [level_window(bins, size) for size in plane]
         for window, size in zip(windows, plane, strict=True):
             require(
                 window.pad < window.kernel,
-                f"an input of size {size} is too small for {bins} bins: lower pyramid_height",
+                f"an input of size {size} cannot be pooled into {bins} bins: windows of"
+                f" {window.kernel} would need a pad of {window.pad}; lower pyramid_height",
             )
-        clip = any(window.pad for window in windows)
         require(
-            not (clip and self.param.pool == SPPParameter.STOCHASTIC),
-            f"stochastic pooling cannot be padded, which {bins} bins of {show(tuple(plane))} need",
+            self.param.pool != SPPParameter.STOCHASTIC or not any(w.pad for w in windows),
+            f"stochastic pooling cannot be padded, as {bins} bins of {show(tuple(plane))} need",
         )
-        rows, columns = (
-            window.pool(size, ceil=True, clip=clip)
-            for window, size in zip(windows, plane, strict=True)
-        )
-        return rows, columns
 
 
 def level_window(bins: int, size: int) -> Window:
-    """The window that pools a line of `size` pixels into so many bins, or nearly."""
+    """The window that pools a line of `size` pixels into so many bins.
+
+    Where its pad is smaller than its kernel, which Caffe demands, there are exactly so many.
+    """
     kernel = -(-size // bins)
     return Window(kernel, stride=kernel, pad=(kernel * bins - size + 1) // 2)

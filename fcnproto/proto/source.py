@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class SolverSource:
     path: str
     solver: SolverParameter
     problems: tuple[Problem, ...]
-    document: Document[SolverParameter] = field(repr=False)
+    document: Document[SolverParameter]
 
     def line(self, name: str, index: int | None = None) -> int | None:
         """The line on which a field of the solver stands."""

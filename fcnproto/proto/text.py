@@ -1,10 +1,10 @@
 """Caffe's text format: reading it as Caffe's C++ reads it, and writing it as Caffe writes it.
 
 Protobuf's own Python reader stops at the first thing that it does not know, tells no positions of
-what it read, refuses texts that the C++ reader accepts (`- 1`, `"\\377"`, `"\\?"`) and accepts others
-that it refuses (`1_000`, `+1`); its writer prints the shortest decimal instead of %.6g. Hence a
-reader and a writer of our own, both driven by the descriptors. The rules are those of protobuf's
-text_format.cc and io/tokenizer.cc.
+what it read, refuses texts that the C++ reader accepts (`- 1`, `"\\377"`, `"\\?"`) and accepts
+others that it refuses (`1_000`, `+1`); its writer prints the shortest decimal instead of %.6g.
+Hence a reader and a writer of our own, both driven by the descriptors. The rules are those of
+protobuf's text_format.cc and io/tokenizer.cc.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 FieldPath = tuple[str | int, ...]
 """Where a field is: names, each of a repeated field followed by an index, as in ("layer", 3)."""
 
-LONGEST_TEXT = 8 * 2**20
+LONGEST_TEXT = 4 * 2**20
 """Characters that a text may have; the longest nets known have less than a tenth of it."""
 
 
@@ -97,8 +97,8 @@ _FORKS = {10: "ssd", 11: "pspnet", 12: "segnet", 13: "other forks", 14: "pspnet,
 class Field:
     """What the schema says of a field; kept, because descriptors are slow to ask.
 
-    `kind` is a FieldDescriptor's TYPE_…, `values` an enum's names and numbers, and `fork` says which
-    of Caffe's forks have the field if BVLC's Caffe has not.
+    `kind` is a FieldDescriptor's TYPE_…, `values` an enum's names and numbers, and `fork` says
+    which of Caffe's forks have the field if BVLC's Caffe has not.
     """
 
     name: str
@@ -122,7 +122,7 @@ def fields(descriptor: Any) -> Mapping[str, Field]:
 
 
 def _field(field: Any) -> Field:
-    # `label` gave way to `is_repeated` and `is_required` in protobuf 6; any version is asked rightly.
+    # `label` gave way to `is_repeated` and `is_required` in protobuf 6, and later went.
     old = not hasattr(field, "is_repeated")
     return Field(
         name=field.name,
@@ -177,16 +177,16 @@ def _varint(number: int) -> bytes:
 _OPENERS = {"{": "}", "<": ">", "[": "]"}
 _CLOSERS = frozenset(_OPENERS.values())
 
-# Letters, digits and spaces are ASCII's. A number directly followed by what would have made it
-# another number (1.2.3, 08, 5e) is none; a number directly followed by a name is two tokens.
+# Letters, digits and spaces are ASCII's. What starts like a number and goes on otherwise (1.2.3,
+# 08, 5e, 3x) is malformed.
 _TOKEN = re.compile(
     r"""
       (?P<space> (?: [ \t\n\r\v\f]++ | \#[^\n]*+ )++ )
     | (?P<identifier> [A-Za-z_][A-Za-z0-9_]*+ )
     | (?P<string> "(?: [^"\\\n\0]++ | \\[^\n\0] )*+" | '(?: [^'\\\n\0]++ | \\[^\n\0] )*+' )
-    | (?P<integer> 0[xX][0-9a-fA-F]++(?!\.) | (?: 0[0-7]*+ | [1-9][0-9]*+ )(?![0-9.eEfF]) )
+    | (?P<integer> (?: 0[xX][0-9a-fA-F]++ | 0[0-7]*+ | [1-9][0-9]*+ )(?![0-9A-Za-z_.]) )
     | (?P<float> (?: (?: 0 | [1-9][0-9]*+ )(?: \.[0-9]*+ )?+ | \.[0-9]++ )
-                 (?: [eE][+-]?[0-9]++ )?+ [fF]?+ (?![0-9.eE]) )
+                 (?: [eE][+-]?[0-9]++ )?+ [fF]?+ (?![0-9A-Za-z_.]) )
     | (?P<malformed> \.?[0-9][0-9A-Za-z_.]*+ )
     | (?P<symbol> . )
     """,
@@ -451,7 +451,7 @@ class _Reader:
             self.note(path, f"{text}; it is skipped{hint}", start, Severity.WARNING)
         else:
             self.note(path, text + hint, start)
-        self.skip(path, name)
+        self.skip(path, _short(name))
 
     def skip(self, path: FieldPath, name: str) -> None:
         """Pass over what follows a field's name: a scalar, a list or a message, however deep."""

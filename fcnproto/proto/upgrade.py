@@ -32,8 +32,8 @@ class Upgraded(Generic[MessageT]):
     """A net or solver in the current form.
 
     `origins` has one entry per layer of a net: its index in the old `layer` or `layers`, or None
-    for an Input layer made from net-level fields. `warnings` say what the upgrade loses. `changed` is
-    False where the message was current already.
+    for an Input layer made from net-level fields. `warnings` say what the upgrade loses. `changed`
+    is False where nothing was of an older form.
     """
 
     message: MessageT
@@ -69,8 +69,9 @@ def upgrade_net(net: NetParameter) -> Upgraded[NetParameter]:
         current.CopyFrom(net)
     if current.input:
         _make_input_layer(current, origins, warnings)
-    _freeze_batch_norms(current)
-    return Upgraded(current, tuple(origins), tuple(warnings), current != net)
+    frozen = _freeze_batch_norms(current)
+    changed = bool(net.layers or net.input or frozen)
+    return Upgraded(current, tuple(origins), tuple(warnings), changed)
 
 
 def upgrade_solver(solver: SolverParameter) -> Upgraded[SolverParameter]:
@@ -80,12 +81,13 @@ def upgrade_solver(solver: SolverParameter) -> Upgraded[SolverParameter]:
     """
     current = SolverParameter()
     current.CopyFrom(solver)
-    if current.HasField("solver_type"):
+    old = solver.HasField("solver_type")
+    if old:
         if current.HasField("type"):
             raise PrototxtError("type and the old solver_type are both given; keep only type")
         current.type = _SOLVER_TYPES[SolverParameter.SolverType.Name(current.solver_type)]
         current.ClearField("solver_type")
-    return Upgraded(current, (), (), current != solver)
+    return Upgraded(current, (), (), old)
 
 
 _SOLVER_TYPES = {
@@ -144,12 +146,18 @@ def _enough(place: FieldPath, wanted: int, given: int, warnings: list[str]) -> N
 _OLD_BATCH_NORM_PARAMS = 3  # mean, variance and factor used to be declared, and must not be learned
 
 
-def _freeze_batch_norms(net: NetParameter) -> None:
-    for layer in net.layer:
-        if layer.type == "BatchNorm" and len(layer.param) == _OLD_BATCH_NORM_PARAMS:
-            for param in layer.param:
-                param.lr_mult = 0
-                param.decay_mult = 0
+def _freeze_batch_norms(net: NetParameter) -> bool:
+    """Stop the learning of old BatchNorm layers; False if there are none."""
+    old = [
+        layer
+        for layer in net.layer
+        if layer.type == "BatchNorm" and len(layer.param) == _OLD_BATCH_NORM_PARAMS
+    ]
+    for layer in old:
+        for param in layer.param:
+            param.lr_mult = 0
+            param.decay_mult = 0
+    return bool(old)
 
 
 # V1: `layers` with enumerated types -----------------------------------------------------------

@@ -41,6 +41,8 @@ class Loaded:
     path: Path
     weights: Weights = field(default_factory=dict)
     foreign: Arrays = field(default_factory=dict)
+    caffes_own: bool = False
+    """Whether the format is one of Caffe's own, in which arrays lie as Caffe has them."""
     notes: tuple[Problem, ...] = ()
 
 
@@ -128,11 +130,11 @@ def _by_keys(read_arrays: Callable[[Path], Arrays]) -> Callable[[Path], Loaded]:
 
 def _read_caffemodel(path: Path) -> Loaded:
     weights, notes = caffemodel.read(path)
-    return Loaded(path, weights, notes=notes)
+    return Loaded(path, weights, caffes_own=True, notes=notes)
 
 
 def _read_hdf5(path: Path) -> Loaded:
-    return Loaded(path, hdf5.read(path))
+    return Loaded(path, hdf5.read(path), caffes_own=True)
 
 
 def _refuse_pickle(path: Path) -> Loaded:

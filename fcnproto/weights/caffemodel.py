@@ -416,16 +416,13 @@ class _Message:
     def of(cls, layer: LayerParameter, arrays: list[Array]) -> _Message:
         """Protobuf writes fields in the order of their numbers, so the blobs stand in between."""
         head, tail = LayerParameter(), LayerParameter()
-        for field, value in layer.ListFields():
-            if field.number == _CURRENT.blobs:
-                continue
-            part = head if field.number < _CURRENT.blobs else tail
-            if field.is_repeated:
-                getattr(part, field.name).MergeFrom(value)
-            elif field.message_type is not None:
-                getattr(part, field.name).CopyFrom(value)
-            else:
-                setattr(part, field.name, value)
+        head.CopyFrom(layer)
+        tail.CopyFrom(layer)
+        for field, _ in layer.ListFields():
+            if field.number >= _CURRENT.blobs:
+                head.ClearField(field.name)
+            if field.number <= _CURRENT.blobs:
+                tail.ClearField(field.name)
         return cls(head.SerializeToString(), arrays, tail.SerializeToString())
 
     @property

@@ -1,0 +1,468 @@
+"""The layouts in which weights are found in the wild, and the way from each to Caffe's.
+
+A file of arrays says by its keys which array is which, and by its shapes how each lies in memory.
+Where both together leave no doubt the layout is found; where they do not, the caller must say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.layers.base import Shape, show
+from fcnproto.weights import Array, Loaded, Weights, keyed
+
+
+class Layout(Enum):
+    """How arrays lie, and what image they were trained to see."""
+
+    CAFFE = "caffe"
+    """O×I×H×W, fully connected O×I with I flattened C, H, W; BGR 0-255 less the mean."""
+    CHAINER = "chainer"
+    """As Caffe's."""
+    TENSORFLOW = "tensorflow"
+    """H×W×I×O, fully connected I×O with I flattened H, W, C; RGB 0-255 less the mean."""
+    TORCHVISION = "torchvision"
+    """As Caffe's, but for RGB 0-1 less a mean, over a deviation."""
+
+    @property
+    def outputs_last(self) -> bool:
+        """Whether kernels are H×W×I×O and matrices I×O."""
+        return self is Layout.TENSORFLOW
+
+    @property
+    def input_order(self) -> str:
+        """The order of the image's channels that such weights expect."""
+        return "rgb" if self in (Layout.TENSORFLOW, Layout.TORCHVISION) else "bgr"
+
+
+TORCHVISION_MEAN = (0.485, 0.456, 0.406)
+TORCHVISION_DEVIATION = (0.229, 0.224, 0.225)
+"""RGB, of images scaled to 0-1 (torchvision's documentation of its pretrained models)."""
+
+
+@dataclass(frozen=True)
+class _Style:
+    """A way to write keys: which layout it belongs to, and how the layer's name is found."""
+
+    layout: Layout
+    pattern: re.Pattern[str]
+    parts: Mapping[str, int]
+    """The number of the array that each ending means."""
+
+
+_STYLES = (
+    _Style(Layout.CHAINER, re.compile(r"(.+)/([Wb])"), {"W": 0, "b": 1}),
+    _Style(Layout.TENSORFLOW, re.compile(r"(.+)_([Wb])"), {"W": 0, "b": 1}),
+    _Style(
+        Layout.TENSORFLOW,
+        re.compile(r"(.+)/(weights|biases|kernel|bias)(?::0)?"),
+        {"weights": 0, "kernel": 0, "biases": 1, "bias": 1},
+    ),
+    _Style(Layout.TORCHVISION, re.compile(r"(.+)\.(weight|bias)"), {"weight": 0, "bias": 1}),
+)
+
+
+@dataclass(frozen=True)
+class Rename:
+    """`old` becomes `new`; a * in both stands for the same text."""
+
+    old: str
+    new: str
+
+    @classmethod
+    def parse(cls, text: str) -> Rename:
+        """From OLD=NEW; WeightsError if it is not that."""
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise WeightsError(f"--rename '{text}': expected OLD=NEW")
+        if old.count("*") > 1 or new.count("*") > old.count("*"):
+            raise WeightsError(f"--rename '{text}': OLD may hold one *, and NEW one if OLD does")
+        return cls(old, new)
+
+    def __call__(self, name: str) -> str | None:
+        """The new name, or None if the old one is another."""
+        before, star, after = self.old.partition("*")
+        if not star:
+            return self.new if name == self.old else None
+        middle = name[len(before) : len(name) - len(after)]
+        if len(name) < len(before) + len(after) or name != before + middle + after:
+            return None
+        return self.new.replace("*", middle)
+
+    def __str__(self) -> str:
+        return f"{self.old}={self.new}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A file's arrays by layer, however they lie, and what its keys say of their layout."""
+
+    path: str
+    weights: Weights
+    keys_say: Layout | None
+    """The layout whose style the keys have; None if their style means nothing."""
+    caffes_own: bool = False
+    """Whether the file's format is one of Caffe's own, which has no other layout."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """What the file calls each layer that has another name here."""
+
+
+def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Named:
+    """Say which array belongs to which layer: by renames, by the keys' style, and with a suffix.
+
+    A rename applies to a whole key or to a layer's name. Layers of torchvision's VGG nets, which
+    have only numbers, get the names that Caffe's have. Raises WeightsError for keys of no known
+    style, and for a rename that applies to nothing.
+    """
+    path = str(loaded.path)
+    found: dict[str, dict[int, Array]] = {}
+    layouts: Counter[Layout | None] = Counter()
+    unknown: list[str] = []
+    used: set[Rename] = set()
+    originals: dict[str, str] = {}
+    parsed = [(key, array, *_place(key)) for key, array in _entries(loaded)]
+    numbered = _vgg_names({layer: array.shape for _, array, layer, index, _ in parsed if not index})
+    for key, array, layer, index, layout in parsed:
+        new_layer, new_index, rename = _renamed(key, layer, index, numbered, renames)
+        if rename is not None:
+            used.add(rename)
+        if new_layer is None or new_index is None:
+            unknown.append(key)
+            continue
+        layouts[layout] += 1
+        new_layer += suffix
+        originals.setdefault(new_layer, key if layer is None else layer)
+        if new_index in found.setdefault(new_layer, {}):
+            raise WeightsError(
+                Problem(f"two arrays would be number {new_index} of it", path, layer=new_layer)
+            )
+        found[new_layer][new_index] = array
+    problems = [
+        Problem(f"--rename {rename} applies to nothing; keys are {_some(_keys(loaded))}", path)
+        for rename in renames
+        if rename not in used
+    ]
+    if unknown:
+        problems.append(
+            Problem(
+                f"keys of no known style, {_some(unknown)}: say what they are by"
+                " --rename OLD=<layer>/<i> (0 for weights, 1 for biases)",
+                path,
+            )
+        )
+    if problems:
+        raise WeightsError(*problems)
+    weights = _in_order(path, found)
+    weights.update({layer + suffix: [] for layer, arrays in loaded.weights.items() if not arrays})
+    origins = {new: old for new, old in originals.items() if new != old}
+    return Named(path, weights, _only(path, layouts), loaded.caffes_own, origins)
+
+
+def _entries(loaded: Loaded) -> Iterator[tuple[str, Array]]:
+    yield from loaded.foreign.items()
+    yield from keyed(loaded.weights)
+
+
+def _keys(loaded: Loaded) -> list[str]:
+    return [key for key, _ in _entries(loaded)]
+
+
+def _some(names: Collection[str]) -> str:
+    quoted = [f"'{each}'" for each in names]
+    return ", ".join(quoted[:4]) + (f" and {len(quoted) - 4} more" if len(quoted) > 4 else "")
+
+
+_CANONICAL = re.compile(r"(.*)/(\d{1,5})", re.DOTALL)
+
+
+def _place(key: str) -> tuple[str | None, int, Layout | None]:
+    """The layer and number that a key means, and the layout that its style belongs to."""
+    match = _CANONICAL.fullmatch(key)
+    if match:
+        return match[1], int(match[2]), Layout.CAFFE
+    for style in _STYLES:
+        match = style.pattern.fullmatch(key)
+        if match:
+            return match[1], style.parts[match[2]], style.layout
+    return None, 0, None
+
+
+def _renamed(
+    key: str,
+    layer: str | None,
+    index: int,
+    numbered: Mapping[str, str],
+    renames: Sequence[Rename],
+) -> tuple[str | None, int | None, Rename | None]:
+    """The first rename that applies, to the key or to its layer, decides."""
+    for rename in renames:
+        whole = rename(key)
+        if whole is not None:
+            new_layer, new_index, _ = _place(whole)
+            return new_layer, new_index, rename
+        if layer is not None and (new := rename(layer)) is not None:
+            return new, index, rename
+    if layer is None:
+        return None, None, None
+    return numbered.get(layer, layer), index, None
+
+
+_NUMBERED = re.compile(r"(features|classifier)\.(\d+)")
+
+
+def _vgg_names(shapes: Mapping[str | None, Shape]) -> dict[str, str]:
+    """Caffe's names for the layers of torchvision's VGG nets.
+
+    Convolutions are numbered with the ReLU after each and the pooling after each block, so that a
+    step of 2 stays in a block and one of 3 begins the next.
+    """
+    found = {
+        (match[1], int(match[2])): layer
+        for layer in shapes
+        if layer is not None and (match := _NUMBERED.fullmatch(layer))
+    }
+    features = sorted(number for kind, number in found if kind == "features")
+    linear = sorted(number for kind, number in found if kind == "classifier")
+    steps = {b - a for a, b in pairwise(features)}
+    if not features or steps - {2, 3}:
+        return {}
+    names = {}
+    block, place, last = 1, 0, features[0]
+    for number in features:
+        block, place = (block + 1, 1) if number - last == 3 else (block, place + 1)
+        last = number
+        names[found["features", number]] = f"conv{block}_{place}"
+    if block != 5 or len(linear) > 3:
+        return {}
+    names.update(
+        {found["classifier", number]: f"fc{6 + index}" for index, number in enumerate(linear)}
+    )
+    return names
+
+
+def _in_order(path: str, found: Mapping[str, Mapping[int, Array]]) -> Weights:
+    problems = [
+        Problem(f"expected arrays 0, 1, …, found {sorted(arrays)}", path, layer=layer)
+        for layer, arrays in found.items()
+        if sorted(arrays) != list(range(len(arrays)))
+    ]
+    if problems:
+        raise WeightsError(*problems)
+    return {layer: [arrays[i] for i in range(len(arrays))] for layer, arrays in found.items()}
+
+
+def _only(path: str, layouts: Counter[Layout | None]) -> Layout | None:
+    """The one layout whose style the keys have; keys that were renamed as a whole say nothing."""
+    known = [layout for layout in layouts if layout is not None]
+    if len(known) > 1:
+        names = " and ".join(layout.value for layout in known)
+        raise WeightsError(
+            Problem(f"its keys are of two styles, {names}; --rename can make them one", path)
+        )
+    return known[0] if known else None
+
+
+def detect(named: Named) -> Layout:
+    """The layout, where keys and shapes leave no doubt; else WeightsError names the flag.
+
+    A layer's biases count its outputs, so that weights show on which axis these lie unless both
+    ends are of one size.
+    """
+    if named.keys_say is not None and named.caffes_own:
+        return named.keys_say
+    first, last = _outputs_first_or_last(named.weights)
+    certain = {
+        Layout.CAFFE: not last,
+        Layout.CHAINER: bool(first) and not last,
+        Layout.TENSORFLOW: bool(last) and not first,
+        # PyTorch's keys are torchvision's only where layers are numbered as torchvision does it.
+        Layout.TORCHVISION: not last and _are_numbered(named),
+    }
+    if named.keys_say is not None and certain[named.keys_say]:
+        return named.keys_say
+    if first and last:
+        seen = f"'{first[0]}' has its outputs first and '{last[0]}' last"
+    elif first or last:
+        layer = (first or last)[0]
+        shape = show(named.weights[layer][0].shape)
+        seen = f"'{layer}', {shape}, has its outputs {'first' if first else 'last'}"
+    else:
+        seen = "no shape shows whether outputs come first or last"
+    style = "no known" if named.keys_say is None else f"{named.keys_say.value}'s"
+    raise WeightsError(
+        Problem(
+            f"its layout is not certain: its keys are in {style} style, and {seen};"
+            f" say --layout {'|'.join(layout.value for layout in Layout)}",
+            named.path,
+        )
+    )
+
+
+def _are_numbered(named: Named) -> bool:
+    origins = (named.origins.get(layer, layer) for layer in named.weights)
+    return any(_NUMBERED.fullmatch(origin) for origin in origins)
+
+
+def _outputs_first_or_last(weights: Weights) -> tuple[list[str], list[str]]:
+    """The layers whose outputs surely lie on the first axis, and those on the last."""
+    first: list[str] = []
+    last: list[str] = []
+    for layer, arrays in weights.items():
+        if len(arrays) < 2 or arrays[1].ndim != 1 or arrays[0].ndim not in (2, 4):
+            continue
+        shape, outputs = arrays[0].shape, arrays[1].size
+        # Square kernels, so that a Deconvolution's I×O×k×k with k = O is no H×W×I×O.
+        could_be_first = shape[0] == outputs and (len(shape) == 2 or shape[2] == shape[3])
+        could_be_last = shape[-1] == outputs and (len(shape) == 2 or shape[0] == shape[1])
+        if could_be_first != could_be_last:
+            (first if could_be_first else last).append(layer)
+    return first, last
+
+
+@dataclass(frozen=True)
+class Destination:
+    """What conversion needs to know of the layer that weights go to."""
+
+    inputs: Shape
+    """The axes that its inputs are flattened from: channels, height, width."""
+    sees_image: bool
+    """Whether it reads the image itself."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Weights in Caffe's layout, what was done to each layer, and what there is to know."""
+
+    weights: Weights
+    changes: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Problem, ...] = ()
+
+
+def to_caffe(
+    named: Named,
+    destinations: Mapping[str, Destination],
+    mean: Sequence[float],
+    layout: Layout | None = None,
+    input_order: str | None = None,
+) -> Converted:
+    """Bring weights into Caffe's layout, for a net whose image is BGR 0-255 less `mean` (BGR).
+
+    Axes are brought into order, inputs that were flattened H, W, C into that of C, H, W, the first
+    convolution's channels into BGR, and torchvision's scaling of the image is folded into the first
+    convolution. `layout` and `input_order` ("rgb" or "bgr") are found where they are None.
+
+    Raises WeightsError where the layout is not certain, or where weights do not fit it.
+    """
+    layout = layout or detect(named)
+    change = _Change(layout, (input_order or layout.input_order) == "rgb", tuple(mean))
+    weights: Weights = {}
+    changes: dict[str, str] = {}
+    problems: list[Problem] = []
+    notes: list[Problem] = []
+    colored = False
+    for layer, arrays in named.weights.items():
+        try:
+            changed = change(arrays, destinations.get(layer))
+        except WeightsError as error:
+            problems += [
+                Problem(problem.message, named.path, layer=layer) for problem in error.problems
+            ]
+            continue
+        weights[layer] = changed.arrays
+        if changed.what:
+            changes[layer] = ", ".join(changed.what)
+        if changed.note is not None:
+            notes.append(Problem(changed.note, layer=layer, severity=Severity.NOTE))
+        colored = colored or changed.colored
+    if input_order == "rgb" and not colored:
+        problems.append(
+            Problem("--input-order rgb: no layer of three channels reads the image", named.path)
+        )
+    if problems:
+        raise WeightsError(*problems)
+    return Converted(weights, changes, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Changed:
+    arrays: list[Array]
+    what: tuple[str, ...]
+    note: str | None
+    colored: bool
+    """Whether the layer reads an image of three channels."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What is done to each layer."""
+
+    layout: Layout
+    swaps: bool
+    mean: tuple[float, ...]
+
+    def __call__(self, arrays: list[Array], destination: Destination | None) -> _Changed:
+        what: list[str] = []
+        note = None
+        if self.layout.outputs_last and arrays and arrays[0].ndim > 1:
+            what.append(f"transposed from {show(arrays[0].shape)}")
+            arrays = [_outputs_first(arrays[0], destination), *arrays[1:]]
+        colored = destination is not None and destination.sees_image and _has_colors(arrays)
+        if colored and self.swaps:
+            what.append("RGB → BGR")
+            arrays = [np.ascontiguousarray(arrays[0][:, ::-1]), *arrays[1:]]
+        if colored and self.layout is Layout.TORCHVISION:
+            what.append("scaling folded in")
+            arrays, note = _unscaled(arrays, self.mean)
+        return _Changed(arrays, tuple(what), note, colored)
+
+
+def _has_colors(arrays: Sequence[Array]) -> bool:
+    return bool(arrays) and arrays[0].ndim == 4 and arrays[0].shape[1] == 3
+
+
+def _outputs_first(array: Array, destination: Destination | None) -> Array:
+    """From H×W×I×O or I×O, with I flattened H, W, C, to O×I×H×W or O×I with I flattened C, H, W."""
+    if array.ndim == 4:
+        return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
+    if array.ndim != 2:
+        return array
+    inputs, outputs = array.shape
+    channels, *plane = destination.inputs if destination is not None else (inputs,)
+    if not plane or prod(plane) == 1 or channels * prod(plane) != inputs:
+        return np.ascontiguousarray(array.T)  # if the inputs do not fit the net, fitting says so
+    spread = array.reshape(*plane, channels, outputs)
+    axes = (len(plane) + 1, len(plane), *range(len(plane)))
+    return np.ascontiguousarray(spread.transpose(axes)).reshape(outputs, inputs)
+
+
+def _unscaled(arrays: Sequence[Array], mean: Sequence[float]) -> tuple[list[Array], str]:
+    """Fold (x / 255 − mean') / deviation' of an image x into weights that then read x − mean.
+
+    W·((x/255 − m')/d') + b = (W / 255d')·(x − mean) + b + ΣW·((mean/255 − m')/d'), where every tap
+    of the kernel lies on the image. Where it lies on padding, zero now stands for `mean`, and stood
+    for m' before.
+    """
+    if len(arrays) < 2:
+        raise WeightsError("torchvision's scaling needs biases to be folded into, found none")
+    kernel, bias = arrays[0].astype(np.float64), arrays[1].astype(np.float64)
+    own_mean = np.array(TORCHVISION_MEAN[::-1])
+    deviation = np.array(TORCHVISION_DEVIATION[::-1])
+    shift = (np.array(mean) / 255 - own_mean) / deviation
+    taps = kernel.sum(axis=(2, 3))
+    scaled = kernel / (255 * deviation[None, :, None, None])
+    off_image = np.abs(kernel).sum(axis=(2, 3)).dot(np.abs(shift)).max()
+    note = (
+        "torchvision's scaling of the image is folded in, for BGR 0-255 less"
+        f" {', '.join(f'{value:g}' for value in mean)}: exact where the kernel lies on the image;"
+        f" where it lies on zero padding, its output differs by at most {off_image:.2g}"
+    )
+    return [scaled.astype(np.float32), (bias + taps @ shift).astype(np.float32)], note
