@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Builder:
 
     def dims(self, value: str) -> Dims:
         """The sizes of a bottom or top along its axes; None where they differ from run to run."""
-        return self._dims[value]
+        return self._dims[value] if value in self._dims else tuple(self.tensors[value].dims)
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator with one output, and give that output's name."""
@@ -111,6 +111,73 @@ class Builder:
         if self.opset >= 18 or kind == "ReduceSum":
             return self.node(kind, value, self.ints(axes), keepdims=int(keep))
         return self.node(kind, value, axes=list(axes), keepdims=int(keep))
+
+    def floats(self, value: str) -> str:
+        """Any numbers as float32, as blobs are."""
+        return self.node("Cast", value, to=TensorProto.FLOAT)
+
+    def indices(self, value: str) -> str:
+        """Floats as int64, cut off towards 0 as in C."""
+        return self.node("Cast", value, to=TensorProto.INT64)
+
+    def reshape(self, value: str, sizes: Sequence[int], rest: int | None = None) -> str:
+        """Reshape to `sizes`, then the value's own axes from `rest` on.
+
+        In `sizes` 0 is the value's size at that place, and one -1 what is left over.
+        """
+        sizes, dims = list(sizes), self.dims(value)
+        own = list(dims[rest:]) if rest is not None else []
+        if own.count(None) == 1 and -1 not in sizes:
+            own[own.index(None)] = -1
+        fixed = [size for size in own if size is not None]
+        if len(fixed) == len(own):
+            return self.node("Reshape", value, self.ints([*sizes, *fixed]))
+        assert rest is not None
+        shape = self.sizes(value, rest, len(dims))
+        if sizes:
+            shape = self.node("Concat", self.ints(sizes), shape, axis=0)
+        return self.node("Reshape", value, shape)
+
+    def split(self, value: str, sizes: Sequence[int], axis: int) -> list[str]:
+        """A value cut along an axis into parts of these sizes."""
+        return self.node_with("Split", [value, self.ints(sizes)], len(sizes), axis=axis)
+
+    def scan(
+        self,
+        step: Callable[[Sequence[str], Sequence[str]], tuple[Sequence[str], Sequence[str]]],
+        states: Sequence[str],
+        sequences: Sequence[str],
+    ) -> tuple[list[str], list[str]]:
+        """Walk along the first axis of float sequences, passing states from step to step.
+
+        `step` writes one step: it is given the names of the states before it and of its slices of
+        the sequences, and gives those of the states after it and of its outputs. Besides them it
+        may read tensors of the graph only. The result is the last states and the outputs of all
+        steps, stacked. ONNX: Scan.
+        """
+        outer, self.nodes = self.nodes, []
+        before = [self._fresh(f"{self._layer}/state") for _ in states]
+        slices = [self._fresh(f"{self._layer}/step") for _ in sequences]
+        after, outputs = (list(values) for values in step(before, slices))
+        outputs = [
+            self.node("Identity", value) if value in after else value for value in outputs
+        ]  # a graph may not give one value twice
+        for operator in self.nodes:
+            operator.name = self._fresh(f"{self._layer}/{operator.op_type}", self._titled)
+        inputs, results = (
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+            for names in ([*before, *slices], [*after, *outputs])
+        )
+        body = helper.make_graph(self.nodes, f"{self._layer}/step", inputs, results)
+        self.nodes = outer
+        made = self.node_with(
+            "Scan",
+            [*states, *sequences],
+            len(after) + len(outputs),
+            body=body,
+            num_scan_inputs=len(sequences),
+        )
+        return made[: len(after)], made[len(after) :]
 
     # What the exporter uses -----------------------------------------------------------------
 

@@ -191,12 +191,12 @@ def _inputs(graph: Graph, shapes: Shapes, node: Node) -> Shape:
     Those of a fully connected layer are what was flattened before it, by itself or another layer.
     """
     if isinstance(node.layer, InnerProduct):
-        shape = _flattened(graph, shapes, node.bottoms[0])
+        shape = flattened(graph, shapes, node.bottoms[0])
         return shape[1:]
     return tuple(shapes.weights[_index(graph, node)][0].shape[1:])
 
 
-def _flattened(graph: Graph, shapes: Shapes, blob: str) -> Shape:
+def flattened(graph: Graph, shapes: Shapes, blob: str) -> Shape:
     """The shape that a blob had before layers that only reshape it, or change it in its place."""
     shape = shapes.blobs[blob] or ()
     while len(shape) == 2 and blob in graph.producers:
@@ -480,12 +480,14 @@ def _embedded(target: _Target, number: int) -> Array:
 
 
 def _describe(filler: FillerParameter) -> str:
+    if filler.type == "constant" and not filler.value:
+        return "zero"
     settings = [
         f"{descriptor.name} {value:g}"
         for descriptor, value in filler.ListFields()
         if isinstance(value, float)
     ]
-    return " ".join([filler.type, *settings]) if settings or filler.type != "constant" else "zero"
+    return " ".join([filler.type, *settings])
 
 
 def _same(array: Array, shape: Shape) -> _Piece | None:

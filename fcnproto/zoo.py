@@ -322,8 +322,9 @@ def _table(folder: Path, kind: str, name: str) -> Table:
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> ZooError:
-    close = get_close_matches(name, known, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+    spelled = {word.lower(): word for word in known}
+    close = get_close_matches(name.lower(), spelled, 1)
+    hint = f"did you mean '{spelled[close[0]]}'?" if close else "`fcnproto list` shows what there is"
     return ZooError(f"there is no {kind} '{name}'; {hint}")
 
 

@@ -210,6 +210,8 @@ def _parse_binary(content: bytes, path: str) -> NetParameter:
     except DecodeError:
         message = "is no binary net: it is cut off, damaged, or of another format"
         raise PrototxtError(Problem(message, path)) from None
+    if not (net.layer or net.layers):
+        raise PrototxtError(Problem("has no layers, so it is no binary net", path))
     if not net.IsInitialized():
         raise PrototxtError(
             Problem("lacks a field that it must have, such as clip_param.min", path)

@@ -1,0 +1,323 @@
+"""Upgrades of old nets and solvers, against what real Caffe's tools wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fcnproto.errors import NetError, PrototxtError
+from fcnproto.proto import text, upgrade
+from fcnproto.proto.caffe_pb2 import (
+    NetParameter,
+    SolverParameter,
+    V0LayerParameter,
+    V1LayerParameter,
+)
+from fcnproto.proto.upgrade import UpgradeError, upgrade_net, upgrade_solver
+
+GOLDEN = Path(__file__).parent / "golden/upgrade"
+CASES = json.loads((GOLDEN / "index.json").read_text())
+NETS = [case for case in CASES if case["kind"] == "net"]
+SOLVERS = [case for case in CASES if case["kind"] == "solver"]
+
+
+def read(content: str) -> NetParameter:
+    document = text.parse(content, "f", NetParameter)
+    assert not document.problems
+    return document.message
+
+
+def upgraded(content: str) -> str:
+    return text.format(upgrade_net(read(content)).message)
+
+
+def current(content: str) -> str:
+    """A current net, as it is written."""
+    return text.format(read(content))
+
+
+def before(case: dict[str, str]) -> str:
+    return (GOLDEN / f"{case['name']}.before.prototxt").read_text()
+
+
+def after(case: dict[str, str]) -> str:
+    return (GOLDEN / f"{case['name']}.after.prototxt").read_text()
+
+
+def is_current(case) -> bool:
+    return any("already in latest proto format" in line for line in case["log"])
+
+
+# Against real Caffe -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", NETS, ids=lambda case: case["name"])
+def test_nets_become_what_caffe_makes_of_them(case):
+    net = read(before(case))
+    kept = net.SerializeToString()
+    if case["aborted"]:
+        with pytest.raises(NetError):
+            upgrade_net(net)
+        return
+    result = upgrade_net(net)
+    assert text.format(result.message) == after(case)
+    assert result.changed != is_current(case)
+    assert len(result.origins) == len(result.message.layer)
+    assert net.SerializeToString() == kept
+    again = upgrade_net(result.message)
+    assert text.format(again.message) == after(case)
+
+
+@pytest.mark.parametrize("case", NETS, ids=lambda case: case["name"])
+def test_there_is_a_warning_where_caffe_complains_of_a_field(case):
+    complaints = [line.split() for line in case["log"] if "Unknown parameter" in line]
+    if case["aborted"] or not complaints:
+        return
+    # "E upgrade_proto.cpp:237] Unknown parameter num_output for layer type relu"
+    wanted = [(words[4], words[-1]) for words in complaints]
+    warnings = upgrade_net(read(before(case))).warnings
+    for field, kind in wanted:
+        assert any(field in warning and f"'{kind}'" in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("case", SOLVERS, ids=lambda case: case["name"])
+def test_solvers_become_what_caffe_makes_of_them(case):
+    document = text.parse(before(case), "f", SolverParameter)
+    if not case["written"] and not case["aborted"]:
+        assert document.problems  # Caffe does not even read it
+        return
+    if case["aborted"]:
+        with pytest.raises(PrototxtError, match="solver_type"):
+            upgrade_solver(document.message)
+        return
+    result = upgrade_solver(document.message)
+    assert text.format(result.message) == after(case)
+    assert result.changed != is_current(case)
+
+
+# V0 -----------------------------------------------------------------------------------------
+
+
+def test_every_v0_field_has_a_rule():
+    ruled = {*upgrade._V0_SETTINGS, *upgrade._V0_TRANSFORMS, *upgrade._V0_KEPT}
+    ruled |= {"type", "hdf5_output_param"}
+    assert ruled == set(V0LayerParameter.DESCRIPTOR.fields_by_name)
+
+
+@pytest.mark.parametrize("name", upgrade._V0_SETTINGS)
+def test_v0_settings_go_to_the_messages_of_their_types_and_to_no_other(name):
+    new, takers = upgrade._V0_SETTINGS[name]
+    for kind in upgrade._V0_TYPES:
+        net = NetParameter()
+        layer = net.layers.add().layer
+        layer.name, layer.type = "l", kind
+        field = text.fields(V0LayerParameter.DESCRIPTOR)[name]
+        value = {field.is_message: {"type": "xavier"}, bool(field.values): 1}.get(True, None)
+        if field.is_message:
+            layer.weight_filler.type = layer.bias_filler.type = "xavier"
+            for other in {"weight_filler", "bias_filler"} - {name}:
+                layer.ClearField(other)
+        else:
+            text.put(layer, name, "square" if isinstance(getattr(layer, name), str) else value or 1)
+        result = upgrade_net(net)
+        settings = [field for field, _ in text.set_fields(result.message.layer[0])][2:]
+        assert bool(settings) == (kind in takers)
+        if settings:
+            (message,) = settings
+            inner = [
+                f.name for f, _ in text.set_fields(getattr(result.message.layer[0], message.name))
+            ]
+            assert (message.name, inner) == (upgrade._V0_MESSAGES[kind], [new])
+        assert bool(result.warnings) == (kind not in takers)
+
+
+def test_v0_transforms_and_weights_belong_to_any_type():
+    assert upgraded(
+        "layers { layer { name: 'r' type: 'relu' scale: 2 meanfile: 'm' cropsize: 3 mirror: true"
+        " blobs { data: 1 } blobs_lr: 1 weight_decay: 2 weight_decay: 3 } }"
+    ) == current(
+        "layer { name: 'r' type: 'ReLU' blobs { data: 1 }"
+        " param { lr_mult: 1 decay_mult: 2 } param { decay_mult: 3 }"
+        " transform_param { scale: 2 mean_file: 'm' crop_size: 3 mirror: true } }"
+    )
+
+
+PADDING = "layers { layer { name: 'p' type: 'padding' pad: 2 } bottom: 'x' top: 'xp' }"
+
+
+def test_padding_moves_into_every_reader_and_its_origin_is_skipped():
+    net = read(
+        f"input: 'x' {PADDING}"
+        "layers { layer { type: 'conv' pad: 7 } bottom: 'xp' top: 'c' }"
+        "layers { layer { type: 'relu' } bottom: 'c' top: 'c' }"
+        "layers { layer { type: 'pool' } bottom: 'xp' top: 'm' }"
+    )
+    result = upgrade_net(net)
+    layers = result.message.layer
+    assert [list(layer.bottom) for layer in layers] == [["x"], ["c"], ["x"]]
+    assert list(layers[0].convolution_param.pad) == [2]
+    assert layers[2].pooling_param.pad == 2
+    assert result.origins == (1, 2, 3)
+
+
+def test_padding_without_a_pad_sets_none_and_a_later_top_hides_it():
+    result = upgraded(
+        "input: 'x' layers { layer { type: 'padding' } bottom: 'x' top: 'y' }"
+        "layers { layer { type: 'conv' } bottom: 'y' top: 'y' }"
+        "layers { layer { type: 'relu' } bottom: 'y' top: 'y' }"
+    )
+    assert result == current(
+        "layer { type: 'Convolution' bottom: 'x' top: 'y' convolution_param { pad: 0 } }"
+        "layer { type: 'ReLU' bottom: 'y' top: 'y' }"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reader", "words"),
+    [
+        ("layer { type: 'relu' } bottom: 'xp'", "only conv and pool layers"),
+        ("layer { type: 'padding' } bottom: 'xp'", "only conv and pool layers"),
+        ("layer { type: 'conv' } bottom: 'xp' bottom: 'x'", "no other bottom"),
+        ("type: CONVOLUTION bottom: 'xp'", "only conv and pool layers"),
+    ],
+)
+def test_padding_that_cannot_move_is_refused(reader, words):
+    with pytest.raises(UpgradeError, match=words) as caught:
+        upgrade_net(read(f"input: 'x' {PADDING} layers {{ {reader} top: 'y' }}"))
+    assert caught.value.places == (("layers", 1),)
+
+
+def test_padding_with_two_tops_is_refused_when_read():
+    two = PADDING.replace("top: 'xp'", "top: 'xp' top: 'xq'")
+    with pytest.raises(UpgradeError, match="one bottom and one top, found 1 and 2"):
+        upgrade_net(read(f"input: 'x' {two} layers {{ layer {{ type: 'conv' }} bottom: 'xq' }}"))
+
+
+def test_all_that_is_wrong_with_a_v0_net_is_said_at_once():
+    with pytest.raises(UpgradeError) as caught:
+        upgrade_net(
+            read(
+                "layers { layer { name: 'a' type: 'swish' } bottom: 'x' }"
+                "layers { layer { name: 'b' type: 'conv2' } bottom: 'y' }"
+            )
+        )
+    said = [(problem.layer, problem.message.split("'")[1]) for problem in caught.value.problems]
+    assert said == [("a", "x"), ("b", "y"), ("a", "swish"), ("b", "conv2")]
+
+
+def test_what_a_v0_net_loses_is_warned_of():
+    result = upgrade_net(
+        read(
+            "state { level: 1 } layers { layer { name: 'a' type: 'relu' } include { } top: 'a' }"
+            "layers { name: 'b' type: RELU top: 'b' } layer { name: 'c' }"
+        )
+    )
+    assert text.format(result.message) == current(
+        "layer { name: 'a' type: 'ReLU' top: 'a' } layer { top: 'b' }"
+    )
+    lost = [warning.split(" is dropped")[0] for warning in result.warnings]
+    assert lost == [
+        "state of a V0 net",
+        "layer of a V0 net",
+        "layer 'a': include",
+        "layer 'b': name",
+        "layer 'b': type",
+    ]
+
+
+# V1 -----------------------------------------------------------------------------------------
+
+
+def test_every_v1_type_has_a_name():
+    assert list(upgrade._V1_TYPES) == V1LayerParameter.LayerType.keys()
+
+
+def test_v1_param_lists_are_zipped_whatever_their_lengths():
+    assert upgraded(
+        "layers { param: 'w' blob_share_mode: STRICT blob_share_mode: PERMISSIVE"
+        " blobs_lr: 1 blobs_lr: 2 blobs_lr: 0 weight_decay: 0.5 }"
+    ) == current(
+        "layer { param { name: 'w' share_mode: STRICT lr_mult: 1 decay_mult: 0.5 }"
+        " param { share_mode: PERMISSIVE lr_mult: 2 } param { lr_mult: 0 } }"
+    )
+
+
+def test_if_one_data_layer_moves_its_transforms_all_get_both_messages():
+    assert upgraded(
+        "layers { type: DATA } layers { type: WINDOW_DATA window_data_param { mirror: false } }"
+        "layers { type: IMAGE_DATA transform_param { scale: 3 } }"
+        "layers { type: HDF5_DATA data_param { scale: 3 } }"
+    ) == current(
+        "layer { type: 'Data' data_param {} transform_param {} }"
+        "layer { type: 'WindowData' window_data_param {} transform_param { mirror: false } }"
+        "layer { type: 'ImageData' image_data_param {} transform_param { scale: 3 } }"
+        "layer { type: 'HDF5Data' data_param { scale: 3 } }"
+    )
+
+
+def test_transforms_of_a_current_net_stay():
+    content = "layer { type: 'Data' data_param { scale: 0.5 } }"
+    assert upgraded(content) == current(content)
+
+
+def test_names_that_are_not_utf8_survive():
+    result = upgraded(r"layers { name: '\377' bottom: '\376' top: 'a' param: '\375' }")
+    assert result == current(
+        r"layer { name: '\377' bottom: '\376' top: 'a' param { name: '\375' } }"
+    )
+    result = upgraded(
+        r"input: '\377' layers { layer { type: 'padding' } bottom: '\377' top: 'p' }"
+        r"layers { layer { type: 'conv' } bottom: 'p' top: '\376' }"
+    )
+    assert r'bottom: "\377"' in result
+
+
+# Inputs and BatchNorm ---------------------------------------------------------------------------
+
+
+def test_several_input_shapes_make_one_layer_at_the_front():
+    result = upgrade_net(
+        read("input: 'a' input: 'b' input_shape {} input_shape { dim: 3 } layer { name: 'l' }")
+    )
+    assert text.format(result.message) == current(
+        "layer { name: 'input' type: 'Input' top: 'a' top: 'b'"
+        " input_param { shape {} shape { dim: 3 } } } layer { name: 'l' }"
+    )
+    assert result.origins == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ("input_dim: 1 input_dim: 2 input_dim: 3", "need 8 input_dim entries, found 3"),
+        ("input_dim: [1, 2, 3, 4, 5]", "need 8 input_dim entries, found 5"),
+        ("input_shape { dim: 1 } input_dim: [1, 2, 3, 4, 5, 6, 7, 8]", "need 2 input_shape"),
+    ],
+)
+def test_fewer_sizes_than_inputs_are_refused(sizes, words):
+    with pytest.raises(UpgradeError, match=words):
+        upgrade_net(read(f"input: 'a' input: 'b' {sizes}"))
+
+
+def test_more_sizes_than_inputs_are_warned_of():
+    result = upgrade_net(read("input: 'a' input_dim: [1, 2, 3, 4, 5]"))
+    assert list(result.message.layer[0].input_param.shape[0].dim) == [1, 2, 3, 4]
+    assert len(result.warnings) == 1
+
+
+def test_three_params_of_a_batch_norm_stop_learning_in_any_vintage_that_has_it():
+    net = read("layer { type: 'BatchNorm' param {} param {} param { name: 'n' } }")
+    result = upgrade_net(net)
+    assert result.changed
+    zero = "lr_mult: 0 decay_mult: 0"
+    assert text.format(result.message) == current(
+        f"layer {{ type: 'BatchNorm' param {{ {zero} }} param {{ {zero} }}"
+        f" param {{ name: 'n' {zero} }} }}"
+    )
+
+
+def test_an_empty_net_is_current():
+    result = upgrade_net(NetParameter())
+    assert (result.origins, result.warnings, result.changed) == ((), (), False)
