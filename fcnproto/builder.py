@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
 from fcnproto.graph import Node
+from fcnproto.model import Model
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Dims = tuple[int | None, ...]
@@ -24,7 +25,7 @@ class Builder:
     def __init__(self, opset: int, dims: Mapping[str, Dims]) -> None:
         self.opset = opset
         self.nodes: list[NodeProto] = []
-        self.tensors: dict[str, TensorProto] = {}
+        self.tensors: dict[str, np.ndarray[Any, Any]] = {}
         self._dims = dims
         self._taken: set[str] = set(dims)
         self._literals: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -37,7 +38,7 @@ class Builder:
 
     def dims(self, value: str) -> Dims:
         """The sizes of a bottom or top along its axes; None where they differ from run to run."""
-        return self._dims[value] if value in self._dims else tuple(self.tensors[value].dims)
+        return self._dims[value] if value in self._dims else self.tensors[value].shape
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator with one output, and give that output's name."""
@@ -73,7 +74,7 @@ class Builder:
         """A named tensor of the graph; the same name means the same tensor."""
         if name not in self.tensors:
             self._taken.add(name)
-            self.tensors[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self.tensors[name] = np.asarray(array, order="C")
         return name
 
     def own(self, what: str, array: np.ndarray[Any, Any]) -> str:
@@ -120,6 +121,11 @@ class Builder:
         """Floats as int64, cut off towards 0 as in C."""
         return self.node("Cast", value, to=TensorProto.INT64)
 
+    def join(self, *parts: str | Sequence[int]) -> str:
+        """One list of int64 from several, given as values or as numbers; empty ones are left out."""
+        lists = [part if isinstance(part, str) else self.ints(part) for part in parts if part]
+        return lists[0] if len(lists) == 1 else self.node("Concat", *lists, axis=0)
+
     def reshape(self, value: str, sizes: Sequence[int], rest: int | None = None) -> str:
         """Reshape to `sizes`, then the value's own axes from `rest` on.
 
@@ -133,14 +139,13 @@ class Builder:
         if len(fixed) == len(own):
             return self.node("Reshape", value, self.ints([*sizes, *fixed]))
         assert rest is not None
-        shape = self.sizes(value, rest, len(dims))
-        if sizes:
-            shape = self.node("Concat", self.ints(sizes), shape, axis=0)
+        shape = self.join(sizes, self.sizes(value, rest, len(dims)))
         return self.node("Reshape", value, shape)
 
-    def split(self, value: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """A value cut along an axis into parts of these sizes."""
-        return self.node_with("Split", [value, self.ints(sizes)], len(sizes), axis=axis)
+    def parts(self, value: str, count: int, axis: int) -> list[str]:
+        """A value cut along an axis into so many equal parts."""
+        outputs = count if self.opset >= 18 else None  # earlier it is as many as there are names
+        return self.node_with("Split", [value], count, axis=axis, num_outputs=outputs)
 
     def scan(
         self,
@@ -202,6 +207,10 @@ class Builder:
             operator.name = self._fresh(title, self._titled)
         return [names.get(value, value) for value in tops]
 
+    def stand_beside(self, title: str) -> None:
+        """Name what is written next after `title`, for it is no layer's."""
+        self._layer, self._titles, self._arrays = title, (), ()
+
     def copy(self, value: str, name: str) -> None:
         """Give a value a second name; needed only where an input is an output too."""
         self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
@@ -233,14 +242,13 @@ def model_of(
     outputs: Sequence[tuple[str, int, Sequence[int | str]]],
     metadata: Mapping[str, str],
     producer: tuple[str, str],
-) -> ModelProto:
+) -> Model:
     """A model of what was built; inputs and outputs are (name, element type, dimensions)."""
     graph = helper.make_graph(
         builder.nodes,
         name,
         [helper.make_tensor_value_info(*value) for value in inputs],
         [helper.make_tensor_value_info(*value) for value in outputs],
-        list(builder.tensors.values()),
     )
     opset = helper.make_operatorsetid("", builder.opset)
     model = helper.make_model(
@@ -251,4 +259,4 @@ def model_of(
         producer_version=producer[1],
     )
     helper.set_model_props(model, dict(metadata))
-    return model
+    return Model(model, dict(builder.tensors))

@@ -32,7 +32,9 @@ class Problem:
             str(part) for part in (self.path, self.line, self.column) if part is not None
         )
         subject = f"layer '{self.layer}': " if self.layer is not None else ""
-        return f"{place + ': ' if place else ''}{self.severity.value}: {subject}{self.message}"
+        line = f"{place + ': ' if place else ''}{self.severity.value}: {subject}{self.message}"
+        # Names come from strangers' files: a line stays a line, and a terminal is told nothing.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 class FcnprotoError(Exception):

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pooch
-import requests  # type: ignore[import-untyped]
-from tqdm import tqdm
+import pooch  # type: ignore[import-untyped]
+import requests
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from fcnproto import weights, zoo
-from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.errors import Problem, Severity, WeightsError, nearest
 from fcnproto.files import replacing
-from fcnproto.graph import nearest
 
 _CHUNK = 2**20
 _PATIENCE = 30  # seconds without a byte
@@ -122,9 +121,7 @@ def _address(item: Published, url: str | None) -> str:
     return url if url.endswith(".caffemodel") else f"{url.rstrip('/')}/{item.file}"
 
 
-def _download(
-    item: Published, url: str, folder: Path, checksum: str | None, retries: int
-) -> Path:
+def _download(item: Published, url: str, folder: Path, checksum: str | None, retries: int) -> Path:
     logging.getLogger("pooch").setLevel(logging.ERROR)  # it would tell the tale on stderr
     keeper = pooch.create(
         path=folder,
@@ -136,9 +133,7 @@ def _download(
     try:
         keeper.fetch(item.file, downloader=_Resuming(folder / f"{item.file}.part"))
     except ValueError as error:
-        raise WeightsError(
-            Problem(f"{_checksums(str(error))} Nothing was kept.", url)
-        ) from error
+        raise WeightsError(Problem(f"{_checksums(str(error))} Nothing was kept.", url)) from error
     except requests.RequestException as error:
         raise WeightsError(
             Problem(f"cannot be fetched: {_reason(error)}; what has come so far is kept", url)
@@ -172,9 +167,7 @@ class _Resuming:
 
     def __call__(self, url: str, output_file: str, _pooch: Any, check_only: bool = False) -> None:
         done = self._done()
-        answer = requests.get(
-            url, stream=True, timeout=_PATIENCE, headers=self._headers(done)
-        )
+        answer = requests.get(url, stream=True, timeout=_PATIENCE, headers=self._headers(done))
         with answer:
             if answer.status_code == requests.codes.requested_range_not_satisfiable:
                 self._forget()

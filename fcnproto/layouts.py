@@ -16,6 +16,7 @@ from math import prod
 
 import numpy as np
 
+from fcnproto import zoo
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.layers.base import Shape, show
 from fcnproto.weights import Array, Loaded, Weights, keyed
@@ -328,6 +329,17 @@ def _outputs_first_or_last(weights: Weights) -> tuple[list[str], list[str]]:
     return first, last
 
 
+def image_mean(net_names: Sequence[str], suffix: str = "") -> tuple[float, ...]:
+    """What is subtracted from the image that a net reads, BGR: its dataset's mean, or else VOC's.
+
+    A branch of the net whose layers have a suffix reads the image of that name, if there is one.
+    """
+    found = (zoo.identify(name) for name in net_names)
+    means = next((dataset for dataset in found if dataset is not None), zoo.dataset("voc")).mean
+    colored = {image: mean for image, mean in means.items() if len(mean) == 3}
+    return colored.get(suffix) or next(iter(colored.values()))
+
+
 @dataclass(frozen=True)
 class Destination:
     """What conversion needs to know of the layer that weights go to."""
@@ -344,6 +356,8 @@ class Converted:
 
     weights: Weights
     changes: Mapping[str, str] = field(default_factory=dict)
+    transposed: frozenset[str] = frozenset()
+    """The layers whose axes were brought into another order."""
     notes: tuple[Problem, ...] = ()
 
 
@@ -389,7 +403,8 @@ def to_caffe(
         )
     if problems:
         raise WeightsError(*problems)
-    return Converted(weights, changes, tuple(notes))
+    turned = frozenset(changes if layout.outputs_last else ())
+    return Converted(weights, changes, turned, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -413,7 +428,7 @@ class _Change:
         what: list[str] = []
         note = None
         if self.layout.outputs_last and arrays and arrays[0].ndim > 1:
-            what.append(f"transposed from {show(arrays[0].shape)}")
+            what.append(f"from {show(arrays[0].shape)}")
             arrays = [_outputs_first(arrays[0], destination), *arrays[1:]]
         colored = destination is not None and destination.sees_image and _has_colors(arrays)
         if colored and self.swaps:

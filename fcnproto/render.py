@@ -15,7 +15,16 @@ from fcnproto import graph, zoo
 from fcnproto.errors import ZooError
 from fcnproto.proto.source import parse_net
 from fcnproto.templating import fill
-from fcnproto.upsampling import IMAGE, Step, Trunk, first_misfit, misfit, plan, smallest_pad
+from fcnproto.upsampling import (
+    IMAGE,
+    Step,
+    Trunk,
+    first_misfit,
+    misfit,
+    misplaced,
+    plan,
+    smallest_pad,
+)
 from fcnproto.zoo import (
     BackboneSpec,
     ClassifierSpec,
@@ -312,12 +321,7 @@ def _render_fcn(fcn: _Fcn, phase: str, options: Options) -> str:
     steps = plan(trunk.positions(), padded=not published)
     pad, why = _first_pad(fcn, trunk, steps, options.pad)
     size = options.size or SIZE
-    message = misfit(trunk, steps, pad, size) if phase == "deploy" else None
-    if message is not None:
-        raise ZooError(
-            f"{fcn.spec.name} with a first pad of {pad} cannot crop an input of {_by(size)}:"
-            f" {message}"
-        )
+    _check_crops(fcn, trunk, steps, pad, size if phase == "deploy" else None)
     words = [] if phase == "deploy" else ["--phase", phase]
     blobs = _blobs(fcn)
     return fill(
@@ -374,8 +378,8 @@ def _first_pad(
         if pad == usual:
             return pad, [f"First pad {pad}: every input from 1x1 has a crop."]
         return pad, [
-            f"First pad {pad}: with {usual} some inputs have no crop, and {pad} is the smallest"
-            " with which every input from 1x1 has one."
+            f"First pad {pad}: {usual} is too small, {pad} the smallest with which every input from"
+            " 1x1 has a crop."
         ]
     size = first_misfit(trunk, steps, asked)
     if size is None:
@@ -383,6 +387,16 @@ def _first_pad(
     return asked, [
         f"First pad {asked}, as asked: not every input has a crop; {_by((size, size))} has none."
     ]
+
+
+def _check_crops(
+    fcn: _Fcn, trunk: Trunk, steps: Sequence[Step], pad: int, size: tuple[int, int] | None
+) -> None:
+    """Raise ZooError if an input of the declared size has no crop, or of any size if none is."""
+    message = misplaced(steps, pad) if size is None else misfit(trunk, steps, pad, size)
+    if message is not None:
+        which = "any input" if size is None else f"an input of {_by(size)}"
+        raise ZooError(f"{fcn.spec.name} with a first pad of {pad} cannot crop {which}: {message}")
 
 
 def _blobs(fcn: _Fcn) -> tuple[str, ...]:

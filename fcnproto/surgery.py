@@ -67,6 +67,8 @@ class Source:
     weights: Weights
     changes: Mapping[str, str] = field(default_factory=dict)
     """What their conversion did to a layer."""
+    transposed: frozenset[str] = frozenset()
+    """The layers whose axes it brought into another order."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """What the file calls a layer that has another name here."""
     suffix: str = ""
@@ -435,8 +437,9 @@ class _Surgery:
         change = part.source.changes.get(target.name)
         origin = part.source.origins.get(target.name)
         if change is not None:
-            action = max(action, Action.TRANSPOSED, key=_WEIGHT.__getitem__)
             details.insert(0, change)
+        if target.name in part.source.transposed:
+            action = max(action, Action.TRANSPOSED, key=_WEIGHT.__getitem__)
         if part.source.suffix:
             action = max(action, Action.SUFFIXED, key=_WEIGHT.__getitem__)
         if origin is not None:
@@ -629,7 +632,7 @@ def _rescored_upsampling(
 def _misfit(found: Shape, target: _Target, number: int) -> str:
     wanted = target.weights[number].shape
     hint = ""
-    if target.scores and found and wanted and found[0] > wanted[0]:
+    if target.scores and found[:1] > wanted[:1] and found[1:] == wanted[1:]:
         hint = "; --classes-map says which classes to keep"
     elif prod(found) == prod(wanted):
         hint = ", and as many numbers do not mean the same"
@@ -679,7 +682,9 @@ def read_classes_map(path: Path) -> dict[int, int]:
 
 def source_of(converted: Converted, title: str, origins: Mapping[str, str], suffix: str) -> Source:
     """Converted weights as a source."""
-    return Source(title, converted.weights, converted.changes, origins, suffix)
+    return Source(
+        title, converted.weights, converted.changes, converted.transposed, origins, suffix
+    )
 
 
 def as_net(graph: Graph) -> NetParameter:

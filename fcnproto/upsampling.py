@@ -8,7 +8,7 @@ blobs lie and how large they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -132,36 +132,48 @@ def _offset(upsampled: Affine, reference: Affine, stride: int) -> Fraction:
     return reference.inverse().after(upsampled).shift
 
 
+def misplaced(steps: Sequence[Step], pad: int) -> str | None:
+    """Why no input of any size has a crop with this first pad, if none has."""
+    for step in steps:
+        if step.offset_for(pad) < 0:
+            return (
+                f"the crop at stride {step.stride} would need an offset of {step.offset_for(pad)}"
+            )
+    return None
+
+
 def misfit(trunk: Trunk, steps: Sequence[Step], pad: int, size: tuple[int, int]) -> str | None:
-    """Why an input of this size has no crop, if it has none."""
+    """Why an input of this size has no crop with this first pad, if it has none."""
+    message = misplaced(steps, pad)
+    if message is not None:
+        return message
     try:
         sizes = trunk.sizes(size[0] + 2 * pad, size[1] + 2 * pad)
     except LayerError as error:
         return error.problems[0].message
     for axis, name in enumerate(("rows", "columns")):
         along = {stride: shape[axis] for stride, shape in sizes.items()}
-        for message in _misfits(along, steps, pad, size[axis], name):
-            return message
+        message = _misfit_along(along, steps, pad, size[axis])
+        if message is not None:
+            return f"{name}: {message}"
     return None
 
 
-def _misfits(
-    sizes: Mapping[int, int], steps: Sequence[Step], pad: int, image: int, name: str
-) -> Iterator[str]:
+def _misfit_along(
+    sizes: Mapping[int, int], steps: Sequence[Step], pad: int, image: int
+) -> str | None:
+    """The same along one axis, given the sizes of the scored blobs by stride."""
     upsampled = next(iter(sizes.values()))
     for step in steps:
         upsampled = step.window.deconvolve(upsampled)
-        offset = step.offset_for(pad)
         if step.stride == IMAGE:
-            wanted, there, what = image, upsampled, "upsampled scores"
+            wanted, there = image, upsampled
         else:
-            wanted, there, what = upsampled, sizes[step.stride], f"scores at stride {step.stride}"
-        if upsampled < 1:
-            yield f"nothing is left of it before stride {step.stride}"
-        elif offset < 0:
-            yield f"the {what} would begin {-offset} {name} inside the image"
-        elif offset + wanted > there:
-            yield f"{wanted} {name} from {offset} on are wanted of {there} {name} of {what}"
+            wanted, there = upsampled, sizes[step.stride]
+        offset = step.offset_for(pad)
+        if wanted < 1 or offset + wanted > there:
+            return f"the crop at stride {step.stride} takes {wanted} from {offset} on of {there}"
+    return None
 
 
 def first_misfit(trunk: Trunk, steps: Sequence[Step], pad: int) -> int | None:

@@ -324,7 +324,7 @@ def _table(folder: Path, kind: str, name: str) -> Table:
 def _unknown(kind: str, name: str, known: Sequence[str]) -> ZooError:
     spelled = {word.lower(): word for word in known}
     close = get_close_matches(name.lower(), spelled, 1)
-    hint = f"did you mean '{spelled[close[0]]}'?" if close else "`fcnproto list` shows what there is"
+    hint = f"did you mean '{spelled[close[0]]}'?" if close else "see `fcnproto list`"
     return ZooError(f"there is no {kind} '{name}'; {hint}")
 
 

@@ -76,6 +76,20 @@ def test_published_files_read_as_by_protobuf_and_survive_a_round_trip(path):
     assert text.format(again) == written
 
 
+DOUBLES = {  # as protoc prints them
+    0.123456789012345: "0.123456789012345",
+    0.1 + 0.2: "0.30000000000000004",
+    1e15: "1e+15",
+    123456789.0: "123456789",
+    5e-324: "4.94065645841247e-324",
+}
+
+
+@pytest.mark.parametrize("value", DOUBLES)
+def test_doubles_are_written_in_fifteen_digits_or_seventeen(value):
+    assert text.format(BlobProto(double_data=[value])) == f"double_data: {DOUBLES[value]}\n"
+
+
 # Syntax: each line was tried on protoc, whose reader is Caffe's -----------------------------------
 
 ACCEPTED = {
@@ -232,7 +246,7 @@ def test_fields_of_forks_are_noted_once_each():
         NetParameter,
     )
     assert [str(problem) for problem in document.problems] == [
-        "f:1:9: note: bn_param is not in BVLC Caffe (pspnet, segnet), here and in 1 more places",
+        "f:1:9: note: bn_param is not in BVLC Caffe (pspnet, segnet); it stands in 2 places",
         "f:2:9: note: interp_param is not in BVLC Caffe (pspnet)",
         "f:3:25: note: ceil_mode is not in BVLC Caffe (other forks)",
     ]

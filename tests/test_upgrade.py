@@ -106,31 +106,36 @@ def test_every_v0_field_has_a_rule():
     assert ruled == set(V0LayerParameter.DESCRIPTOR.fields_by_name)
 
 
+def v0_layer_with(name: str, kind: str) -> NetParameter:
+    """A net of one V0 layer that has one setting."""
+    net = NetParameter()
+    layer = net.layers.add().layer
+    layer.name, layer.type = "l", kind
+    if name.endswith("_filler"):
+        getattr(layer, name).type = "xavier"
+    else:
+        setattr(layer, name, "a word" if isinstance(getattr(layer, name), str) else 1)
+    return net
+
+
 @pytest.mark.parametrize("name", upgrade._V0_SETTINGS)
 def test_v0_settings_go_to_the_messages_of_their_types_and_to_no_other(name):
     new, takers = upgrade._V0_SETTINGS[name]
     for kind in upgrade._V0_TYPES:
-        net = NetParameter()
-        layer = net.layers.add().layer
-        layer.name, layer.type = "l", kind
-        field = text.fields(V0LayerParameter.DESCRIPTOR)[name]
-        value = {field.is_message: {"type": "xavier"}, bool(field.values): 1}.get(True, None)
-        if field.is_message:
-            layer.weight_filler.type = layer.bias_filler.type = "xavier"
-            for other in {"weight_filler", "bias_filler"} - {name}:
-                layer.ClearField(other)
+        result = upgrade_net(v0_layer_with(name, kind))
+        layer = result.message.layer[0]
+        settings = [field.name for field, _ in text.set_fields(layer) if field.is_message]
+        if kind in takers:
+            assert settings == [upgrade._V0_MESSAGES[kind]]
+            ((field, (value,)),) = text.set_fields(getattr(layer, settings[0]))
+            assert (field.name, value) == (
+                new,
+                getattr(v0_layer_with(name, kind).layers[0].layer, name),
+            )
+            assert not result.warnings
         else:
-            text.put(layer, name, "square" if isinstance(getattr(layer, name), str) else value or 1)
-        result = upgrade_net(net)
-        settings = [field for field, _ in text.set_fields(result.message.layer[0])][2:]
-        assert bool(settings) == (kind in takers)
-        if settings:
-            (message,) = settings
-            inner = [
-                f.name for f, _ in text.set_fields(getattr(result.message.layer[0], message.name))
-            ]
-            assert (message.name, inner) == (upgrade._V0_MESSAGES[kind], [new])
-        assert bool(result.warnings) == (kind not in takers)
+            assert not settings
+            assert len(result.warnings) == 1
 
 
 def test_v0_transforms_and_weights_belong_to_any_type():

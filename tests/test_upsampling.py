@@ -15,7 +15,9 @@ from fcnproto.upsampling import Trunk, first_misfit, misfit, plan, smallest_pad
 
 def trunk(layers, blobs):
     """A trunk of layers given as (type, kernel, stride, pad), blob i the top of layer i."""
-    text = 'layer { name: "in" type: "Input" top: "0" input_param { shape: { dim: [1, 3, 9, 9] } } }'
+    text = (
+        'layer { name: "in" type: "Input" top: "0" input_param { shape: { dim: [1, 3, 9, 9] } } }'
+    )
     for number, (kind, kernel, stride, pad) in enumerate(layers, 1):
         field = {"Convolution": "convolution_param", "Pooling": "pooling_param"}[kind]
         outputs = "num_output: 2" if kind == "Convolution" else ""
@@ -45,10 +47,12 @@ def test_odd_kernels_where_they_do_not():
 
 
 def test_each_step_chooses_for_itself():
-    positions = {8: affine(8, Fraction(7, 2)), 4: affine(4, 1), 2: affine(2, Fraction(1, 2))}
+    positions = {8: affine(8, 5), 4: affine(4, 1), 2: affine(2, 2)}
     steps = plan(positions, padded=True)
     assert [step.stride for step in steps] == [4, 2, 1]
-    assert [step.window.kernel for step in steps] == [3, 4, 4]
+    assert [step.window.kernel for step in steps] == [3, 4, 3]
+    assert [step.offset for step in steps] == [1, 1, -4]
+    assert [step.offset_for(10) for step in steps] == [1, 1, 6]
 
 
 def test_an_odd_factor_has_one_kernel():
@@ -59,9 +63,11 @@ def test_an_odd_factor_has_one_kernel():
 
 
 def test_without_pad_the_published_kernels():
-    """FCN-32s on VGG16 and on AlexNet with a first pad of 100: offsets 19 and 18."""
-    (vgg,) = plan({32: affine(32, Fraction(31, 2) + 96)}, padded=False)
-    assert (vgg.window.kernel, vgg.window.pad, vgg.offset_for(100)) == (64, 0, 20 - 1)
+    """VGG16's fc7 lies 112.5 pixels into the padded image, AlexNet's 113; both pad by 100."""
+    (vgg16,) = plan({32: affine(32, Fraction(225, 2))}, padded=False)
+    assert (vgg16.window.kernel, vgg16.window.pad, vgg16.offset_for(100)) == (64, 0, 19)
+    (alexnet,) = plan({32: affine(32, 113)}, padded=False)
+    assert (alexnet.window.kernel, alexnet.window.pad, alexnet.offset_for(100)) == (63, 0, 18)
 
 
 def test_a_blob_at_another_stride_is_refused():

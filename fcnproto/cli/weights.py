@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fcnproto import fetch as fetching
-from fcnproto import layouts, surgery, weights, zoo
+from fcnproto import layouts, surgery, weights
 from fcnproto.cli.common import Verb, check_output, load_net, tell, write_output
 from fcnproto.convolutionize import convolutionize as convolutionize_net
 from fcnproto.errors import Problem, WeightsError
@@ -95,7 +95,7 @@ def convert_weights(
     parsed = [Rename.parse(text) for text in renames]
     fitted = surgery.fit(
         [
-            _source(source, suffix, parsed, destinations, net, layout, input_order)
+            _source(source, suffix, parsed, destinations, (net, graph.name), layout, input_order)
             for source, suffix in zip(sources, suffixes or [""] * len(sources), strict=True)
         ],
         graph,
@@ -116,7 +116,7 @@ def _source(
     suffix: str,
     renames: Sequence[Rename],
     destinations: dict[str, layouts.Destination],
-    net: str,
+    net_names: Sequence[str],
     layout: str | None,
     input_order: str | None,
 ) -> Source:
@@ -126,7 +126,7 @@ def _source(
     converted = layouts.to_caffe(
         named,
         destinations,
-        zoo.color_mean(net),
+        layouts.image_mean(net_names, suffix),
         None if layout is None else Layout(layout),
         input_order,
     )
@@ -158,9 +158,7 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
     for path in paths:
         check_output(path, force)
     loaded = fetching.locate(source)
-    result = convolutionize_net(
-        build(load_net(net)), [Source(source, weights.read(loaded))]
-    )
+    result = convolutionize_net(build(load_net(net)), [Source(source, weights.read(loaded))])
     _report(result.report, result.notes)
     tell(weights.not_finite(result.weights))
     weights.write(paths[1], result.weights)

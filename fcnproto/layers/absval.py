@@ -1,6 +1,14 @@
 """AbsVal."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fcnproto.layers.base import InPlace, Pointwise
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class AbsVal(Pointwise):
@@ -8,3 +16,7 @@ class AbsVal(Pointwise):
 
     type = "AbsVal"
     in_place = InPlace.REFUSED
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Abs."""
+        return [b.node("Abs", bottoms[0])]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Layer, Shape, axis_index, identity_along, require, show
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ArgMaxParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class ArgMax(Layer):
@@ -51,3 +55,48 @@ class ArgMax(Layer):
         if not self.param.HasField("axis"):
             raise LayerError("without an axis it does not keep an image's pixels")
         return identity_along(self.param.axis)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """ArgMax, ReduceMax or TopK; of each image as one row where there is no axis."""
+        (x,) = bottoms
+        dims, top_k, values_too = b.dims(x), self.param.top_k, self.param.out_max_val
+        if self.param.HasField("axis"):
+            axis = self.param.axis % len(dims)
+            if values_too:
+                return [_greatest(b, x, axis, top_k)]
+            return [_places(b, x, axis, top_k, dims[axis])]
+        rows = x if len(dims) == 2 else b.node("Flatten", x)
+        fixed = [size for size in dims[1:] if size is not None]
+        size = prod(fixed) if len(fixed) == len(dims[1:]) else None
+        found = [_places(b, rows, 1, top_k, size)]
+        if values_too:
+            found.append(_greatest(b, rows, 1, top_k))
+        axes = b.ints([1, *range(3, len(dims))])
+        tops = [b.node("Unsqueeze", row, axes) for row in found]
+        return tops if len(tops) == 1 else [b.node("Concat", *tops, axis=1)]
+
+
+def _greatest(b: Builder, x: str, axis: int, top_k: int) -> str:
+    """The top_k greatest values along an axis, in falling order."""
+    if top_k == 1:
+        return b.reduce("ReduceMax", x, [axis])
+    values, _ = b.node_with("TopK", [x, b.ints([top_k])], 2, axis=axis)
+    return values
+
+
+def _places(b: Builder, x: str, axis: int, top_k: int, size: int | None) -> str:
+    """Where they are on an axis of that size; of equal values the last comes first.
+
+    Caffe sorts pairs of value and index, both falling. TopK takes the first of equal values first,
+    and so gets them backwards.
+    """
+    if top_k == 1:
+        return b.floats(b.node("ArgMax", x, axis=axis, select_last_index=1))
+    start, end, step = (b.ints([number]) for number in (-1, -(2**63), -1))
+    backwards = b.node("Slice", x, start, end, b.ints([axis]), step)
+    _, found = b.node_with("TopK", [backwards, b.ints([top_k])], 2, axis=axis)
+    if size is None:
+        last = b.node("Sub", b.sizes(x, axis, axis + 1), b.ints([1]))
+    else:
+        last = b.ints([size - 1])
+    return b.floats(b.node("Sub", last, found))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, exactly, require, show
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Axpy(Layer):
@@ -25,3 +29,11 @@ class Axpy(Layer):
         require(len(a) != 4 or a[2:] == (1, 1), f"a must be N × C × 1 × 1, found {show(a)}")
         require(x == y, f"x and y must have one shape, found {show(x)} and {show(y)}")
         return [x]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Mul and Add."""
+        a, x, y = bottoms
+        others = len(b.dims(x)) - 2
+        if b.dims(a)[2:] != (1,) * others:
+            a = b.reshape(a, [0, 0, *[1] * others])
+        return [b.node("Add", b.node("Mul", a, x), y)]

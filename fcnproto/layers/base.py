@@ -11,16 +11,22 @@ import builtins
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.spatial import IDENTITY, CoordMap
-from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter
+from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
 
 Shape = tuple[int, ...]
+Tensor = Any
+"""A torch.Tensor; PyTorch is an extra, so that nothing here may need it."""
+Tensors = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,27 @@ class Context:
 
     phase: int = TEST
     size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Torch:
+    """What layers compute with in PyTorch, in one pass: layer files import nothing of it.
+
+    Random numbers come from `generator` for tensors, and from `rng` for fillers.
+    """
+
+    torch: ModuleType
+    functional: ModuleType
+    """torch.nn.functional."""
+    device: Any
+    generator: Any
+    rng: np.random.Generator
+    memory: dict[str, Any]
+    """What this layer keeps from one pass to the next; it alone reads and writes it."""
+
+    def tensor(self, values: Any) -> Tensor:
+        """Numbers as a float32 tensor on the device."""
+        return self.torch.as_tensor(values, dtype=self.torch.float32, device=self.device)
 
 
 class Layer:
@@ -150,6 +177,11 @@ class Layer:
         """The learned arrays in Caffe's order, given the bottoms' shapes; most types have none."""
         return ()
 
+    def param_spec(self, index: int) -> ParamSpec:
+        """The name and the rates of one of the learned arrays; a rate not given is 1."""
+        specs = self.proto.param
+        return specs[index] if index < len(specs) else ParamSpec()
+
     def oddities(self) -> Iterator[str]:
         """What Caffe accepts in this layer's settings though it makes no sense; mostly nothing."""
         return iter(())
@@ -172,6 +204,14 @@ class Layer:
             return f"layers of type {self.type} have no ONNX form"
         return None
 
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Compute the tops in PyTorch, so that their gradients are those of Caffe's backward pass.
+
+        `weights` are the learned arrays in Caffe's order. A layer that changes them itself, as
+        BatchNorm does its statistics, does so in place. A top may be one of the bottoms.
+        """
+        raise self._silent("a PyTorch form")
+
     def _silent(self, what: str) -> LayerError:
         return LayerError(f"layers of type {self.type} do not have {what}")
 
@@ -191,6 +231,11 @@ class Pointwise(Layer):
     def coord_map(self) -> CoordMap:
         """The identity."""
         return IDENTITY
+
+
+def shapes_of(tensors: Tensors) -> list[Shape]:
+    """The tensors' shapes, as the methods of layers take them."""
+    return [tuple(tensor.shape) for tensor in tensors]
 
 
 def require(condition: bool, message: str) -> None:

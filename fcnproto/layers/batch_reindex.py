@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, exactly, require, show
 from fcnproto.layers.spatial import IDENTITY, CoordMap
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class BatchReindex(Layer):
@@ -26,3 +30,8 @@ class BatchReindex(Layer):
     def coord_map(self) -> CoordMap:
         """The identity."""
         return IDENTITY
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Gather."""
+        data, indices = bottoms
+        return [b.node("Gather", data, b.indices(indices))]

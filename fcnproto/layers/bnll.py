@@ -1,9 +1,21 @@
 """BNLL."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fcnproto.layers.base import Pointwise
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class BNLL(Pointwise):
     """log(1 + exp(x)), binomial normal log likelihood (bnll_layer.cpp)."""
 
     type = "BNLL"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Softplus."""
+        return [b.node("Softplus", bottoms[0])]

@@ -1,13 +1,19 @@
 """Clip."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise
 from fcnproto.proto.caffe_pb2 import ClipParameter
 
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
+
 
 class Clip(Pointwise):
-    """min(max(x, min), max) (clip_layer.cpp); without clip_param both bounds are 0."""
+    """max(min, min(x, max)) (clip_layer.cpp); without clip_param both bounds are 0."""
 
     type = "Clip"
     settings = "clip_param"
@@ -21,3 +27,8 @@ class Clip(Pointwise):
                 f"clips to {self.param.min:g} … {self.param.max:g}: "
                 "its output is the same everywhere"
             )
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Clip; Caffe applies min last, so it wins where it is above max."""
+        low, high = self.param.min, self.param.max
+        return [b.node("Clip", bottoms[0], b.literal(low), b.literal(max(low, high)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     InPlace,
@@ -18,6 +19,9 @@ from fcnproto.layers.base import (
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ConcatParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Concat(Layer):
@@ -54,3 +58,9 @@ class Concat(Layer):
     def coord_map(self) -> CoordMap:
         """The identity, if the axis is not that of rows or columns."""
         return identity_along(axis_setting(self.param, "concat_dim"))
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Concat; a single bottom is passed on."""
+        if len(bottoms) == 1:
+            return bottoms
+        return [b.node("Concat", *bottoms, axis=axis_setting(self.param, "concat_dim"))]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import Layer, Shape, Weight, at_least, axis_index, require, show
 from fcnproto.layers.spatial import CoordMap, Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Array, Builder, Dims
 
 
 class Convolution(Layer):
@@ -65,6 +70,16 @@ class Convolution(Layer):
         rows, columns = plane_windows(self.param)
         return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
 
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Conv for each bottom, with one set of weights."""
+        axis, windows = spatial_windows(self.param, b.dims(bottoms[0]))
+        operands, group = self._operands(b, windows)
+
+        def write(x: str, sizes: Dims) -> str:
+            return self._write(b, x, sizes, windows, operands, group)
+
+        return [over_items(b, bottom, axis, write) for bottom in bottoms]
+
     def windows(self, bottom: Shape) -> tuple[Window, ...]:
         """One window for each spatial axis of a bottom of this shape."""
         return convolution_windows(
@@ -77,6 +92,21 @@ class Convolution(Layer):
     def _matrix(self, channels: int) -> tuple[int, int]:
         """The kernels' first two axes."""
         return self.param.num_output, channels // self.param.group
+
+    def _operands(self, b: Builder, windows: Sequence[Window]) -> tuple[list[str], int]:
+        """The kernels and biases as operators take them, and the number of groups."""
+        return operands_of(b, b.array(0), windows, bias=self.param.bias_term), self.param.group
+
+    def _write(
+        self,
+        b: Builder,
+        x: str,
+        sizes: Dims,
+        windows: Sequence[Window],
+        operands: Sequence[str],
+        group: int,
+    ) -> str:
+        return convolve(b, x, sizes, windows, operands, group)
 
     def _check_channels(self, channels: int) -> None:
         outputs, group = self.param.num_output, self.param.group
@@ -94,3 +124,101 @@ def plane_windows(param: ConvolutionParameter) -> tuple[Window, Window]:
     require(param.axis in (1, -3), f"axis {param.axis} is not that of an image's channels")
     rows, columns = convolution_windows(param, 2)
     return rows, columns
+
+
+def spatial_windows(
+    param: ConvolutionParameter, dims: Sequence[int | None]
+) -> tuple[int, tuple[Window, ...]]:
+    """The channel axis of a bottom with these axes, and a window for each axis after it."""
+    axis = axis_index(param.axis, (1,) * len(dims))
+    return axis, convolution_windows(param, len(dims) - axis - 1)
+
+
+def over_items(b: Builder, value: str, axis: int, write: Callable[[str, Dims], str]) -> str:
+    """What `write` makes of `value` seen as N × C × spatial axes, in the value's own axes.
+
+    The axes before the channels, of which there may be none or several, are one while it is
+    written, and where there is no spatial axis there is one of size 1. `write` is given the value
+    and its spatial sizes.
+    """
+    dims = b.dims(value)
+    sizes = dims[axis + 1 :]
+    if axis == 1 and sizes:
+        return write(value, sizes)
+    batch, channels = b.sizes(value, 0, axis) if axis else "", b.sizes(value, axis, axis + 1)
+    after = b.sizes(value, axis + 1, len(dims)) if sizes else [1]
+    made = write(b.node("Reshape", value, b.join([-1], channels, after)), sizes or (1,))
+    spatial = b.sizes(made, 2, len(sizes) + 2) if sizes else ""
+    return b.node("Reshape", made, b.join(batch, [-1], spatial))
+
+
+def operands_of(b: Builder, kernels: Array, windows: Sequence[Window], *, bias: bool) -> list[str]:
+    """A layer's kernels, of which `kernels` may be another form, and its biases if there are any.
+
+    Taps with a dilation of 0 all read one pixel: they are summed into one.
+    """
+    stacked = tuple(axis for axis, window in enumerate(windows, 2) if window.dilation == 0)
+    if stacked:
+        kernels = kernels.sum(axis=stacked, keepdims=True)
+    if not windows:
+        kernels = kernels[..., None]
+    weight = b.weight(0) if kernels is b.array(0) else b.own("weight", kernels)
+    return [weight, b.weight(1)] if bias else [weight]
+
+
+def convolve(
+    b: Builder,
+    x: str,
+    sizes: Dims,
+    windows: Sequence[Window],
+    operands: Sequence[str],
+    group: int,
+) -> str:
+    """Conv of N × C × spatial axes of these sizes.
+
+    Where the kernel is larger than the padded input by less than a stride, Caffe's division makes
+    one output of it, whose taps read zeros past the end (conv_layer.cpp): here it is padded.
+    """
+    windows = as_written(windows)
+    short = [_shortage(window, size) for window, size in zip(windows, sizes, strict=True)]
+    if any(lack and size is None for lack, size in zip(short, sizes, strict=True)):
+        x, short = _lengthened(b, x, windows), [0] * len(sizes)
+    pads = [window.pad for window in windows]
+    ends = [pad + lack for pad, lack in zip(pads, short, strict=True)]
+    return b.node("Conv", x, *operands, **(settings_of(windows, group) | {"pads": pads + ends}))
+
+
+def as_written(windows: Sequence[Window]) -> Sequence[Window]:
+    """The windows of the operator for kernels from operands_of."""
+    written = [
+        replace(window, kernel=1, dilation=1) if window.dilation == 0 else window
+        for window in windows
+    ]
+    return written or [Window(1)]
+
+
+def settings_of(windows: Sequence[Window], group: int) -> dict[str, Any]:
+    """The attributes of Conv and ConvTranspose."""
+    dilations = [window.dilation for window in windows]
+    return {
+        "kernel_shape": [window.kernel for window in windows],
+        "strides": [window.stride for window in windows],
+        "pads": [window.pad for window in windows] * 2,
+        "dilations": dilations if set(dilations) != {1} else None,
+        "group": group if group != 1 else None,
+    }
+
+
+def _shortage(window: Window, size: int | None) -> int:
+    """By how much a line of `size` pixels, or the shortest if it is open, is too short."""
+    lack = window.extent - 2 * window.pad - (1 if size is None else size)
+    return min(max(lack, 0), window.stride - 1)
+
+
+def _lengthened(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """Zeros at the end of each axis that is too short by less than a stride."""
+    axes = len(windows) + 2
+    least = b.ints([window.extent - 2 * window.pad for window in windows])
+    lack = b.node("Max", b.node("Sub", least, b.sizes(x, 2, axes)), b.ints([0]))
+    lack = b.node("Min", lack, b.ints([window.stride - 1 for window in windows]))
+    return b.node("Pad", x, b.join([0] * (axes + 2), lack))

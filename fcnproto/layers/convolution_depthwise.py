@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, Weight, require, show
+from fcnproto.layers.convolution import convolve, operands_of
 from fcnproto.layers.spatial import CoordMap, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class ConvolutionDepthwise(Layer):
@@ -45,3 +50,10 @@ class ConvolutionDepthwise(Layer):
         """Output (x, y) to the centre of its window in the input."""
         rows, columns = convolution_windows(self.param, 2)
         return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Conv with a group for each channel."""
+        (x,) = bottoms
+        windows = convolution_windows(self.param, 2)
+        operands = operands_of(b, b.array(0), windows, bias=self.param.bias_term)
+        return [convolve(b, x, b.dims(x)[2:], windows, operands, group=len(b.array(0)))]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, axis_index, exactly, require, show
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import CropParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Crop(Layer):
@@ -59,3 +63,23 @@ class Crop(Layer):
         """Shifted by the offsets of an image's rows and columns."""
         rows, columns = self.offsets(4)[2:]
         return CoordMap(Affine(shift=Fraction(rows)), Affine(shift=Fraction(columns)))
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Slice, from the offsets on, to the second bottom's sizes."""
+        data, reference = bottoms
+        sizes, wanted = b.dims(data), b.dims(reference)
+        offsets = self.offsets(len(sizes))
+        start, end = axis_index(self.param.axis, (1,) * len(sizes)), len(sizes)
+        while start < end and sizes[start] == wanted[start] is not None:
+            start += 1  # such as channels, which are cut to what they are
+        if start == end:
+            return [data]
+        cut = offsets[start:]
+        known = [size for size in wanted[start:end] if size is not None]
+        if len(known) == len(cut):
+            ends = b.ints([offset + size for offset, size in zip(cut, known, strict=True)])
+        else:
+            ends = b.sizes(reference, start, end)
+            if any(cut):
+                ends = b.node("Add", ends, b.ints(cut))
+        return [b.node("Slice", data, b.ints(cut), ends, b.ints(range(start, end)))]

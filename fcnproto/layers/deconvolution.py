@@ -1,7 +1,23 @@
 """Deconvolution."""
 
-from fcnproto.layers.convolution import Convolution, plane_windows
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcnproto.layers.convolution import (
+    Convolution,
+    as_written,
+    operands_of,
+    plane_windows,
+    settings_of,
+)
 from fcnproto.layers.spatial import CoordMap, Window
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Array, Builder, Dims
 
 
 class Deconvolution(Convolution):
@@ -22,3 +38,29 @@ class Deconvolution(Convolution):
 
     def _matrix(self, channels: int) -> tuple[int, int]:
         return channels, self.param.num_output // self.param.group
+
+    def _operands(self, b: Builder, windows: Sequence[Window]) -> tuple[list[str], int]:
+        kernels, group = b.array(0), self.param.group
+        if group == 1 and len(kernels) > 1 and _is_diagonal(kernels):
+            # Published nets upsample each channel by itself, yet store a kernel for every pair.
+            channels = np.arange(len(kernels))
+            kernels, group = kernels[channels, channels, None], len(kernels)
+        return operands_of(b, kernels, windows, bias=self.param.bias_term), group
+
+    def _write(
+        self,
+        b: Builder,
+        x: str,
+        sizes: Dims,
+        windows: Sequence[Window],
+        operands: Sequence[str],
+        group: int,
+    ) -> str:
+        return b.node("ConvTranspose", x, *operands, **settings_of(as_written(windows), group))
+
+
+def _is_diagonal(kernels: Array) -> bool:
+    """Whether as many channels come out as go in, each made of its own alone."""
+    inputs, outputs = kernels.shape[:2]
+    between = np.any(kernels, axis=tuple(range(2, kernels.ndim)))
+    return inputs == outputs and not np.any(between & ~np.eye(inputs, dtype=bool))

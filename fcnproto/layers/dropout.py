@@ -1,9 +1,15 @@
 """Dropout."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import DropoutParameter
+from fcnproto.proto.caffe_pb2 import TRAIN, DropoutParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Dropout(Pointwise):
@@ -23,3 +29,15 @@ class Dropout(Pointwise):
             yield f"dropout_ratio should lie between 0 and 1, found {self.param.dropout_ratio:g}"
         if self.param.sample_weights_test:
             yield "sample_weights_test drops values at random in the TEST phase too"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Nothing."""
+        return bottoms
+
+    def obstacle(self) -> str | None:
+        """What it drops at random: no two runs would agree, nor with Caffe's."""
+        if self.phase == TRAIN:
+            return "in the TRAIN phase it drops values at random"
+        if self.param.sample_weights_test:
+            return "sample_weights_test drops values at random in the TEST phase too"
+        return None

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial, reduce
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least, require, show
 from fcnproto.proto.caffe_pb2 import EltwiseParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Eltwise(Pointwise):
@@ -46,3 +51,18 @@ class Eltwise(Pointwise):
         """Coefficients of a maximum, which Caffe does not read."""
         if self.param.operation == EltwiseParameter.MAX and self.param.coeff:
             yield "a maximum does not read coeff"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Mul; Max; or Add, Sub or Sum, after a Mul for each coefficient but 1."""
+        if self.param.operation == EltwiseParameter.MAX:
+            return [b.node("Max", *bottoms)]
+        if self.param.operation == EltwiseParameter.PROD:
+            return [reduce(partial(b.node, "Mul"), bottoms)]
+        factors = self.param.coeff or [1] * len(bottoms)
+        if list(factors) == [1, -1]:
+            return [b.node("Sub", *bottoms)]
+        terms = [
+            x if factor == 1 else b.node("Mul", x, b.literal(factor))
+            for x, factor in zip(bottoms, factors, strict=True)
+        ]
+        return [b.node("Add" if len(terms) == 2 else "Sum", *terms)]

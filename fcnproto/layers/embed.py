@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, Weight, require, show
 from fcnproto.proto.caffe_pb2 import EmbedParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Embed(Layer):
@@ -38,3 +42,10 @@ class Embed(Layer):
         if self.param.bias_term:
             weights.append(Weight((outputs,), self.param.bias_filler))
         return weights
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Gather; indices are cut off to whole numbers."""
+        top = b.node("Gather", b.weight(0), b.indices(bottoms[0]))
+        if self.param.bias_term:
+            top = b.node("Add", top, b.weight(1))
+        return [top]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import e, isfinite, log
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise, Shape, require
+from fcnproto.layers.power import c_power
 from fcnproto.proto.caffe_pb2 import ExpParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Exp(Pointwise):
@@ -25,3 +30,15 @@ class Exp(Pointwise):
             f"base must be positive, or -1 for e, found {base:g}",
         )
         return super().output_shapes(bottoms)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Exp of a product; base ^ shift is a factor, as in Caffe."""
+        base = e if self.param.base == -1 else self.param.base
+        inner, outer = self.param.scale * log(base), c_power(base, self.param.shift)
+        (x,) = bottoms
+        if inner != 1:
+            x = b.node("Mul", x, b.literal(inner))
+        x = b.node("Exp", x)
+        if outer != 1:
+            x = b.node("Mul", x, b.literal(outer))
+        return [x]

@@ -33,3 +33,7 @@ class Filter(Layer):
                 f"each bottom must have the selector's {selector[0]} items, found {show(shape)}",
             )
         return items
+
+    def obstacle(self) -> str | None:
+        """Sizes that depend on the data, while everything after it counts on them."""
+        return "how many items pass depends on the data, so that its tops have no sizes to count on"

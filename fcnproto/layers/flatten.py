@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import InPlace, Layer, Shape, axis_index, require, show
 from fcnproto.proto.caffe_pb2 import FlattenParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Flatten(Layer):
@@ -29,3 +33,17 @@ class Flatten(Layer):
             f"axis {start} comes more than one after end_axis {after - 1} of {show(bottom)}",
         )
         return [(*bottom[:start], prod(bottom[start:after]), *bottom[after:])]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Reshape; Flatten, where it is all but the first axis."""
+        (x,) = bottoms
+        dims = b.dims(x)
+        start = range(len(dims))[self.param.axis]
+        after = range(len(dims))[self.param.end_axis] + 1
+        if start + 1 == after:
+            return bottoms
+        if start == after:
+            return [b.node("Unsqueeze", x, b.ints([start]))]
+        if start == 1 and after == len(dims):
+            return [b.node("Flatten", x)]
+        return [b.reshape(x, [*[0] * start, -1], after)]

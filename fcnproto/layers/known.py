@@ -7,8 +7,12 @@ has it can be read and checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Pointwise, Shape, at_least, between, exactly
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Known(Layer):
@@ -240,10 +244,17 @@ class SoftmaxWithLossOHEM(Known):
 
 
 class SeLu(Pointwise):
-    """Scaled exponential linear units."""
+    """Scaled exponential linear units (Klambauer et al. 2017, section 2; soeaver, selu_layer.cpp).
+
+    λ · x where x > 0, else λ · α · (exp(x) − 1), with λ = 1.0507010 and α = 1.6732632.
+    """
 
     type = "SeLu"
     fork = "soeaver"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Selu, whose defaults are the same numbers."""
+        return [b.node("Selu", bottoms[0])]
 
 
 class SeLuDropout(Pointwise):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, log
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise, Shape, require
 from fcnproto.proto.caffe_pb2 import LogParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Log(Pointwise):
@@ -25,3 +29,16 @@ class Log(Pointwise):
             f"base must be positive and not 1, or -1 for e, found {base:g}",
         )
         return super().output_shapes(bottoms)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Mul, Add and Log, then the factor of the base."""
+        base, scale, shift = self.param.base, self.param.scale, self.param.shift
+        (x,) = bottoms
+        if scale != 1:
+            x = b.node("Mul", x, b.literal(scale))
+        if shift != 0:
+            x = b.node("Add", x, b.literal(shift))
+        x = b.node("Log", x)
+        if base != -1:
+            x = b.node("Mul", x, b.literal(1 / log(base)))
+        return [x]

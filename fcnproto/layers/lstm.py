@@ -1,6 +1,15 @@
 """LSTM."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fcnproto.layers.lstm_unit import lstm_step
 from fcnproto.layers.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class LSTM(Recurrent):
@@ -14,3 +23,8 @@ class LSTM(Recurrent):
     type = "LSTM"
     states = 2
     gates = 4
+
+    def step(self, b: Builder, states: Sequence[str], gates: str, marks: str) -> Sequence[str]:
+        """As LSTMUnit."""
+        cell, hidden = lstm_step(b, states[1], gates, marks)
+        return hidden, cell

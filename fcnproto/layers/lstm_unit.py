@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, exactly, require, show
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class LSTMUnit(Layer):
@@ -29,3 +33,17 @@ class LSTMUnit(Layer):
         ):
             require(found == wanted, f"the {name} must be {show(wanted)}, found {show(found)}")
         return [cell, cell]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Sigmoid, Tanh, Mul and Add."""
+        cell, gates, marks = bottoms
+        return lstm_step(b, cell, gates, b.node("Unsqueeze", marks, b.ints([-1])))
+
+
+def lstm_step(b: Builder, cell: str, gates: str, marks: str) -> tuple[str, str]:
+    """The next cell and hidden state, … × D each, from … × 4D gates' inputs and … × 1 marks."""
+    *parts, candidate = b.parts(gates, 4, axis=-1)
+    enter, forget, leave = (b.node("Sigmoid", part) for part in parts)
+    kept = b.node("Mul", b.node("Mul", forget, marks), cell)
+    cell = b.node("Add", kept, b.node("Mul", enter, b.node("Tanh", candidate)))
+    return cell, b.node("Mul", leave, b.node("Tanh", cell))

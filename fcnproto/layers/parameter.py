@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, Weight, exactly
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ParameterParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Parameter(Layer):
@@ -25,3 +29,7 @@ class Parameter(Layer):
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
         """The array."""
         return (Weight(tuple(self.param.shape.dim), constant(0)),)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """The array."""
+        return [b.weight(0)]

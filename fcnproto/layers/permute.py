@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, require, show
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 from fcnproto.proto.caffe_pb2 import PermuteParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Permute(Layer):
@@ -42,3 +46,10 @@ class Permute(Layer):
         """Which of the bottom's `axes` axes each axis of the top is."""
         first = tuple(self.param.order)
         return first + tuple(axis for axis in range(axes) if axis not in first)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Transpose."""
+        order = self.order(len(b.dims(bottoms[0])))
+        if list(order) == sorted(order):
+            return bottoms
+        return [b.node("Transpose", bottoms[0], perm=order)]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fcnproto.layers.base import Context, Layer, Shape, between, exactly, require, show
-from fcnproto.layers.spatial import CoordMap, pooling_windows
+from fcnproto.layers.spatial import CoordMap, Window, pooling_windows
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
+
+LOWEST = -3.4028234663852886e38
+"""−FLT_MAX, Caffe's maximum of no pixels."""
 
 
 class Pooling(Layer):
@@ -55,3 +64,145 @@ class Pooling(Layer):
         )
         rows, columns = pooling_windows(self.param, 0, 0)
         return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
+
+    def obstacle(self) -> str | None:
+        """Random pooling."""
+        if self.param.pool == PoolingParameter.STOCHASTIC:
+            return "STOCHASTIC pooling is random, and Caffe has it on GPUs only; use MAX or AVE"
+        return None
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """MaxPool or AveragePool, or the global ones."""
+        (x,) = bottoms
+        is_max, wants_mask = self.param.pool == PoolingParameter.MAX, len(self.proto.top) > 1
+        if self.param.global_pooling:
+            top = b.node("GlobalMaxPool" if is_max else "GlobalAveragePool", x)
+            return [top, _place_of_maximum(b, x)] if wants_mask else [top]
+        windows = pooling_windows(self.param, 0, 0)
+        if is_max:
+            return max_pool(b, x, windows, ceil=self.rounds_up, mask=wants_mask)
+        return [average_pool(b, x, windows, ceil=self.rounds_up)]
+
+
+def max_pool(
+    b: Builder, x: str, windows: Sequence[Window], *, ceil: bool, mask: bool = False
+) -> list[str]:
+    """The maximum of each window, and if asked for, as floats, its index in the plane.
+
+    MaxPool's ceil_mode leaves out a window that starts past the image, as Caffe does where there
+    is padding. Where there is none, Caffe keeps it: the maximum is −FLT_MAX, its index −1.
+    """
+    tops = b.node_with("MaxPool", [x], 1 + mask, **_settings(windows, ceil=ceil))
+    fills = [b.literal(LOWEST)]
+    if mask:
+        # ONNX counts through the whole tensor.
+        area = b.node("ReduceProd", b.sizes(x, 2, 4), keepdims=1)
+        tops[1] = b.floats(b.node("Mod", tops[1], area))
+        fills.append(b.literal(-1))
+    if not (ceil and _can_be(_outside, b, x, windows)):
+        return tops
+    pads = b.join([0] * 6, _windows_outside(b, x, windows))
+    return [b.node("Pad", top, pads, fill) for top, fill in zip(tops, fills, strict=True)]
+
+
+def average_pool(b: Builder, x: str, windows: Sequence[Window], *, ceil: bool) -> str:
+    """The average of each window, in which the padding counts, but not what lies past it.
+
+    With ceil_mode AveragePool leaves out what lies past only as long as it leaves out the padding
+    too: cuDNN knows no third way. So the padding is then made part of the image.
+    """
+    is_padded = any(window.pad for window in windows)
+    if not (ceil and _can_be(_past_padding, b, x, windows)):
+        settings = _settings(windows, ceil=False)
+        return b.node("AveragePool", x, **settings, count_include_pad=1 if is_padded else None)
+    if not is_padded:
+        if _can_be(_outside, b, x, windows):
+            return _average_with_empty_windows(b, x, windows)
+        return b.node("AveragePool", x, **_settings(windows, ceil=True))
+    padded = b.node("Pad", x, b.ints([0, 0, *(window.pad for window in windows)] * 2))
+    bare = [Window(window.kernel, window.stride) for window in windows]
+    top = b.node("AveragePool", padded, **_settings(bare, ceil=True))
+    if not _can_be(_in_padding, b, x, windows):
+        return top
+    # Caffe drops a last window that starts in the padding: one starts at every stride before it.
+    reach = b.node("Add", b.sizes(x, 2, 4), b.ints([w.pad + w.stride - 1 for w in windows]))
+    ends = b.node("Div", reach, b.ints([window.stride for window in windows]))
+    return b.node("Slice", top, b.ints([0, 0]), ends, b.ints([2, 3]))
+
+
+def _average_with_empty_windows(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """The average where windows may start past the image: a sum of 0 over what Caffe counts then.
+
+    That is the way back from the start to the image's end: −0, or NaN if it is no way at all.
+    """
+    kernels, strides = [w.kernel for w in windows], [w.stride for w in windows]
+    past = b.node("Sub", b.ints(kernels), b.sizes(x, 2, 4))
+    pads = b.join([0] * 6, b.node("Mod", past, b.ints(strides)))
+    mean = b.node("AveragePool", b.node("Pad", x, pads), kernel_shape=kernels, strides=strides)
+    rows, columns = (_counts(b, x, axis, window) for axis, window in enumerate(windows, 2))
+    counts = b.node("Mul", b.node("Unsqueeze", rows, b.ints([1])), columns)
+    total = b.node("Mul", mean, b.literal(kernels[0] * kernels[1]))
+    return b.node("Div", total, b.floats(counts))
+
+
+def _counts(b: Builder, x: str, axis: int, window: Window) -> str:
+    """How many pixels of a line Caffe counts in each window: up to the end of the line."""
+    size = b.node("Squeeze", b.sizes(x, axis, axis + 1))
+    limit = b.node("Add", size, b.literal(window.stride - window.kernel, np.int64))
+    zero, stride = b.literal(0, np.int64), b.literal(window.stride, np.int64)
+    left = b.node("Sub", size, b.node("Range", zero, limit, stride))
+    return b.node("Min", left, b.literal(window.kernel, np.int64))
+
+
+def _place_of_maximum(b: Builder, x: str) -> str:
+    """The index of each plane's maximum, N × C × 1 × 1."""
+    place = b.node("ArgMax", b.reshape(x, [0, 0, -1]), axis=2)
+    return b.node("Unsqueeze", b.floats(place), b.ints([3]))
+
+
+def _windows_outside(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """1 for rows, and for columns, where a last window starts past the image, else 0."""
+    sizes = [size for size in b.dims(x)[2:] if size is not None]
+    if len(sizes) == len(windows):
+        return b.ints([_outside(window, size) for window, size in zip(windows, sizes, strict=True)])
+    kernels = b.ints([window.kernel for window in windows])
+    past = b.node("Sub", kernels, b.sizes(x, 2, 4))
+    past = b.node("Mod", past, b.ints([window.stride for window in windows]))
+    return b.node("Min", b.node("Div", past, kernels), b.ints([1]))
+
+
+def _settings(windows: Sequence[Window], *, ceil: bool) -> dict[str, Any]:
+    """The attributes of MaxPool and AveragePool; with a stride of 1 there is nothing to round."""
+    return {
+        "kernel_shape": [window.kernel for window in windows],
+        "strides": [window.stride for window in windows],
+        "pads": [window.pad for window in windows] * 2,
+        "ceil_mode": 1 if ceil and any(window.stride > 1 for window in windows) else None,
+    }
+
+
+def _can_be(
+    test: Callable[[Window, int | None], bool], b: Builder, x: str, windows: Sequence[Window]
+) -> bool:
+    """Whether something holds for rows or columns, at some size of them if it is open."""
+    return any(test(window, size) for window, size in zip(windows, b.dims(x)[2:], strict=True))
+
+
+def _past_padding(window: Window, size: int | None) -> bool:
+    """Whether the last window may reach past the padding, when rounding up."""
+    if size is None:
+        return window.stride > 1
+    return (size + 2 * window.pad - window.kernel) % window.stride > 0
+
+
+def _in_padding(window: Window, size: int | None) -> bool:
+    """Whether a last window may start in the padding at the end, when rounding up."""
+    if size is None:
+        return window.stride > window.kernel - window.pad
+    kept, all_ = (window.pool(size, ceil=True, clip=clip) for clip in (True, False))
+    return kept < all_
+
+
+def _outside(window: Window, size: int | None) -> bool:
+    """The same where there is no padding: whether the last window may lie past the image."""
+    return window.pad == 0 and _in_padding(window, size)

@@ -1,6 +1,17 @@
 """Power."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from fcnproto.layers.base import Pointwise
+from fcnproto.proto.caffe_pb2 import PowerParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Power(Pointwise):
@@ -8,3 +19,26 @@ class Power(Pointwise):
 
     type = "Power"
     settings = "power_param"
+
+    param: PowerParameter
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Mul, Add and Pow, as far as they do something."""
+        power, scale, shift = self.param.power, self.param.scale, self.param.shift
+        (x,) = bottoms
+        if power * scale == 0:  # Caffe then does not look at x, be it infinite
+            constant = b.literal(c_power(shift, power))
+            return [b.node("Expand", constant, b.sizes(x, 0, len(b.dims(x))))]
+        if scale != 1:
+            x = b.node("Mul", x, b.literal(scale))
+        if shift != 0:
+            x = b.node("Add", x, b.literal(shift))
+        if power != 1:
+            x = b.node("Pow", x, b.literal(power))
+        return [x]
+
+
+def c_power(base: float, exponent: float) -> np.float32:
+    """base ^ exponent as C has it: infinite or not a number where Python would raise."""
+    with np.errstate(all="ignore"):
+        return np.float32(np.power(np.float64(base), exponent))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from fcnproto.layers.base import Context, Layer, Shape, Weight, between, exactly, require, show
 from fcnproto.proto.caffe_pb2 import LayerParameter, RecurrentParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Recurrent(Layer):
@@ -68,6 +71,57 @@ class Recurrent(Layer):
             weights.append(self._matrix(rows, prod(static[1:])))
         weights.append(self._matrix(rows, self.param.num_output))
         return weights
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """MatMul for all steps at once, then Scan; each run starts from states of 0.
+
+        Caffe would start its second run from the states after its first. ONNX's own LSTM and RNN
+        cannot begin anew in the middle of a sequence.
+        """
+        sequence, marks, *others = bottoms
+        exposed = self._exposed()
+        static, states = others[: len(others) - exposed], others[len(others) - exposed :]
+        gates = self._product(b, sequence, [0, 0, -1], 0)
+        gates = b.node("Add", gates, b.weight(1))
+        for value in static:
+            gates = b.node("Add", gates, self._product(b, value, [0, -1], 2))
+        hidden_weights = b.weight(2 + len(static))
+
+        def step(states: Sequence[str], slices: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+            gates, marks = slices
+            hidden = b.node("Mul", states[0], marks)
+            gates = b.node("Gemm", hidden, hidden_weights, gates, transB=1)
+            states = self.step(b, states, gates, marks)
+            return states, [states[0]]
+
+        first = b.ints([0])
+        begin = [b.node("Squeeze", state, first) for state in states] or self._zeros(b, sequence)
+        marks = b.node("Unsqueeze", marks, b.ints([2]))
+        last, (hidden,) = b.scan(step, begin, [gates, marks])
+        ends = [b.node("Unsqueeze", state, first) for state in last[:exposed]]
+        return [self.outputs(b, hidden), *ends]
+
+    def step(self, b: Builder, states: Sequence[str], gates: str, marks: str) -> Sequence[str]:
+        """The states, N × D, after a step, from those before it, the gates' inputs and the marks.
+
+        The first state is the hidden one; the gates' inputs are N × gates · D, the marks N × 1.
+        """
+        raise self._silent("a step")
+
+    def outputs(self, b: Builder, hidden: str) -> str:
+        """The outputs of all steps, given their hidden states."""
+        return hidden
+
+    def _product(self, b: Builder, value: str, shape: Sequence[int], weight: int) -> str:
+        """A value of this shape, if it has more axes, times the transpose of a weight matrix."""
+        if len(b.dims(value)) > len(shape):
+            value = b.reshape(value, shape)
+        return b.node("MatMul", value, b.own(f"{weight}^T", b.array(weight).T))
+
+    def _zeros(self, b: Builder, sequence: str) -> list[str]:
+        streams = b.sizes(sequence, 1, 2)
+        shape = b.node("Concat", streams, b.ints([self.param.num_output]), axis=0)
+        return [b.node("Expand", b.literal(0), shape)] * self.states
 
     def _exposed(self) -> int:
         return self.states if self.param.expose_hidden else 0

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, axis_index, require, show
 from fcnproto.proto.caffe_pb2 import ReductionParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
+
+_OPERATORS = {
+    ReductionParameter.SUM: "ReduceSum",
+    ReductionParameter.ASUM: "ReduceL1",
+    ReductionParameter.SUMSQ: "ReduceSumSquare",
+    ReductionParameter.MEAN: "ReduceMean",
+}
 
 
 class Reduction(Layer):
@@ -31,3 +42,12 @@ class Reduction(Layer):
             f"there is nothing to add up from axis {axis} of {show(bottom)} on",
         )
         return [bottom[:axis]]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """ReduceSum, ReduceL1, ReduceSumSquare or ReduceMean, then Mul."""
+        (x,) = bottoms
+        axes = range(len(b.dims(x)))[self.param.axis :]
+        top = b.reduce(_OPERATORS[self.param.operation], x, axes, keep=False)
+        if self.param.coeff != 1:
+            top = b.node("Mul", top, b.literal(self.param.coeff))
+        return [top]

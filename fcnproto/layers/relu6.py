@@ -1,6 +1,15 @@
 """ReLU6, of forks."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fcnproto.layers.base import Pointwise
+from fcnproto.proto.caffe_pb2 import ReLU6Parameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class ReLU6(Pointwise):
@@ -9,3 +18,12 @@ class ReLU6(Pointwise):
     type = "ReLU6"
     fork = "MobileNet-YOLO"
     settings = "relu6_param"
+
+    param: ReLU6Parameter
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Clip, or LeakyRelu of what is at most 6."""
+        slope = self.param.negative_slope
+        if slope == 0:
+            return [b.node("Clip", bottoms[0], b.literal(0), b.literal(6))]
+        return [b.node("LeakyRelu", b.node("Min", bottoms[0], b.literal(6)), alpha=slope)]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import InPlace, Layer, Shape, c_int, require, show
 from fcnproto.proto.caffe_pb2 import ReshapeParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Reshape(Layer):
@@ -27,7 +31,8 @@ class Reshape(Layer):
         """The bottom's shape with `shape` in the place of some axes."""
         (bottom,) = bottoms
         require(prod(bottom) > 0, f"its bottom is empty: {show(bottom)}")  # Caffe shares its memory
-        start, end = self._replaced(bottom)
+        self._check_replaced(bottom)
+        start, end = self._replaced(len(bottom))
         sizes = [c_int(size) for size in self.param.shape.dim]
         found = f"shape {show(tuple(sizes))}"
         require(all(size >= -1 for size in sizes), f"{found} has a size below -1")
@@ -48,16 +53,26 @@ class Reshape(Layer):
         )
         return [tuple(top)]
 
-    def _replaced(self, bottom: Shape) -> tuple[int, int]:
-        """The first of the bottom's axes that `shape` replaces, and the one after the last."""
-        axis, count, axes = self.param.axis, self.param.num_axes, len(bottom)
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Reshape."""
+        (x,) = bottoms
+        start, end = self._replaced(len(b.dims(x)))
+        sizes = [c_int(size) for size in self.param.shape.dim]
+        return [b.reshape(x, [*[0] * start, *sizes], end)]
+
+    def _replaced(self, axes: int) -> tuple[int, int]:
+        """The first of a bottom's axes that `shape` replaces, and the one after the last."""
+        axis, count = self.param.axis, self.param.num_axes
         start = axis if axis >= 0 else axes + axis + 1  # -1 is after the last axis, not the last
+        return start, axes if count == -1 else start + count
+
+    def _check_replaced(self, bottom: Shape) -> None:
+        axis, count, axes = self.param.axis, self.param.num_axes, len(bottom)
+        start, end = self._replaced(axes)
         if not 0 <= start <= axes:
             raise LayerError(f"axis {axis} is out of range for a blob of shape {show(bottom)}")
         require(count >= -1, f"num_axes must not be negative, or -1 for all, found {count}")
-        end = axes if count == -1 else start + count
         require(end <= axes, f"{show(bottom)} has not num_axes {count} axes from axis {start} on")
-        return start, end
 
 
 def _left_over(bottom: Shape, top: Sequence[int]) -> int:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Shape, Weight
 from fcnproto.layers.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class RNN(Recurrent):
@@ -24,3 +28,14 @@ class RNN(Recurrent):
         outputs = self.param.num_output
         output = self._matrix(outputs, outputs), self._biases(outputs)
         return [*super().weights(bottoms), *output]
+
+    def step(self, b: Builder, states: Sequence[str], gates: str, marks: str) -> Sequence[str]:
+        """Tanh."""
+        return (b.node("Tanh", gates),)
+
+    def outputs(self, b: Builder, hidden: str) -> str:
+        """MatMul, Add and Tanh."""
+        matrix = b.own("W_ho", b.array(b.weights - 2).T)
+        return b.node(
+            "Tanh", b.node("Add", b.node("MatMul", hidden, matrix), b.weight(b.weights - 1))
+        )

@@ -1,6 +1,14 @@
 """Sigmoid."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fcnproto.layers.base import Pointwise
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Sigmoid(Pointwise):
@@ -8,3 +16,7 @@ class Sigmoid(Pointwise):
 
     type = "Sigmoid"
     settings = "sigmoid_param"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Sigmoid."""
+        return [b.node("Sigmoid", bottoms[0])]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, at_least, exactly
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Silence(Layer):
@@ -16,4 +20,8 @@ class Silence(Layer):
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """None: there are no tops."""
+        return ()
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Nothing."""
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     InPlace,
@@ -19,6 +20,9 @@ from fcnproto.layers.base import (
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import SliceParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Slice(Layer):
@@ -48,6 +52,22 @@ class Slice(Layer):
     def coord_map(self) -> CoordMap:
         """The identity, if the axis is not that of rows or columns."""
         return identity_along(axis_setting(self.param, "slice_dim"))
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Split; a Slice for each top, where points cut an open size; else the bottom itself."""
+        (x,) = bottoms
+        tops, points = len(self.proto.top), list(self.param.slice_point)
+        if tops == 1:
+            return bottoms
+        axis = axis_setting(self.param, "slice_dim")
+        size = b.dims(x)[axis]
+        if not points:
+            return b.parts(x, tops, axis)
+        if size is not None:
+            sizes = self._cut(size, points)
+            return b.node_with("Split", [x, b.ints(sizes)], tops, axis=axis)
+        bounds = [b.ints([point]) for point in (0, *points, 2**63 - 1)]
+        return [b.node("Slice", x, *cut, b.ints([axis])) for cut in pairwise(bounds)]
 
     def _divide(self, size: int) -> list[int]:
         tops = len(self.proto.top)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Split(Pointwise):
@@ -19,4 +23,8 @@ class Split(Pointwise):
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The bottom's shape for each top."""
+        return [bottoms[0]] * len(self.proto.top)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Its bottom."""
         return [bottoms[0]] * len(self.proto.top)

@@ -1,6 +1,14 @@
 """TanH."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from fcnproto.layers.base import Pointwise
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class TanH(Pointwise):
@@ -8,3 +16,7 @@ class TanH(Pointwise):
 
     type = "TanH"
     settings = "tanh_param"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Tanh."""
+        return [b.node("Tanh", bottoms[0])]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, axis_index, identity_along, require
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import TileParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Tile(Layer):
@@ -28,3 +32,11 @@ class Tile(Layer):
     def coord_map(self) -> CoordMap:
         """The identity, if the axis is not that of rows or columns."""
         return identity_along(self.param.axis)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Tile."""
+        if self.param.tiles == 1:
+            return bottoms
+        repeats = [1] * len(b.dims(bottoms[0]))
+        repeats[self.param.axis] = self.param.tiles
+        return [b.node("Tile", bottoms[0], b.ints(repeats))]

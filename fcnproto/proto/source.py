@@ -185,9 +185,9 @@ def _decode(content: bytes, path: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise PrototxtError(Problem("is UTF-16, as some editors save; save it as UTF-8", path))
     if _is_binary(content):
-        kind = "HDF5 file" if content.startswith(_HDF5) else "binary file"
+        kind = "an HDF5 file" if content.startswith(_HDF5) else "a binary file"
         hint = "weights such as a .caffemodel do not stand in for the net"
-        raise PrototxtError(Problem(f"is a {kind}, expected a prototxt; {hint}", path))
+        raise PrototxtError(Problem(f"is {kind}, expected a prototxt; {hint}", path))
     try:
         return content.decode()
     except UnicodeDecodeError as error:
@@ -207,7 +207,7 @@ def _parse_binary(content: bytes, path: str) -> NetParameter:
     net = NetParameter()
     try:
         net.ParseFromString(content)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):
         message = "is no binary net: it is cut off, damaged, or of another format"
         raise PrototxtError(Problem(message, path)) from None
     if not (net.layer or net.layers):

@@ -315,7 +315,7 @@ class _Reader:
         """Everything found, in the order of the text."""
         for name, places in self.forks.items():
             path, offset, fork = places[0]
-            more = f", here and in {len(places) - 1} more places" if len(places) > 1 else ""
+            more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
             self.note(path, f"{name} is not in BVLC Caffe ({fork}){more}", offset, Severity.NOTE)
         return [
             Problem(text, self.path, *self.place(offset), _layer_name(message, path), severity)
@@ -438,7 +438,11 @@ class _Reader:
         except _ValueError as error:
             self.note(where, f"{field.name} {error}", here)
             return False
-        put(message, field.name, value)
+        try:
+            put(message, field.name, value)
+        except UnicodeDecodeError:  # protobuf's pure Python runtime holds no such string; upb does
+            self.note(where, f"{field.name} is not UTF-8", here)
+            return False
         return True
 
     # Unknown fields

@@ -109,10 +109,10 @@ def _make_input_layer(net: NetParameter, origins: list[int | None], warnings: li
     """Make net-level inputs one Input layer at the front; input_shape beats input_dim."""
     names = ", ".join(f"'{readable(name)}'" for name in net.input)
     if net.input_shape:
-        _enough(("input_shape",), len(net.input), len(net.input_shape), warnings)
+        _enough("input_shape", len(net.input), len(net.input_shape), warnings)
     elif net.input_dim:
         wanted = _DIMS_PER_INPUT * len(net.input)
-        _enough(("input_dim",), wanted, len(net.input_dim), warnings)
+        _enough("input_dim", wanted, len(net.input_dim), warnings)
     else:
         warnings.append(
             f"input {names} is dropped, as in Caffe: it has no input_shape or input_dim"
@@ -134,13 +134,13 @@ def _make_input_layer(net: NetParameter, origins: list[int | None], warnings: li
         net.ClearField(name)
 
 
-def _enough(place: FieldPath, wanted: int, given: int, warnings: list[str]) -> None:
+def _enough(name: str, wanted: int, given: int, warnings: list[str]) -> None:
     """Refuse too few sizes (Caffe reads past their end), and warn of those that it ignores."""
     if given < wanted:
-        message = f"the inputs need {wanted} {place[0]} entries, found {given}"
-        raise UpgradeError((place, Problem(message)))
+        message = f"the inputs need {wanted} {name} entries, found {given}"
+        raise UpgradeError(((name, 0), Problem(message)))
     if given > wanted:
-        warnings.append(f"the inputs take the first {wanted} of {given} {place[0]} entries")
+        warnings.append(f"the inputs take the first {wanted} of {given} {name} entries")
 
 
 _OLD_BATCH_NORM_PARAMS = 3  # mean, variance and factor used to be declared, and must not be learned

@@ -63,12 +63,6 @@ def as_float32(array: npt.NDArray[np.generic]) -> Array:
 
 def check_dtype(path: Path, key: str, dtype: np.dtype[np.generic]) -> None:
     """Raise WeightsError unless the type is one of numbers."""
-    if dtype.kind == "O":
-        raise broken(
-            path,
-            f"'{key}' is a pickled Python object, which is never loaded since it could run code;"
-            " save plain arrays with numpy.savez(file, **arrays) where you trust the file",
-        )
     if dtype.kind not in "fiu":
         raise broken(path, f"'{key}' holds {dtype}, expected numbers")
 

@@ -60,6 +60,12 @@ def _member(path: Path, key: str, stream: IO[bytes], size: int) -> Array:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
     else:
         raise broken(path, f"'{key}' is of .npy version {version}, which plain arrays never are")
+    if dtype.hasobject:
+        raise broken(
+            path,
+            f"'{key}' is a pickled Python object, which is never loaded since it could run code;"
+            " save plain arrays with numpy.savez(file, **arrays) where you trust the file",
+        )
     check_dtype(path, key, dtype)
     _check_shape(path, key, shape)
     if prod(shape) * dtype.itemsize != size - stream.tell():

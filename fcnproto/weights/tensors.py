@@ -53,7 +53,7 @@ def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Array:
 
 def write_safetensors(path: Path, weights: Weights) -> None:
     """Write each array under `<layer>/<i>`."""
-    save_file({key: np.ascontiguousarray(array) for key, array in keyed(weights)}, path)
+    save_file({key: np.asarray(array, order="C") for key, array in keyed(weights)}, path)
 
 
 def read_pytorch(path: Path) -> Arrays:
