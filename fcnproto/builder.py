@@ -9,6 +9,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from fcnproto.graph import Node
+from fcnproto.layers.base import Layer
+from fcnproto.layers.spatial import INT_MAX
 from fcnproto.model import Model
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -33,6 +35,7 @@ class Builder:
         self._layer = ""
         self._arrays: Sequence[Array] = ()
         self._titles: Sequence[str] = ()
+        self._writers: dict[str, Layer] = {}
 
     # What layers use ------------------------------------------------------------------------
 
@@ -56,6 +59,10 @@ class Builder:
         given = {name: value for name, value in attributes.items() if value is not None}
         self.nodes.append(helper.make_node(kind, list(inputs), names, name="", **given))
         return names
+
+    def writer(self, value: str) -> Layer | None:
+        """The layer that made a bottom; None for the net's inputs."""
+        return self._writers.get(value)
 
     def weight(self, index: int) -> str:
         """One of the layer's learned arrays, as it is."""
@@ -113,6 +120,10 @@ class Builder:
             return self.node(kind, value, self.ints(axes), keepdims=int(keep))
         return self.node(kind, value, axes=list(axes), keepdims=int(keep))
 
+    def int_fill(self, number: int) -> TensorProto:
+        """What ConstantOfShape fills with, unless that is a float of 0."""
+        return helper.make_tensor("", TensorProto.INT64, [1], [number])
+
     def floats(self, value: str) -> str:
         """Any numbers as float32, as blobs are."""
         return self.node("Cast", value, to=TensorProto.FLOAT)
@@ -141,6 +152,30 @@ class Builder:
         assert rest is not None
         shape = self.join(sizes, self.sizes(value, rest, len(dims)))
         return self.node("Reshape", value, shape)
+
+    def four_axes(self, value: str) -> str:
+        """A value as N × C × H × W, which older layers make of any blob: axes of 1 at the end."""
+        missing = range(len(self.dims(value)), 4)
+        return self.node("Unsqueeze", value, self.ints(missing)) if missing else value
+
+    def per_channel(self, index: int, rank: int) -> str:
+        """A weight with a number for each channel, or for all, to combine with `rank` axes."""
+        array = self.array(index)
+        if array.size == 1 or rank == 2:
+            return self.weight(index)
+        return self.own(str(index), array.reshape(-1, *[1] * (rank - 2)))
+
+    def cropped(self, value: str, begin: int, end: int) -> str:
+        """N × C × H × W without its first `begin` and last `end` rows and columns. ONNX: Slice."""
+        ends = self.ints([-end if end else INT_MAX] * 2)
+        return self.node("Slice", value, self.ints([begin] * 2), ends, self.ints([2, 3]))
+
+    def resize(self, value: str, sizes: str, **attributes: str) -> str:
+        """N × C × H × W at a new height and width. ONNX: Resize, which has axes since opset 18."""
+        if self.opset >= 18:
+            return self.node("Resize", value, "", "", sizes, axes=[2, 3], **attributes)
+        sizes = self.join(self.sizes(value, 0, 2), sizes)
+        return self.node("Resize", value, "", "", sizes, **attributes)
 
     def parts(self, value: str, count: int, axis: int) -> list[str]:
         """A value cut along an axis into so many equal parts."""
@@ -205,7 +240,9 @@ class Builder:
             is_main = tops[:1] and names.get(tops[0], tops[0]) in operator.output
             title = node.title if is_main else f"{node.title}/{operator.op_type}"
             operator.name = self._fresh(title, self._titled)
-        return [names.get(value, value) for value in tops]
+        values = [names.get(value, value) for value in tops]
+        self._writers |= {value: node.layer for value in values if value not in bottoms}
+        return values
 
     def stand_beside(self, title: str) -> None:
         """Name what is written next after `title`, for it is no layer's."""

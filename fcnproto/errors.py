@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 
 
 class Severity(Enum):
@@ -79,8 +80,16 @@ def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None
         raise kind(*errors)
 
 
+_LONGEST = 100  # comparing takes the product of both lengths, and a name may be a megabyte
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A suggestion for a name that is not known, ready to be appended to a message."""
+    return _nearest(name, tuple(known)) if len(name) <= _LONGEST else ""
+
+
+@lru_cache
+def _nearest(name: str, known: tuple[str, ...]) -> str:
     by_lower_case = {other.lower(): other for other in known}
     close = get_close_matches(name.lower(), by_lower_case, 1)
     return f"; did you mean '{by_lower_case[close[0]]}'?" if close else ""

@@ -274,6 +274,11 @@ class _Fcn:
         )
 
     @property
+    def name(self) -> str:
+        """What its prototxt is called, so that it can be told what the net is for."""
+        return zoo.full_name(self.spec, self.backbone.name, self.dataset.name)
+
+    @property
     def images(self) -> tuple[str, ...]:
         """The kinds of image that it takes."""
         return self.spec.images or self.dataset.images[:1]
@@ -327,7 +332,9 @@ def _render_fcn(fcn: _Fcn, phase: str, options: Options) -> str:
     return fill(
         "fcn.j2",
         header=[f"{fcn.title}: {phase}", options.command(fcn.spec, *words), *why],
-        name=None if published else zoo.full_name(fcn.spec, fcn.backbone.name, fcn.dataset.name),
+        # The published training nets bear no name. One that infers needs it: export knows by it
+        # which classes, colours and mean belong to the net.
+        name=None if published and phase != "deploy" else fcn.name,
         source=None if phase == "deploy" else _source(fcn, phase),
         images=[
             {"blob": blob, "shape": (1, len(fcn.dataset.mean[image]), *size)}

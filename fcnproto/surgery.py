@@ -414,8 +414,10 @@ class _Surgery:
                 if owner not in chosen:
                     chosen[owner] = self._fresh(target, number)
                 given = pieces[place][1] if place in pieces else chosen[owner]
-                shared = chosen[owner].array.reshape(weight.shape)
-                own.append(_Piece(shared, given.action, given.detail))
+                array = chosen[owner].array
+                if array.shape != weight.shape:  # shared permissively, by count alone
+                    array = array.reshape(weight.shape)
+                own.append(_Piece(array, given.action, given.detail))
             weights[target.name] = [piece.array for piece in own]
             report.append(self._entry(target, own, parts.get(target.name)))
         names = set(weights)
@@ -499,22 +501,31 @@ def _same(array: Array, shape: Shape) -> _Piece | None:
 
 def _reshaped(array: Array, shape: Shape) -> _Piece | None:
     """O×I·kh·kw ↔ O×I×kh×kw, and axes of 1 in front: the same numbers in the same order."""
-    plain, wanted = _without_ones(array.shape), _without_ones(shape)
-    same = plain == wanted
-    matrix_and_kernel = ({len(plain), len(wanted)} == {2, 4} and plain[0] == wanted[0]) and prod(
-        plain
-    ) == prod(wanted)
-    if not (same or matrix_and_kernel) or prod(array.shape) != prod(shape):
+    legal = (
+        _without_ones(array.shape) == _without_ones(shape)
+        or _flattens(shape, array.shape)
+        or _flattens(array.shape, shape)
+    )
+    if not legal:
         return None
     return _Piece(array.reshape(shape), Action.RESHAPED, f"{show(array.shape)} → {show(shape)}")
 
 
 def _without_ones(shape: Shape) -> Shape:
     """A shape without the axes of 1 that old files and other tools put in front of it."""
-    if len(shape) == 4 and shape[:2] != (1, 1):
-        return shape
     start = next((index for index, size in enumerate(shape) if size != 1), len(shape))
     return shape[start:]
+
+
+def _flattens(kernel: Shape, matrix: Shape) -> bool:
+    """Whether a matrix O×I·kh·kw, or 1×1×O×I·kh·kw as old files have it, is a kernel flattened."""
+    if len(matrix) == 4 and matrix[:2] == (1, 1):
+        matrix = matrix[2:]
+    return (
+        (len(kernel), len(matrix)) == (4, 2)
+        and kernel[0] == matrix[0]
+        and prod(kernel) == prod(matrix)
+    )
 
 
 def _is_transposed(layer: Layer) -> bool:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
-from fcnproto.errors import ZooError
+from fcnproto.errors import ZooError, nearest
 from fcnproto.tables import Table
 
 _HERE = Path(__file__).parent
@@ -261,7 +260,7 @@ def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
 def full_name(net: FcnSpec, backbone: str, dataset: str) -> str:
     """What the prototxt of a net is called: the net, and what differs from what it is unless told.
 
-    Published nets bear none, so a prototxt with one of these names is one of ours.
+    A published net is called as the zoo calls it, for it differs in nothing.
     """
     parts = [net.name]
     parts += [backbone] if backbone != net.backbone else []
@@ -322,10 +321,8 @@ def _table(folder: Path, kind: str, name: str) -> Table:
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> ZooError:
-    spelled = {word.lower(): word for word in known}
-    close = get_close_matches(name.lower(), spelled, 1)
-    hint = f"did you mean '{spelled[close[0]]}'?" if close else "see `fcnproto list`"
-    return ZooError(f"there is no {kind} '{name}'; {hint}")
+    hint = nearest(name, known) or "; see `fcnproto list`"
+    return ZooError(f"there is no {kind} '{name}'{hint}")
 
 
 def _fcn(name: str, table: Table) -> FcnSpec:

@@ -15,7 +15,7 @@ def net_of(text):
 
 def exported(net, weights=None, opset=21):
     """The model as one checked message."""
-    model = export(net, weights or {}, opset=opset, metadata={}).to_proto()
+    model = export(net, weights or {}, opset=opset, metadata={})
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model

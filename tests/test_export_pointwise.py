@@ -6,8 +6,10 @@ from math import prod
 import numpy as np
 import pytest
 from exporting import exported, input_text, layer_text, net_of, operators, run, session_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fcnproto.errors import NetError
+from fcnproto.errors import LayerError, NetError
 
 SIZES = [(1, 4, 6), (1, 1, 1), (2, 3, 5), (3, 8, 2)]
 EVEN = [(2, 4, 6), (4, 2, 2), (6, 8, 4)]
@@ -80,8 +82,7 @@ POINTWISE = [
     ("ReLU6", "", lambda x: np.clip(x, 0, 6), ["Clip"]),
     ("ReLU6", "relu6_param { negative_slope: 0.2 }", lambda x: slope(np.minimum(x, 6), 0.2),
      ["Min", "LeakyRelu"]),
-    ("SeLu", "", lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
-     ["Selu"]),
+    ("SeLu", "", lambda x: 1.05070099 * np.where(x > 0, x, 1.67326324 * np.expm1(x)), ["Selu"]),
     ("Sigmoid", "", sigmoid, ["Sigmoid"]),
     ("Softmax", "", lambda x: softmax(x, 1), ["Softmax"]),
     ("Softmax", "softmax_param { axis: -1 }", lambda x: softmax(x, 3), ["Softmax"]),
@@ -119,22 +120,398 @@ POINTWISE = [
     ("Flatten", "flatten_param { axis: 2 end_axis: 1 }", lambda x: x[:, :, None], ["Unsqueeze"]),
     ("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", lambda x: x.reshape(len(x), -1),
      ["Reshape"]),
-    ("Reshape", "reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: 0 } axis: 0 num_axes: 3 }",
-     None, None),
     ("Reshape", "reshape_param { shape { dim: 2 dim: -1 } axis: 1 num_axes: 1 }",
      lambda x: x.reshape(len(x), 2, 3, *x.shape[2:]), ["Shape", "Concat", "Reshape"]),
     ("Reshape", "reshape_param { shape { dim: 2 dim: 3 } axis: 1 num_axes: 1 }",
      lambda x: x.reshape(len(x), 2, 3, *x.shape[2:]), ["Shape", "Concat", "Reshape"]),
     ("Reshape", "reshape_param { shape { dim: 1 } axis: -1 num_axes: 0 }",
-     lambda x: x[..., None], ["Shape", "Concat", "Reshape"]),
+     lambda x: x[..., None], ["Reshape"]),
     ("Reshape", "reshape_param { shape { dim: 1 dim: 1 } axis: 2 num_axes: 0 }",
      lambda x: x[:, :, None, None], ["Shape", "Concat", "Reshape"]),
     ("Reshape", "reshape_param { shape { dim: -1 } axis: 0 num_axes: 3 }",
      lambda x: x.reshape(-1, x.shape[3]), ["Shape", "Concat", "Reshape"]),
-    ("Reshape", "reshape_param { shape { dim: 3 dim: 2 dim: 0 } axis: 1 num_axes: 2 }",
-     None, None),
-    ("Reshape", "reshape_param { shape { dim: 0 dim: 3 dim: 2 dim: -1 dim: 0 } num_axes: 3 }",
-     None, None),
     ("Reshape", "reshape_param { shape { dim: 6 dim: 0 dim: 1 } axis: 1 num_axes: 2 }",
-     lambda x: x[:, :, :, None], ["Shape", "Concat", "Reshape"]),
+     lambda x: x[:, :, :, None], ["Reshape"]),
+    ("Reshape", "reshape_param { shape { dim: 0 dim: 3 dim: 2 dim: -1 } axis: 0 }",
+     lambda x: x.reshape(len(x), 3, 2, -1), ["Reshape"]),
 ]  # fmt: skip
+
+# What cuts or groups, at sizes that it fits.
+CUTTING = [
+    ("Reshape", "reshape_param { shape { dim: 0 dim: 12 dim: -1 } }", ["y"],
+     lambda x: [x.reshape(len(x), 12, -1)], ["Reshape"]),
+    ("Reshape", "reshape_param { shape { dim: -1 dim: 2 dim: 6 } axis: 0 num_axes: 2 }", ["y"],
+     lambda x: [x.reshape(-1, 2, 6, *x.shape[2:])], ["Shape", "Concat", "Reshape"]),
+    ("Slice", "", ["a", "b"], lambda x: np.split(x, 2, 1), ["Split"]),
+    ("Slice", "slice_param { axis: 2 }", ["a", "b"], lambda x: np.split(x, 2, 2), ["Split"]),
+    ("Slice", "slice_param { axis: -1 }", ["a", "b"], lambda x: np.split(x, 2, 3), ["Split"]),
+    ("Slice", "slice_param { slice_dim: 0 }", ["a", "b"], lambda x: np.split(x, 2, 0), ["Split"]),
+    ("Slice", "slice_param { slice_point: 1 slice_point: 5 }", ["a", "b", "c"],
+     lambda x: np.split(x, [1, 5], 1), ["Split"]),
+    ("Slice", "slice_param { axis: 2 slice_point: 1 }", ["a", "b"],
+     lambda x: np.split(x, [1], 2), ["Slice"] * 2),
+    ("Slice", "slice_param { axis: -2 slice_point: 1 }", ["a", "b"],
+     lambda x: np.split(x, [1], 2), ["Slice"] * 2),
+    ("Slice", "slice_param { axis: 0 slice_point: 1 }", ["a", "b"],
+     lambda x: np.split(x, [1], 0), ["Slice"] * 2),
+]  # fmt: skip
+
+
+def check(case_net, feeds_of, oracle, sizes, opset=21):
+    model = exported(case_net, opset=opset)
+    session = session_of(model)
+    for size in sizes:
+        feeds = feeds_of(*size)
+        with np.errstate(all="ignore"):
+            expected = oracle(*(array.astype(np.float64) for array in feeds.values()))
+        for found, wanted in zip(run(session, feeds).values(), expected, strict=True):
+            wanted = np.asarray(wanted, np.float64)
+            assert found.dtype == np.float32
+            assert found.shape == wanted.shape
+            scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6 * scale)
+    return model
+
+
+def title(case):
+    return f"{case[0]}-{case[1]}" if isinstance(case, tuple) else None
+
+
+@pytest.mark.parametrize("case", POINTWISE, ids=title)
+def test_at_every_size(case):
+    kind, settings, oracle, wanted = case
+    net = net_of(one(kind, settings))
+    assert net.inputs["x"] == ("N", CHANNELS, "H", "W")
+    model = check(net, lambda n, h, w: {"x": image(n, h, w)}, lambda x: [oracle(x)], SIZES)
+    assert operators(model) == wanted
+
+
+@pytest.mark.parametrize("case", CUTTING, ids=title)
+def test_what_cuts_at_every_size(case):
+    kind, settings, tops, oracle, wanted = case
+    net = net_of(input_text(x=(2, CHANNELS, 4, 6)) + layer_text(kind, ["x"], tops, settings))
+    assert net.inputs["x"] == ("N", CHANNELS, "H", "W")
+    model = check(net, lambda n, h, w: {"x": image(n, h, w)}, oracle, EVEN)
+    assert operators(model) == wanted
+
+
+@pytest.mark.parametrize("opset", [13, 14, 15, 17, 18, 20, 23, 26])
+def test_at_every_opset(opset):
+    for kind, settings, oracle, _ in POINTWISE:
+        net = net_of(one(kind, settings))
+        check(
+            net,
+            lambda n, h, w: {"x": image(n, h, w)},
+            lambda x, f=oracle: [f(x)],
+            SIZES[2:3],
+            opset,
+        )
+    for kind, settings, tops, oracle, _ in CUTTING:
+        net = net_of(input_text(x=(2, CHANNELS, 4, 6)) + layer_text(kind, ["x"], tops, settings))
+        check(net, lambda n, h, w: {"x": image(n, h, w)}, oracle, EVEN[:1], opset)
+
+
+def test_saturation_does_not_overflow():
+    for kind, oracle in (
+        ("BNLL", lambda x: np.maximum(x, 0)),
+        ("Sigmoid", lambda x: x > 0),
+        ("Swish", lambda x: np.maximum(x, 0)),
+        ("ELU", lambda x: np.maximum(x, -1)),
+    ):
+        session = session_of(exported(net_of(one(kind))))
+        x = np.where(image(1, 4, 6) > 0, 200, -200).astype(np.float32)
+        np.testing.assert_allclose(run(session, {"x": x})["y"], oracle(x), atol=1e-6)
+    session = session_of(exported(net_of(one("Softmax"))))
+    assert np.isfinite(run(session, {"x": 1000 * image(1, 4, 6)})["y"]).all()
+
+
+# Several bottoms -------------------------------------------------------------------------------
+
+ELTWISE = [
+    ("", 2, lambda *x: x[0] + x[1], ["Add"]),
+    ("", 4, lambda *x: sum(x), ["Sum"]),
+    ("eltwise_param { coeff: 1 coeff: 1 coeff: 1 }", 3, lambda *x: sum(x), ["Sum"]),
+    ("eltwise_param { coeff: 1 coeff: -1 }", 2, lambda *x: x[0] - x[1], ["Sub"]),
+    ("eltwise_param { coeff: -1 coeff: 1 }", 2, lambda *x: x[1] - x[0], ["Mul", "Add"]),
+    ("eltwise_param { coeff: 2 coeff: 0 coeff: -0.5 }", 3, lambda *x: 2 * x[0] - 0.5 * x[2],
+     ["Mul", "Mul", "Mul", "Sum"]),
+    ("eltwise_param { operation: PROD }", 2, lambda *x: x[0] * x[1], ["Mul"]),
+    ("eltwise_param { operation: PROD }", 3, lambda *x: x[0] * x[1] * x[2], ["Mul", "Mul"]),
+    ("eltwise_param { operation: MAX }", 2, lambda *x: np.maximum(x[0], x[1]), ["Max"]),
+    ("eltwise_param { operation: MAX }", 3, lambda *x: np.max(x, 0), ["Max"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "count", "oracle", "wanted"), ELTWISE)
+@pytest.mark.parametrize("opset", [13, 21, 26])
+def test_eltwise(settings, count, oracle, wanted, opset):
+    names = "abcd"[:count]
+    shapes = dict.fromkeys(names, (2, CHANNELS, 4, 6))
+    net = net_of(input_text(**shapes) + layer_text("Eltwise", names, ["y"], settings))
+    model = check(
+        net,
+        lambda n, h, w: {name: image(n, h, w, seed) for seed, name in enumerate(names)},
+        lambda *x: [oracle(*x)],
+        SIZES,
+        opset,
+    )
+    assert operators(model) == wanted
+
+
+def test_eltwise_of_a_blob_with_itself():
+    net = net_of(one("ReLU") + layer_text("Eltwise", ["y", "y"], ["z"]))
+    check(net, lambda n, h, w: {"x": image(n, h, w)}, lambda x: [2 * np.maximum(x, 0)], SIZES)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, -1, -2])
+def test_concat_of_different_sizes(axis):
+    shapes = {name: [2, CHANNELS, 4, 6] for name in "abc"}
+    shapes["b"][axis] += 1
+    net = net_of(
+        input_text(**shapes)
+        + layer_text("Concat", "abc", ["y"], f"concat_param {{ axis: {axis} }}")
+    )
+
+    def feeds(n, h, w):
+        images = {name: image(n, h, w, seed) for seed, name in enumerate("abc")}
+        images["b"] = np.concatenate([images["b"], images["c"].take([0], axis)], axis)
+        return images
+
+    check(net, feeds, lambda *x: [np.concatenate(x, axis)], SIZES)
+
+
+def axpy(a, x, y):
+    return [a.reshape(*a.shape[:2], *[1] * (x.ndim - 2)) * x + y]
+
+
+@pytest.mark.parametrize(("a_axes", "axes"), list(product([2, 3, 4], [2, 3, 4, 5])))
+def test_axpy(a_axes, axes):
+    def shapes(n, h, w):
+        image_shape = (n, CHANNELS, h, w, 3)[:axes]
+        return {"a": (n, CHANNELS, 1, 1)[:a_axes], "x": image_shape, "y": image_shape}
+
+    def feeds(n, h, w):
+        generator = np.random.default_rng(n)
+        return {
+            name: generator.normal(size=shape).astype(np.float32)
+            for name, shape in shapes(n, h, w).items()
+        }
+
+    net = net_of(input_text(**shapes(2, 4, 6)) + layer_text("Axpy", "axy", ["z"]))
+    check(net, feeds, axpy, SIZES)
+
+
+def test_batch_reindex_repeats_and_leaves_out():
+    net = net_of(input_text(x=(4, 2, 3, 2), i=(3,)) + layer_text("BatchReindex", "xi", ["y"]))
+    session = session_of(exported(net))
+    for items, indices in ((4, [3, 0, 3]), (2, [1]), (3, [2, 2, 1, 0, 0])):
+        x = image(items, 3, 2)[:, :2]
+        np.testing.assert_array_equal(run(session, {"x": x, "i": indices})["y"], x[indices])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_embed(bias):
+    settings = f"embed_param {{ input_dim: 7 num_output: 4 bias_term: {str(bias).lower()} }}"
+    net = net_of(input_text(x=(2, 3)) + layer_text("Embed", ["x"], ["y"], settings))
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(7, 4)).astype(np.float32)
+    biases = generator.normal(size=4).astype(np.float32)
+    session = session_of(exported(net, {"it": [vectors, biases] if bias else [vectors]}))
+    for shape in ((1, 1), (2, 3), (5, 4)):
+        x = generator.uniform(0, 6.99, shape)  # C cuts 5.9 off to 5
+        expected = vectors[x.astype(np.float32).astype(int)] + (biases if bias else 0)
+        np.testing.assert_array_equal(run(session, {"x": x})["y"], expected)
+
+
+# ArgMax ----------------------------------------------------------------------------------------
+
+
+def ranked(values, top_k):
+    """The top_k greatest of a list: std::partial_sort with std::greater on (value, index)."""
+    return sorted(((value, place) for place, value in enumerate(values)), reverse=True)[:top_k]
+
+
+def argmax(x, axis, top_k, values_too):
+    if axis is not None:
+        rows = np.moveaxis(x, axis, -1)
+        found = np.array([ranked(row, top_k) for row in rows.reshape(-1, rows.shape[-1])])
+        chosen = found[..., 0 if values_too else 1].reshape(*rows.shape[:-1], top_k)
+        return np.moveaxis(chosen, -1, axis)
+    found = np.array([ranked(row, top_k) for row in x.reshape(len(x), -1)])
+    places, values = found[..., 1], found[..., 0]
+    top = np.stack([places, values], 1) if values_too else places[:, None]
+    return top.reshape(*top.shape, *[1] * (x.ndim - 3))
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+@pytest.mark.parametrize("values_too", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+@pytest.mark.parametrize("opset", [13, 21, 26])
+def test_argmax(top_k, values_too, axis, opset):
+    settings = f"top_k: {top_k} out_max_val: {str(values_too).lower()}"
+    if axis is not None:
+        settings += f" axis: {axis}"
+    net = net_of(
+        input_text(x=(6, CHANNELS, 5, 7))
+        + layer_text("ArgMax", ["x"], ["y"], f"argmax_param {{ {settings} }}")
+    )
+    assert net.inputs["x"] == ("N", CHANNELS, "H", "W")
+    check(
+        net,
+        lambda n, h, w: {"x": ties(n, h, w)},
+        lambda x: [argmax(x, axis, top_k, values_too)],
+        [(5, 3, 5), (6, 1, 9)],
+        opset,
+    )
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 8), (3, 8, 2), (3, 2, 2, 2, 3)])
+@pytest.mark.parametrize("values_too", [False, True])
+def test_argmax_of_any_rank(shape, values_too):
+    settings = f"argmax_param {{ out_max_val: {str(values_too).lower()} }}"
+    net = net_of(input_text(x=shape) + layer_text("ArgMax", ["x"], ["y"], settings))
+    x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+    check(net, lambda: {"x": x}, lambda x: [argmax(x, None, 1, values_too)], [()])
+
+
+# Layers that do nothing ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("Dropout", "dropout_param { dropout_ratio: 0.3 }"),
+        ("Split", ""),
+        ("Concat", ""),
+        ("Slice", ""),
+        ("Power", ""),
+        ("Permute", "permute_param { order: 0 order: 1 }"),
+        ("Tile", "tile_param { tiles: 1 }"),
+        ("Flatten", "flatten_param { axis: 1 end_axis: 1 }"),
+    ],
+)
+def test_what_does_nothing_leaves_no_operator(kind, settings):
+    net = net_of(
+        one("ReLU")
+        + layer_text(kind, ["y"], ["z"], settings)
+        + layer_text("AbsVal", ["z"], ["out"])
+    )
+    model = check(net, lambda n, h, w: {"x": image(n, h, w)}, lambda x: [np.maximum(x, 0)], SIZES)
+    assert operators(model) == ["Relu", "Abs"]
+
+
+def test_a_chain_in_place_is_written_by_its_last_layer_that_does_something():
+    text = input_text(x=(2, CHANNELS, 4, 6)) + "".join(
+        layer_text(kind, [bottom], ["y"])
+        for kind, bottom in (("AbsVal", "x"), ("ReLU", "y"), ("Dropout", "y"))
+    )
+    model = check(net_of(text), lambda n, h, w: {"x": image(n, h, w)}, lambda x: [np.abs(x)], SIZES)
+    assert operators(model) == ["Abs", "Relu"]
+    assert [output.name for output in model.graph.output] == ["y"]
+
+
+def test_silence_leaves_nothing_behind():
+    text = one("ReLU") + layer_text("AbsVal", ["x"], ["z"]) + layer_text("Silence", ["z"], [])
+    model = exported(net_of(text))
+    assert operators(model) == ["Relu"]
+    assert [output.name for output in model.graph.output] == ["y"]
+
+
+def test_parameter_is_read_as_an_array():
+    text = (
+        input_text(x=(2, 3))
+        + layer_text("Parameter", [], ["p"], "parameter_param { shape { dim: 2 dim: 3 } }")
+        + layer_text("Eltwise", ["x", "p"], ["y"]).replace("it", "sum")
+    )
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    session = session_of(exported(net_of(text), {"it": [array]}))
+    x = np.ones((2, 3))
+    np.testing.assert_array_equal(run(session, {"x": x})["y"], x + array)
+
+
+def test_shuffled_channels_may_be_open():
+    net = net_of(
+        input_text(x=(2, 6))
+        + layer_text("ShuffleChannel", ["x"], ["y"], "shuffle_channel_param { group: 2 }")
+    )
+    session = session_of(exported(net))
+    for channels in (2, 6, 10):
+        x = np.arange(3 * channels).reshape(3, channels)
+        expected = x.reshape(3, 2, -1).transpose(0, 2, 1).reshape(3, channels, 1, 1)
+        np.testing.assert_array_equal(run(session, {"x": x})["y"], expected)
+
+
+# What cannot be written ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "settings", "message"),
+    [
+        ("Dropout", "x", "phase: TRAIN", "in the TRAIN phase it drops values at random"),
+        ("Dropout", "x", "dropout_param { sample_weights_test: true }", "sample_weights_test"),
+        ("Filter", "xs", "", "depends on the data"),
+    ],
+)
+def test_what_is_random_or_depends_on_data_is_refused(kind, bottoms, settings, message):
+    text = input_text(x=(2, 3, 4, 5), s=(2,)) + layer_text(kind, bottoms, ["y"], settings)
+    with pytest.raises(NetError, match=message) as caught:
+        net_of(text)
+    assert "layer 'it'" in str(caught.value)
+
+
+def test_reshaping_where_the_sizes_do_not_fit_fails_as_in_caffe():
+    session = session_of(
+        exported(net_of(one("Reshape", "reshape_param { shape { dim: 0 dim: 12 dim: -1 } }")))
+    )
+    with pytest.raises(Exception, match="Reshape"):
+        run(session, {"x": image(1, 1, 1)})
+    assert prod(run(session, {"x": image(1, 2, 2)})["y"].shape) == 24
+
+
+# Any rank, any setting -------------------------------------------------------------------------
+
+
+@st.composite
+def reshapes(draw):
+    """A shape, and settings of Reshape or Flatten that Caffe may or may not accept for it."""
+    shape = draw(st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=5))
+    axes = len(shape)
+    if draw(st.booleans()):
+        start, end = draw(st.integers(-axes, axes - 1)), draw(st.integers(-axes, axes - 1))
+        return shape, "Flatten", f"flatten_param {{ axis: {start} end_axis: {end} }}"
+    start = draw(st.integers(0, axes))
+    count = draw(st.integers(0, axes - start))
+    sizes = shape[start : start + count]
+    for place in range(len(sizes)):
+        if draw(st.booleans()):
+            sizes[place] = 0
+    for new in draw(st.lists(st.sampled_from([1, -1, 0, 2]), max_size=2)):
+        sizes.insert(draw(st.integers(0, len(sizes))), new)
+    dims = " ".join(f"dim: {size}" for size in sizes)
+    where = f"axis: {draw(st.sampled_from([start, start - axes - 1]))} num_axes: {count}"
+    return shape, "Reshape", f"reshape_param {{ shape {{ {dims} }} {where} }}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(case=reshapes(), data=st.data())
+def test_values_keep_their_order_in_any_shape(case, data):
+    shape, kind, setting = case
+    try:
+        net = net_of(input_text(x=shape) + layer_text(kind, ["x"], ["y"], setting))
+    except NetError:
+        return  # what Caffe refuses
+    layer = net.graph.nodes[-1].layer
+    session = session_of(exported(net))
+    for _ in range(4):
+        size = tuple(
+            data.draw(st.integers(1, 7)) if isinstance(known, str) else known
+            for known in net.inputs["x"]
+        )
+        try:
+            (wanted,) = layer.output_shapes([size])
+        except LayerError:
+            continue
+        x = np.arange(prod(size), dtype=np.float32).reshape(size)
+        found = run(session, {"x": x})["y"]
+        assert found.shape == wanted
+        np.testing.assert_array_equal(found, x.reshape(wanted))

@@ -72,7 +72,12 @@ def built(text, size=None):
 
 @pytest.mark.parametrize(("name", "path"), FILES, ids=lambda value: getattr(value, "name", value))
 def test_published_nets_are_as_they_were(name, path):
-    assert parsed(render(name, phase=PHASES[path.stem])) == parsed(path.read_text())
+    rendered = parsed(render(name, phase=PHASES[path.stem]))
+    if path.stem == "deploy":
+        # The one thing added: a name, by which export knows what the net is for.
+        assert rendered.name == name
+        rendered.ClearField("name")
+    assert rendered == parsed(path.read_text())
 
 
 @pytest.mark.parametrize("name", FCNS)

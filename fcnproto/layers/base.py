@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.spatial import IDENTITY, CoordMap
+from fcnproto.layers.spatial import (
+    IDENTITY,
+    Affine,
+    CoordMap,
+    Reach,
+    Window,
+    everything,
+    shifted,
+)
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
 
 if TYPE_CHECKING:
@@ -66,6 +74,24 @@ class InPlace(Enum):
     WORKS = "works"
     REFUSED = "refused"
     NONSENSE = "nonsense"  # Caffe does not check it, and reads what it has already overwritten
+
+
+class Kind(Enum):
+    """What a layer is for, as pictures of nets show it."""
+
+    DATA = "data"
+    CONVOLUTION = "convolution"
+    UPSAMPLING = "upsampling"
+    POOLING = "pooling"
+    CROP = "crop"
+    FUSION = "fusion"
+    NORMALIZATION = "normalization"
+    LOSS = "loss and measure"
+    OTHER = "other"
+
+
+Plane = tuple[Reach, Reach]
+"""What the pixels of a top see of a bottom's rows and columns."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +155,9 @@ class Layer:
     """Whether it compares its first bottom with labels, and so is cut off where a net infers."""
     aligns_all_bottoms: ClassVar[bool] = False
     """Whether coord_map holds for every bottom, not for the first only."""
+    shares_memory: bool = False
+    """Whether its tops are its bottom's numbers, in the same memory (Blob::ShareData)."""
+    kind: ClassVar[Kind] = Kind.OTHER
     other_settings: ClassVar[tuple[str, ...]] = ()
     """Further fields of LayerParameter that this type reads, such as loss_param."""
 
@@ -190,6 +219,37 @@ class Layer:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
         raise self._silent("a coordinate map")
 
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """What a pixel of the top is computed from: its reach in each bottom, given their shapes.
+
+        None for a bottom of which only the size is read. Unless a type says otherwise, that is the
+        pixel at the same place, and all of a bottom whose pixels are not in the same places.
+        Raises LayerError where the top has no rows and columns that go along the bottom's.
+        """
+        there = self.coord_map()
+        own = _reach_of_point(there.rows), _reach_of_point(there.columns)
+        return [
+            own if index == 0 or self.aligns_all_bottoms else all_of(bottom)
+            for index, bottom in enumerate(bottoms)
+        ]
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """How many multiply-adds one forward pass takes, given the bottoms' and tops' shapes.
+
+        That is each product (or quotient) that the layer's formula has, together with the addition
+        that follows it; those with the zeros of a padding count. Additions alone, comparisons,
+        copies, and functions such as exp count as nothing, and most types have nothing else.
+        """
+        return 0
+
+    def brief(self) -> str:
+        """Its settings in a few words, as for a picture."""
+        return ""
+
+    def subtracts_mean(self) -> bool | None:
+        """Whether a layer that brings images in subtracts a mean from them; None if unknown."""
+        return None
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Write the layer in ONNX operators through `b`; give the value of each top.
 
@@ -236,6 +296,57 @@ class Pointwise(Layer):
 def shapes_of(tensors: Tensors) -> list[Shape]:
     """The tensors' shapes, as the methods of layers take them."""
     return [tuple(tensor.shape) for tensor in tensors]
+
+
+class Windowed(Layer):
+    """A layer that moves a window over an image's rows and columns."""
+
+    def plane(self) -> tuple[Window, Window]:
+        """The windows over rows and columns; LayerError where they are over other axes."""
+        raise self._silent("windows")
+
+    def place(self, window: Window) -> Affine:
+        """Where the pixels of the top lie in the bottom, along an axis with this window."""
+        return window.convolved_to_input()
+
+    def coord_map(self) -> CoordMap:
+        """Output (x, y) to the centre of its window in the input."""
+        rows, columns = self.plane()
+        return CoordMap(self.place(rows), self.place(columns))
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """Those pixels of each bottom that the window covers."""
+        rows, columns = map(self._reach, self.plane())
+        return [(rows, columns)] * len(bottoms)
+
+    def brief(self) -> str:
+        """The windows."""
+        try:
+            rows, columns = self.plane()
+        except LayerError:
+            return ""
+        words = [f"{rows.kernel}×{columns.kernel}"]
+        for name, usual in (("stride", 1), ("pad", 0), ("dilation", 1)):
+            pair = getattr(rows, name), getattr(columns, name)
+            if pair != (usual, usual):
+                value = pair[0] if pair[0] == pair[1] else f"{pair[0]}×{pair[1]}"
+                words.append(f"{name} {value}")
+        return ", ".join(words)
+
+    def _reach(self, window: Window) -> Reach:
+        return window.convolved_reach()
+
+
+def all_of(bottom: Shape) -> Plane:
+    """What a pixel sees that sees all of a blob's rows and columns, if it has any."""
+    rows, columns = bottom[2:] if len(bottom) == 4 else (1, 1)
+    return everything(rows), everything(columns)
+
+
+def _reach_of_point(axis: Affine) -> Reach:
+    if axis.scale != 1 or axis.shift.denominator != 1:
+        raise LayerError(f"a pixel lies at {axis.scale} x + {axis.shift}, on no other pixel")
+    return shifted(int(axis.shift))
 
 
 def require(condition: bool, message: str) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fcnproto.layers.base import Pointwise, Shape, Weight, require, show
 from fcnproto.layers.fillers import constant
-from fcnproto.proto.caffe_pb2 import BatchNormParameter
+from fcnproto.proto.caffe_pb2 import TEST, BatchNormParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class BatchNorm(Pointwise):
@@ -40,3 +46,38 @@ class BatchNorm(Pointwise):
         """Mean, variance and the factor that divides both."""
         channels = bottoms[0][1]
         return tuple(Weight((size,), constant(0)) for size in (channels, channels, 1))
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """BatchNormalization; its formula where the statistics are the batch's own."""
+        (x,) = bottoms
+        if not self._uses_stored:
+            return [normalized(b, x, len(b.dims(x)), self.param.eps)[0]]
+        factor = b.array(2).item()
+        mean, variance = (b.array(i) * np.float32(1 / factor if factor else 0) for i in (0, 1))
+        operands = [
+            b.own("scale", np.ones_like(mean)),
+            b.own("bias", np.zeros_like(mean)),
+            b.own("mean", mean),
+            b.own("variance", variance),
+        ]
+        return [b.node("BatchNormalization", x, *operands, epsilon=self.param.eps)]
+
+    @property
+    def _uses_stored(self) -> bool:
+        """Whether the statistics are the stored ones: in TEST, unless the settings say."""
+        if self.param.HasField("use_global_stats"):
+            return self.param.use_global_stats
+        return self.phase == TEST
+
+
+def normalized(b: Builder, x: str, rank: int, eps: float) -> tuple[str, str, str]:
+    """(x − mean) / √(variance + eps) of each channel, then the mean and the variance.
+
+    These are of the batch itself, over all axes but the channels'.
+    """
+    axes = [axis for axis in range(rank) if axis != 1]
+    mean = b.reduce("ReduceMean", x, axes)
+    centred = b.node("Sub", x, mean)
+    variance = b.reduce("ReduceMean", b.node("Mul", centred, centred), axes)
+    deviation = b.node("Sqrt", b.node("Add", variance, b.literal(eps)))
+    return b.node("Div", centred, deviation), mean, variance

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Shape, Weight, require, show
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.proto.caffe_pb2 import BiasParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Bias(Broadcast):
@@ -28,3 +32,11 @@ class Bias(Broadcast):
         if len(bottoms) > 1:
             return ()
         return (Weight(self.operand(bottoms), self.param.filler),)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Add."""
+        x, *given = bottoms
+        operand = (
+            self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
+        )
+        return [b.node("Add", x, operand)]

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Pointwise, Shape, Weight, between, nchw, require, show
+from fcnproto.layers.batch_norm import normalized
 from fcnproto.proto.caffe_pb2 import TEST, BNParameter, FillerParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Form(Enum):
@@ -22,6 +27,8 @@ _FIELDS = {
     Form.PSPNET: ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine"),
     Form.SEGNET: ("bn_mode", "scale_filler", "shift_filler"),
 }
+SEGNET_EPS = 1e-9
+
 _WEIGHTS = {4: Form.PSPNET, 2: Form.SEGNET}
 
 
@@ -86,6 +93,25 @@ class BN(Pointwise):
             )
         elif form is Form.SEGNET and self.phase == TEST and self.param.bn_mode == BNParameter.LEARN:
             yield "bn_mode LEARN normalizes by the batch's own statistics in TEST too"
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """BatchNormalization; formulas where the statistics are the batch's own or are folded in."""
+        if self.form is Form.SEGNET:
+            return self._segnet(b, b.four_axes(bottoms[0]))
+        (x,) = bottoms
+        if self.phase == TEST or self.param.frozen:
+            arrays = [b.own(str(index), b.array(index).reshape(-1)) for index in range(4)]
+            return [b.node("BatchNormalization", x, *arrays, epsilon=self.param.eps)]
+        top, _, _ = normalized(b, x, len(b.dims(x)), self.param.eps)
+        slope, bias = (b.per_channel(index, len(b.dims(x))) for index in (0, 1))
+        return [b.node("Add", b.node("Mul", top, slope), bias)]
+
+    def _segnet(self, b: Builder, x: str) -> Sequence[str]:
+        statistics: list[str] = []
+        if self.param.bn_mode == BNParameter.LEARN:
+            x, *statistics = normalized(b, x, 4, SEGNET_EPS)
+        top = b.node("Add", b.node("Mul", x, b.weight(0)), b.weight(1))
+        return [top, *statistics][: len(self.proto.top)]
 
     def _clues(self) -> Iterator[tuple[Form, str]]:
         for form, fields in _FIELDS.items():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import Pointwise, Shape, axis_index, between, require, show
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Broadcast(Pointwise):
@@ -53,3 +56,19 @@ class Broadcast(Pointwise):
 
     def _axis(self, operand: Shape, bottom: Shape) -> int:
         return axis_index(self.param.axis, bottom) if operand else 0
+
+    def _learned_operand(self, b: Builder, index: int, bottom: str) -> str:
+        """A weight of the operand's shape, with the axes that broadcasting over the bottom needs."""
+        array = b.array(index)
+        after = self._axes_after(array.ndim, len(b.dims(bottom)))
+        return b.own(str(index), array.reshape(*array.shape, *[1] * after)) if after else b.weight(index)
+
+    def _given_operand(self, b: Builder, operand: str, bottom: str) -> str:
+        """The second bottom, likewise."""
+        axes = len(b.dims(operand))
+        after = range(axes, axes + self._axes_after(axes, len(b.dims(bottom))))
+        return b.node("Unsqueeze", operand, b.ints(after)) if after else operand
+
+    def _axes_after(self, axes: int, rank: int) -> int:
+        """How many of the bottom's axes lie after the operand's; none matter if that is a scalar."""
+        return rank - axis_index(self.param.axis, (1,) * rank) - axes if axes else 0

@@ -134,36 +134,48 @@ def spatial_windows(
     return axis, convolution_windows(param, len(dims) - axis - 1)
 
 
-def over_items(b: Builder, value: str, axis: int, write: Callable[[str, Dims], str]) -> str:
+def over_items(
+    b: Builder,
+    value: str,
+    axis: int,
+    write: Callable[[str, Dims], str],
+    *,
+    channels: Sequence[int] = (),
+) -> str:
     """What `write` makes of `value` seen as N × C × spatial axes, in the value's own axes.
 
     The axes before the channels, of which there may be none or several, are one while it is
-    written, and where there is no spatial axis there is one of size 1. `write` is given the value
-    and its spatial sizes.
+    written, and where there is no spatial axis there is one of size 1. `channels` replaces their
+    number. `write` is given the value and its spatial sizes.
     """
     dims = b.dims(value)
     sizes = dims[axis + 1 :]
-    if axis == 1 and sizes:
+    if axis == 1 and sizes and not channels:
         return write(value, sizes)
-    batch, channels = b.sizes(value, 0, axis) if axis else "", b.sizes(value, axis, axis + 1)
+    batch = b.sizes(value, 0, axis) if axis else ""
+    middle = channels or b.sizes(value, axis, axis + 1)
     after = b.sizes(value, axis + 1, len(dims)) if sizes else [1]
-    made = write(b.node("Reshape", value, b.join([-1], channels, after)), sizes or (1,))
+    made = write(b.node("Reshape", value, b.join([-1], middle, after)), sizes or (1,))
     spatial = b.sizes(made, 2, len(sizes) + 2) if sizes else ""
     return b.node("Reshape", made, b.join(batch, [-1], spatial))
 
 
 def operands_of(b: Builder, kernels: Array, windows: Sequence[Window], *, bias: bool) -> list[str]:
-    """A layer's kernels, of which `kernels` may be another form, and its biases if there are any.
+    """A layer's kernels, of which `kernels` may be another form, and its biases if there are any."""
+    kernels = written_kernels(kernels, windows)
+    weight = b.weight(0) if kernels is b.array(0) else b.own("weight", kernels)
+    return [weight, b.weight(1)] if bias else [weight]
+
+
+def written_kernels(kernels: Array, windows: Sequence[Window]) -> Array:
+    """Kernels for the windows as they are written; the same array if that changes nothing.
 
     Taps with a dilation of 0 all read one pixel: they are summed into one.
     """
     stacked = tuple(axis for axis, window in enumerate(windows, 2) if window.dilation == 0)
     if stacked:
         kernels = kernels.sum(axis=stacked, keepdims=True)
-    if not windows:
-        kernels = kernels[..., None]
-    weight = b.weight(0) if kernels is b.array(0) else b.own("weight", kernels)
-    return [weight, b.weight(1)] if bias else [weight]
+    return kernels if windows else kernels[..., None]
 
 
 def convolve(
@@ -189,7 +201,7 @@ def convolve(
 
 
 def as_written(windows: Sequence[Window]) -> Sequence[Window]:
-    """The windows of the operator for kernels from operands_of."""
+    """Windows as operators know them: with a dilation, and over one axis at least."""
     written = [
         replace(window, kernel=1, dilation=1) if window.dilation == 0 else window
         for window in windows

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fcnproto.layers.base import Layer, Shape, axis_index, require
-from fcnproto.layers.convolution import plane_windows
+from fcnproto.layers.convolution import (
+    convolve,
+    over_items,
+    plane_windows,
+    spatial_windows,
+    written_kernels,
+)
 from fcnproto.layers.spatial import CoordMap, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder, Dims
 
 
 class Im2col(Layer):
@@ -39,3 +51,17 @@ class Im2col(Layer):
         """That of a convolution."""
         rows, columns = plane_windows(self.param)
         return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Conv in which each kernel picks one tap of one channel."""
+        (x,) = bottoms
+        axis, windows = spatial_windows(self.param, b.dims(x))
+        channels = b.dims(x)[axis]
+        kernels = [window.kernel for window in windows]
+        one = np.eye(prod(kernels), dtype=np.float32).reshape(-1, 1, *kernels)
+        taps = b.own("taps", np.tile(written_kernels(one, windows), (channels or 1, 1, *[1] * len(kernels))))
+
+        def write(x: str, sizes: Dims) -> str:
+            return convolve(b, x, sizes, windows, [taps], group=channels or 1)
+
+        return [over_items(b, x, axis, write, channels=() if channels else (1,))]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, Weight, axis_index, require, show
 from fcnproto.proto.caffe_pb2 import InnerProductParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class InnerProduct(Layer):
@@ -40,3 +44,18 @@ class InnerProduct(Layer):
         if self.param.bias_term:
             weights.append(Weight((outputs,), self.param.bias_filler))
         return weights
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Gemm of N × I; MatMul where there is another number of batch axes than one."""
+        (x,) = bottoms
+        rank = len(b.dims(x))
+        axis = axis_index(self.param.axis, (1,) * rank)
+        bias = [b.weight(1)] if self.param.bias_term else []
+        if axis == 1:
+            rows = x if rank == 2 else b.node("Flatten", x)
+            transposed = None if self.param.transpose else 1
+            return [b.node("Gemm", rows, b.weight(0), *bias, transB=transposed)]
+        rows = x if axis == rank - 1 else b.node("Reshape", x, b.ints([*[0] * axis, -1]))
+        matrix = b.weight(0) if self.param.transpose else b.own("weight", b.array(0).T)
+        top = b.node("MatMul", rows, matrix)
+        return [b.node("Add", top, *bias) if bias else top]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Layer, Shape, between, nchw, require, show
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import InterpParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Interp(Layer):
@@ -52,6 +56,29 @@ class Interp(Layer):
             raise LayerError("its scale depends on the size of its bottom, but for zoom_factor")
         axis = Affine(Fraction(1, zoom), Fraction(-self.param.pad_beg))
         return CoordMap(axis, axis)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Resize."""
+        x = b.four_axes(bottoms[0])
+        begin, end = self.param.pad_beg, self.param.pad_end
+        if begin or end:
+            x = b.cropped(x, -begin, -end)
+        sizes = self._new_sizes(b, x, bottoms)
+        return [b.resize(x, sizes, mode="linear", coordinate_transformation_mode="align_corners")]
+
+    def _new_sizes(self, b: Builder, x: str, bottoms: Sequence[str]) -> str:
+        """The new height and width."""
+        if self._is_scaled:
+            shrink, zoom = self._factors()
+            sizes = b.node("Sub", b.sizes(x, 2, 4), b.ints([1]))
+            if shrink != 1:
+                sizes = b.node("Div", sizes, b.ints([shrink]))
+            if zoom != 1:
+                sizes = b.node("Mul", sizes, b.ints([zoom]))
+            return b.node("Add", sizes, b.ints([1]))
+        if self._has_size and not self.param.use_blob_size:
+            return b.ints([self.param.height, self.param.width])
+        return b.sizes(b.four_axes(bottoms[1]), 2, 4)
 
     @property
     def _has_size(self) -> bool:

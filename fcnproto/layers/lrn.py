@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import InPlace, Pointwise, Shape, require, show
 from fcnproto.layers.spatial import INT_MAX
 from fcnproto.proto.caffe_pb2 import LRNParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class LRN(Pointwise):
@@ -28,3 +32,33 @@ class LRN(Pointwise):
         require(size % 2 == 1 and size <= INT_MAX, f"local_size must be odd, found {size}")
         require(len(bottoms[0]) == 4, f"the input must have 4 axes, found {show(bottoms[0])}")
         return (bottoms[0],)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """LRN; its formula within a channel, and where the operator cannot be had."""
+        (x,) = bottoms
+        size, alpha, beta = self.param.local_size, self.param.alpha, self.param.beta
+        if self.param.norm_region == LRNParameter.WITHIN_CHANNEL:
+            means = b.node("AveragePool", b.node("Mul", x, x), **_around(size, size))
+            return [self._over_power(b, x, means, 1)]
+        if size <= 16 and alpha > 0 and beta >= 0.01 and self.param.k >= 1e-5:
+            return [b.node("LRN", x, size=size, alpha=alpha, beta=beta, bias=self.param.k)]
+        # onnxruntime wants alpha and beta above 0, and cuDNN has limits for the others.
+        squares = b.node("Mul", x, x)
+        lines = b.node("Reshape", squares, b.join([0, 1], b.sizes(x, 1, 2), [-1]))
+        means = b.node("AveragePool", lines, **_around(size, 1))
+        means = b.node("Reshape", means, b.sizes(x, 0, 4))
+        return [self._over_power(b, x, means, self.param.k)]
+
+    def _over_power(self, b: Builder, x: str, means: str, k: float) -> str:
+        """x / (k + alpha · mean square)^beta."""
+        base = b.node("Add", b.node("Mul", means, b.literal(self.param.alpha)), b.literal(k))
+        return b.node("Mul", x, b.node("Pow", base, b.literal(-self.param.beta)))
+
+
+def _around(rows: int, columns: int) -> dict[str, Any]:
+    """The attributes of an AveragePool around each pixel, zeros past the edges counted."""
+    return {
+        "kernel_shape": [rows, columns],
+        "pads": [rows // 2, columns // 2] * 2,
+        "count_include_pad": 1,
+    }

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise, Shape, Weight, nchw, require, show
 from fcnproto.proto.caffe_pb2 import FillerParameter, NormalizeParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Normalize(Pointwise):
@@ -36,3 +40,12 @@ class Normalize(Pointwise):
             else FillerParameter(type="constant", value=1)
         )
         return [Weight(() if self.param.channel_shared else (bottoms[0][1],), filler)]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Its formula; eps is added within the root, which LpNormalization does not."""
+        (x,) = bottoms
+        rank = len(b.dims(x))
+        axes = range(1, rank) if self.param.across_spatial else [1]
+        squares = b.reduce("ReduceSumSquare", x, list(axes))
+        norm = b.node("Sqrt", b.node("Add", squares, b.literal(self.param.eps)))
+        return [b.node("Mul", b.node("Div", x, norm), b.per_channel(0, rank))]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, nchw, require, show
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import PaddingParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Padding(Layer):
@@ -40,3 +44,13 @@ class Padding(Layer):
         """Shifted by pad_beg."""
         shift = Affine(shift=Fraction(-self.param.pad_beg))
         return CoordMap(shift, shift)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Pad; Slice where it cuts off."""
+        x = b.four_axes(bottoms[0])
+        begin, end = self.param.pad_beg, self.param.pad_end
+        if begin == end == 0:
+            return [x]
+        if begin < 0 or end < 0:
+            return [b.cropped(x, -begin, -end)]
+        return [b.node("Pad", x, b.ints([0, 0, begin, begin, 0, 0, end, end]))]

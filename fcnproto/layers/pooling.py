@@ -42,6 +42,13 @@ class Pooling(Layer):
         """Whether a last, partial window counts: Caffe's round_mode, or the ceil_mode of forks."""
         return self.param.round_mode == PoolingParameter.CEIL and self.param.ceil_mode
 
+    @property
+    def is_disjoint(self) -> bool:
+        """Whether no pixel lies in two windows."""
+        if self.param.global_pooling:
+            return True
+        return all(w.stride >= w.kernel for w in pooling_windows(self.param, 0, 0))
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """Each plane pooled; the second top, if there is one, likewise."""
         require(len(bottoms[0]) == 4, f"the input must have 4 axes, found {show(bottoms[0])}")
@@ -67,9 +74,7 @@ class Pooling(Layer):
 
     def obstacle(self) -> str | None:
         """Random pooling."""
-        if self.param.pool == PoolingParameter.STOCHASTIC:
-            return "STOCHASTIC pooling is random, and Caffe has it on GPUs only; use MAX or AVE"
-        return None
+        return stochastic_obstacle(self.param.pool == PoolingParameter.STOCHASTIC)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """MaxPool or AveragePool, or the global ones."""
@@ -82,6 +87,12 @@ class Pooling(Layer):
         if is_max:
             return max_pool(b, x, windows, ceil=self.rounds_up, mask=wants_mask)
         return [average_pool(b, x, windows, ceil=self.rounds_up)]
+
+
+def stochastic_obstacle(is_stochastic: bool) -> str | None:
+    """What keeps STOCHASTIC pooling from being written."""
+    # Even in TEST only Caffe's GPU code has it; there it is not random, but that is another rule.
+    return "STOCHASTIC pooling has no ONNX form (Caffe has it on GPUs only)" if is_stochastic else None
 
 
 def max_pool(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise, Shape, Weight, four_axes, require, show
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import PReLUParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class PReLU(Pointwise):
@@ -32,3 +36,8 @@ class PReLU(Pointwise):
         """The slopes."""
         filler = self.param.filler if self.param.HasField("filler") else constant(0.25)
         return (Weight(() if self.param.channel_shared else (bottoms[0][1],), filler),)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """PRelu."""
+        (x,) = bottoms
+        return [b.node("PRelu", x, b.per_channel(0, len(b.dims(x))))]

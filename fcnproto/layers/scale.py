@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Shape, Weight, axis_index, require, show
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ScaleParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Scale(Broadcast):
@@ -41,3 +45,14 @@ class Scale(Broadcast):
         if self.param.bias_term:
             weights.append(Weight(shape, self.param.bias_filler))
         return weights
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Mul, then Add with bias_term."""
+        x, *given = bottoms
+        operand = (
+            self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
+        )
+        top = b.node("Mul", x, operand)
+        if self.param.bias_term:
+            top = b.node("Add", top, self._learned_operand(b, 0 if given else 1, x))
+        return [top]

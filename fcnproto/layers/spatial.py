@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import gcd, lcm
 from typing import Any
 
 from fcnproto.errors import LayerError
@@ -55,6 +56,94 @@ class CoordMap:
 
 
 IDENTITY = CoordMap()
+
+Span = tuple[int, int]
+"""The first and the last of some pixels in a row."""
+
+LONGEST_PERIOD = 1024
+"""Reaches of a longer period are not kept; no net that anyone trains comes near."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which pixels of a bottom those of a top are computed from, along one axis.
+
+    Pixel q · len(spans) + r of the top sees spans[r], moved by q · step: from the first pixel to
+    the last, in the coordinates of the bottom, where padding lies outside; None if it sees nothing.
+    A step of 0 stands for pixels that all see the same.
+    """
+
+    spans: tuple[Span | None, ...]
+    step: int
+
+    @property
+    def stride(self) -> Fraction:
+        """How far apart two neighbours of the top lie in the bottom, on average."""
+        return Fraction(self.step, len(self.spans))
+
+    @property
+    def size(self) -> int:
+        """How many pixels of the bottom a pixel of the top sees, at most."""
+        return max((last - first + 1 for first, last in filter(None, self.spans)), default=0)
+
+    def of(self, pixel: int) -> Span | None:
+        """What one pixel of the top sees."""
+        turns, rest = divmod(pixel, len(self.spans))
+        span = self.spans[rest]
+        return span and (span[0] + turns * self.step, span[1] + turns * self.step)
+
+    def of_all(self, pixels: Span | None) -> Span | None:
+        """What a row of pixels of the top sees, gaps between them included."""
+        if pixels is None:
+            return None
+        first, last = pixels
+        period = len(self.spans)
+        # Whole turns later all is further on, so the ends are seen from the first or last turn.
+        ends = {*range(first, min(first + period, last + 1))}
+        ends |= {*range(max(last - period + 1, first), last + 1)}
+        return hull(*map(self.of, ends))
+
+    def after(self, top: Reach) -> Reach:
+        """What the top of a layer sees in this one's bottom, given what it sees in this one's top.
+
+        Raises LayerError if the period becomes longer than LONGEST_PERIOD.
+        """
+        turns = len(self.spans) // gcd(len(self.spans), top.step)
+        _check_period(turns * len(top.spans))
+        spans = (self.of_all(top.of(pixel)) for pixel in range(turns * len(top.spans)))
+        return Reach(tuple(spans), self.step * (turns * top.step // len(self.spans)))
+
+    def joined(self, other: Reach) -> Reach:
+        """What pixels see that see what either says; LayerError if the strides differ."""
+        if self.stride != other.stride:
+            raise LayerError(f"strides of {self.stride} and {other.stride} meet in one blob")
+        period = lcm(len(self.spans), len(other.spans))
+        _check_period(period)
+        spans = (hull(self.of(pixel), other.of(pixel)) for pixel in range(period))
+        return Reach(tuple(spans), int(self.stride * period))
+
+
+def hull(*spans: Span | None) -> Span | None:
+    """The smallest span that holds all of several."""
+    known = [span for span in spans if span is not None]
+    if not known:
+        return None
+    return min(first for first, _ in known), max(last for _, last in known)
+
+
+def _check_period(period: int) -> None:
+    if period > LONGEST_PERIOD:
+        raise LayerError(f"what its pixels see repeats only after {period} of them")
+
+
+def shifted(shift: int = 0) -> Reach:
+    """Each pixel of the top sees the one that lies so many further on in the bottom."""
+    return Reach(((shift, shift),), 1)
+
+
+def everything(size: int) -> Reach:
+    """Each pixel of the top sees all `size` pixels of the bottom."""
+    return Reach(((0, size - 1) if size else None,), 0)
 
 
 @dataclass(frozen=True)
@@ -102,6 +191,32 @@ class Window:
     def deconvolved_to_input(self) -> Affine:
         """The same for Deconvolution, which is the way back of a convolution."""
         return self.convolved_to_input().inverse()
+
+    def convolved_reach(self) -> Reach:
+        """What the pixels of the output see of the input (Convolution, Pooling)."""
+        return Reach(((-self.pad, self.extent - 1 - self.pad),), self.stride)
+
+    def deconvolved_reach(self) -> Reach:
+        """The same for Deconvolution: those input pixels whose kernel covers the output pixel."""
+        _check_period(self.stride)
+        return Reach(tuple(map(self._seen_by, range(self.stride))), 1)
+
+    def _seen_by(self, pixel: int) -> Span | None:
+        """The inputs x with stride · x + dilation · tap = pixel + pad for any of the taps."""
+        there = pixel + self.pad
+        period = self.stride // gcd(self.stride, self.dilation)
+        for tap in range(min(period, self.kernel)):
+            if (there - self.dilation * tap) % self.stride == 0:
+                last_tap = tap + (self.kernel - 1 - tap) // period * period
+                taps = (last_tap, tap)
+                first, last = ((there - self.dilation * each) // self.stride for each in taps)
+                return first, last
+        return None
+
+    @property
+    def neutral_pad(self) -> Fraction:
+        """The pad that puts the first window's centre on the first pixel: d(k − 1) / 2."""
+        return Fraction(self.extent - 1, 2)
 
     def __str__(self) -> str:
         return f"kernel {self.kernel}, stride {self.stride}, pad {self.pad}" + (

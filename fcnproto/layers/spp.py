@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Shape, require, show
+from fcnproto.layers.pooling import LOWEST, stochastic_obstacle
 from fcnproto.layers.spatial import Window
 from fcnproto.proto.caffe_pb2 import SPPParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class SPP(Layer):
@@ -45,6 +50,51 @@ class SPP(Layer):
             self.param.pool != SPPParameter.STOCHASTIC or not any(w.pad for w in windows),
             f"stochastic pooling cannot be padded, as {bins} bins of {show(tuple(plane))} need",
         )
+
+    def obstacle(self) -> str | None:
+        """Random pooling."""
+        return stochastic_obstacle(self.param.pool == SPPParameter.STOCHASTIC)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """A pooling for each level, flattened and joined."""
+        (x,) = bottoms
+        levels = [self._level(b, x, 2**level) for level in range(self.param.pyramid_height)]
+        if len(levels) == 1:
+            return levels
+        return [b.node("Concat", *(b.node("Flatten", level) for level in levels), axis=1)]
+
+    def _level(self, b: Builder, x: str, bins: int) -> str:
+        """The map pooled into bins × bins."""
+        is_max = self.param.pool == SPPParameter.MAX
+        if bins == 1:
+            return b.node("GlobalMaxPool" if is_max else "GlobalAveragePool", x)
+        rows, columns = b.dims(x)[2:]
+        if rows is None or columns is None:
+            return self._open_level(b, x, bins, is_max)
+        windows = [level_window(bins, size) for size in (rows, columns)]
+        begins = [window.pad for window in windows]
+        ends = [
+            window.kernel * bins - size - window.pad
+            for window, size in zip(windows, (rows, columns), strict=True)
+        ]
+        kernels = [window.kernel for window in windows]
+        settings = {"kernel_shape": kernels, "strides": kernels, "pads": [*begins, *ends]}
+        if is_max:
+            return b.node("MaxPool", x, **settings)
+        return b.node("AveragePool", x, **settings, count_include_pad=1)
+
+    def _open_level(self, b: Builder, x: str, bins: int, is_max: bool) -> str:
+        """The same by level_window's rule at run time: bins lie side by side, so a Reshape cuts."""
+        sizes, two = b.sizes(x, 2, 4), b.ints([2])
+        count, one = b.ints([bins]), b.ints([1])
+        kernels = b.node("Div", b.node("Add", sizes, b.ints([bins - 1])), count)
+        lacking = b.node("Sub", b.node("Mul", kernels, count), sizes)
+        begins = b.node("Div", b.node("Add", lacking, one), two)
+        pads = b.join([0, 0], begins, [0, 0], b.node("Sub", lacking, begins))
+        padded = b.node("Pad", x, pads, *([b.literal(LOWEST)] if is_max else []))
+        width = b.node("Slice", kernels, one, two)
+        cut = b.node("Reshape", padded, b.join([0, 0, bins, -1, bins], width))
+        return b.reduce("ReduceMax" if is_max else "ReduceMean", cut, [3, 5], keep=False)
 
 
 def level_window(bins: int, size: int) -> Window:

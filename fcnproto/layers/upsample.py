@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Layer, Shape, between, c_int, require, show
+from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.proto.caffe_pb2 import UpsampleParameter
+
+if TYPE_CHECKING:
+    from fcnproto.builder import Builder
 
 
 class Upsample(Layer):
@@ -52,6 +59,35 @@ class Upsample(Layer):
         maps = (Window(scale, scale).deconvolved_to_input() for scale in self._scales())
         return CoordMap(*maps)
 
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """ScatterElements over each plane in one line; Resize if there is no mask."""
+        x, *masks = bottoms
+        if not masks:
+            scale, _ = self._scales()
+            scales = b.literal([1, 1, scale, scale])
+            mode = {"mode": "nearest", "nearest_mode": "floor"}
+            asymmetric = {"coordinate_transformation_mode": "asymmetric"}
+            return [b.node("Resize", x, "", scales, **mode, **asymmetric)]
+        plane = self._plane(b, x)
+        area = b.node("ReduceProd", plane, keepdims=1)
+        shape = b.join(b.sizes(x, 0, 2), area)
+        values = b.reshape(x, [0, 0, -1])
+        places = b.indices(b.reshape(masks[0], [0, 0, -1]))
+        mask = b.writer(masks[0])
+        if isinstance(mask, Pooling) and mask.is_disjoint:
+            line = b.node("ScatterElements", b.node("ConstantOfShape", shape), places, values, axis=2)
+        else:
+            line = _last_scattered(b, shape, places, values)
+        return [b.node("Reshape", line, b.join([0, 0], plane))]
+
+    def _plane(self, b: Builder, x: str) -> str:
+        """The new height and width."""
+        if self._has_size:
+            return b.ints([self.param.upsample_h, self.param.upsample_w])
+        plane = b.node("Mul", b.sizes(x, 2, 4), b.ints(self._scales()))
+        less = self._padded_out()
+        return b.node("Sub", plane, b.ints(less)) if any(less) else plane
+
     @property
     def _has_mask(self) -> bool:
         return len(self.proto.bottom) == 2
@@ -95,3 +131,18 @@ class Upsample(Layer):
         for name, left_out, scale in zip("hw", less, self._scales(), strict=True):
             require(not left_out or scale == 2, f"pad_out_{name} needs a scale of 2, found {scale}")
         return int(less[0]), int(less[1])
+
+
+def _last_scattered(b: Builder, shape: str, places: str, values: str) -> str:
+    """Zeros of `shape` with `values` at `places`, the last one where several have the same.
+
+    ScatterElements leaves open which of them stays, and on a GPU it is any. So it first finds
+    the number of the last one.
+    """
+    require(b.opset >= 18, "a mask whose indices may repeat needs opset 18 (ScatterElements, max)")
+    ones = b.node("ConstantOfShape", b.node("Shape", places), value=b.int_fill(1))
+    numbers = b.node("CumSum", ones, b.literal(2, np.int64))
+    nobody = b.node("ConstantOfShape", shape, value=b.int_fill(0))
+    last = b.node("ScatterElements", nobody, places, numbers, axis=2, reduction="max")
+    found = b.node("GatherElements", values, b.node("Sub", last, b.ints([1])), axis=2)
+    return b.node("Where", b.node("Greater", last, b.ints([0])), found, b.literal(0))

@@ -14,14 +14,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Any, Generic, NoReturn, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from fcnproto.errors import Problem, PrototxtError, Severity
+from fcnproto.errors import Problem, PrototxtError, Severity, nearest
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -261,7 +260,6 @@ _RANGES = {
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 _FLOATS = {"inf": "inf", "infinity": "inf", "nan": "nan"}
 _MOST_PROBLEMS = 1000
-_LONGEST_NAME = 80  # that is compared with known names
 _LONGEST_INTEGER = 70  # more digits than any integer needs, far fewer than int() takes long for
 
 
@@ -450,7 +448,7 @@ class _Reader:
     def unknown(self, descriptor: Any, path: FieldPath, name: str, start: int) -> None:
         """Note an unknown field and pass its value over."""
         text = f"{descriptor.name} has no field '{_short(name)}'"
-        hint = _suggestion(name.lower(), tuple(fields(descriptor)))
+        hint = nearest(name, fields(descriptor))
         if self.lenient:
             self.note(path, f"{text}; it is skipped{hint}", start, Severity.WARNING)
         else:
@@ -579,16 +577,9 @@ class _Reader:
         else:
             self.refuse(f"a name without quotes, such as {names[0]}", where)
         if number is None:
-            hint = _suggestion(token.upper(), names) or f"; it may be {', '.join(names)}"
+            hint = nearest(token, names) or f"; it may be {', '.join(names)}"
             raise _ValueError(f"cannot be '{_short(token)}'{hint}")
         return number
-
-
-@cache
-def _suggestion(name: str, known: tuple[str, ...]) -> str:
-    """The nearest known name, ready to be appended to a message; empty if none is near."""
-    close = get_close_matches(name, known, 1) if len(name) <= _LONGEST_NAME else []
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 _SCALARS: Mapping[int, Callable[[_Reader, Field, FieldPath], object]] = {
