@@ -1,4 +1,4 @@
-"""A small ONNX builder that layers write themselves with, so that layer files need not know onnx."""
+"""A small ONNX builder that layers write themselves with, so that they need not know onnx."""
 
 from __future__ import annotations
 
@@ -115,14 +115,10 @@ class Builder:
         return self.node("Slice", self.node("Shape", value), self.ints([start]), self.ints([end]))
 
     def reduce(self, kind: str, value: str, axes: Sequence[int], keep: bool = True) -> str:
-        """A reduction such as ReduceMax; its axes became an input at opset 18 (ReduceSum's at 13)."""
+        """A reduction such as ReduceMax; axes became an input at opset 18 (ReduceSum's at 13)."""
         if self.opset >= 18 or kind == "ReduceSum":
             return self.node(kind, value, self.ints(axes), keepdims=int(keep))
         return self.node(kind, value, axes=list(axes), keepdims=int(keep))
-
-    def int_fill(self, number: int) -> TensorProto:
-        """What ConstantOfShape fills with, unless that is a float of 0."""
-        return helper.make_tensor("", TensorProto.INT64, [1], [number])
 
     def floats(self, value: str) -> str:
         """Any numbers as float32, as blobs are."""
@@ -133,7 +129,7 @@ class Builder:
         return self.node("Cast", value, to=TensorProto.INT64)
 
     def join(self, *parts: str | Sequence[int]) -> str:
-        """One list of int64 from several, given as values or as numbers; empty ones are left out."""
+        """One list of int64 from several, given as values or as numbers; empty ones fall out."""
         lists = [part if isinstance(part, str) else self.ints(part) for part in parts if part]
         return lists[0] if len(lists) == 1 else self.node("Concat", *lists, axis=0)
 
@@ -161,7 +157,7 @@ class Builder:
     def per_channel(self, index: int, rank: int) -> str:
         """A weight with a number for each channel, or for all, to combine with `rank` axes."""
         array = self.array(index)
-        if array.size == 1 or rank == 2:
+        if array.ndim == 0 or array.shape == (array.size,) and rank == 2:
             return self.weight(index)
         return self.own(str(index), array.reshape(-1, *[1] * (rank - 2)))
 

@@ -35,6 +35,11 @@ class FullyConvolutional:
     notes: tuple[Problem, ...]
 
 
+SUFFIX = "-conv"
+"""What is added to the names of layers that change, since Caffe refuses to load the weights of a
+fully connected layer into a convolution of the same name (golden: fc_into_conv)."""
+
+
 def convolutionize(graph: Graph, sources: Sequence[Source]) -> FullyConvolutional:
     """The fully convolutional form of a classifier and of its weights.
 
@@ -46,36 +51,54 @@ def convolutionize(graph: Graph, sources: Sequence[Source]) -> FullyConvolutiona
     Raises NetError, with every layer that has no such form, and WeightsError as surgery.fit does.
     """
     shapes = infer(graph)
+    raise_if_any(NetError, _obstacles(graph, shapes))
     fitted = fit(sources, graph, shapes)
     net = _rewritten(graph, shapes)
     source = NetSource(net.name, net, (None,) * len(net.layer), ())
     convolutional = build(source, graph.state)
     after = infer(convolutional)
-    raise_if_any(NetError, _differences(graph, shapes, after))
-    refitted = fit([Source(graph.name, _upright(graph, fitted.weights))], convolutional, after)
+    kept = [node for node in graph.nodes if not _only_flattens(node, shapes)]
+    raise_if_any(NetError, _differences(graph, kept, shapes, convolutional, after))
+    _check_larger(source, convolutional, after)
+    names = {
+        old.layer.name: new.layer.name
+        for old, new in zip(kept, convolutional.nodes, strict=True)
+        if old.layer.name != new.layer.name
+    }
+    upright = {
+        names.get(name, name): arrays for name, arrays in _upright(graph, fitted.weights).items()
+    }
+    origins = {new: old for old, new in names.items()}
+    refitted = fit([Source(graph.name, upright, origins=origins)], convolutional, after)
     report = {entry.layer: entry for entry in fitted.report}
-    report.update(
-        {entry.layer: entry for entry in refitted.report if entry.action is Action.RESHAPED}
-    )
+    for entry in refitted.report:
+        if entry.action is Action.RESHAPED:
+            report[origins.get(entry.layer, entry.layer)] = entry
     return FullyConvolutional(net, refitted.weights, tuple(report.values()), fitted.notes)
 
 
+def _check_larger(source: NetSource, graph: Graph, shapes: Shapes) -> None:
+    """Raise NetError if the net does not take images of twice the size."""
+    planes = [shape for blob in graph.inputs if len(shape := _shape(shapes, blob)) == 4]
+    size = (2 * max(plane[2] for plane in planes), 2 * max(plane[3] for plane in planes))
+    infer(build(source, graph.state, size))
+
+
 def _rewritten(graph: Graph, shapes: Shapes) -> NetParameter:
-    raise_if_any(NetError, _obstacles(graph, shapes))
-    net = as_net(graph)
-    net.name = f"{graph.name}-conv" if graph.name else "conv"
-    layers = []
-    gone: dict[str, str] = {}
-    for node, layer in zip(graph.nodes, net.layer, strict=True):
-        layer.bottom[:] = [gone.get(blob, blob) for blob in layer.bottom]
+    rewritten = NetParameter(name=f"{graph.name or 'net'}{SUFFIX}")
+    blobs: dict[str, str] = {}  # what blobs are called now
+    for node, layer in zip(graph.nodes, as_net(graph).layer, strict=True):
+        layer.bottom[:] = [blobs.get(blob, blob) for blob in layer.bottom]
         if _only_flattens(node, shapes):
-            gone[layer.top[0]] = layer.bottom[0]
+            blobs[layer.top[0]] = layer.bottom[0]
             continue
-        layer.top[:] = [gone.get(blob, blob) for blob in layer.top]
+        if isinstance(node.layer, InnerProduct):
+            layer.name += SUFFIX
+            if layer.top[0] == node.layer.name:
+                blobs[layer.top[0]] = layer.name
+        layer.top[:] = [blobs.get(blob, blob) for blob in layer.top]
         _rewrite(layer, node, graph, shapes)
-        layers.append(layer)
-    rewritten = NetParameter(name=net.name)
-    rewritten.layer.extend(layers)
+        rewritten.layer.append(layer)
     return rewritten
 
 
@@ -146,15 +169,17 @@ def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
         yield Problem("it has no fully connected layer and no global pooling", graph.path)
 
 
-def _differences(graph: Graph, before: Shapes, after: Shapes) -> Iterator[Problem]:
+def _differences(
+    graph: Graph, kept: Sequence[Node], before: Shapes, convolutional: Graph, after: Shapes
+) -> Iterator[Problem]:
     """Blobs that are neither what they were nor that with a plane of 1×1."""
-    for node in graph.nodes:
-        for blob in node.tops:
-            old, new = before.blobs[blob], after.blobs.get(blob)
-            if old is not None and new is not None and new not in (old, (*old, 1, 1)):
+    for old, new in zip(kept, convolutional.nodes, strict=True):
+        for old_top, new_top in zip(old.tops, new.tops, strict=True):
+            was, is_now = _shape(before, old_top), _shape(after, new_top)
+            if is_now not in (was, (*was, 1, 1)):
                 yield graph.problem(
-                    node,
-                    f"its top '{blob}' is {show(old)} and would become {show(new)}:"
+                    old,
+                    f"its top '{old_top}' is {show(was)} and would become {show(is_now)}:"
                     " it does not work on a plane",
                 )
 

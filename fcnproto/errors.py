@@ -73,6 +73,10 @@ class WeightsError(FcnprotoError):
     """A weight file that cannot be read or written, or weights that do not fit their net."""
 
 
+class DataError(FcnprotoError):
+    """A dataset, an image or a label map that is not there, not readable, or does not fit."""
+
+
 def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None:
     """Raise `kind` with every problem of severity ERROR, if there is one."""
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]

@@ -115,7 +115,6 @@ def cut(graph: Graph) -> Graph:
     are the tops that nobody reads.
     """
     compared = [node.bottoms[0] for node in graph.nodes if node.layer.measures and node.bottoms]
-    read = {bottom for node in graph.nodes for bottom in node.bottoms}
     kept: list[Node] = []
     gone: set[str] = set()
     for node in graph.nodes:
@@ -123,9 +122,8 @@ def cut(graph: Graph) -> Graph:
             gone.update(node.tops)
         else:
             kept.append(node)
-    unread = [top for node in kept for top in node.tops if top not in read]
     made = {top for node in kept if not node.layer.feeds for top in node.tops}
-    outputs = tuple(blob for blob in dict.fromkeys((*compared, *unread)) if blob in made)
+    outputs = tuple(blob for blob in dict.fromkeys((*compared, *graph.outputs)) if blob in made)
     needed = set(outputs)
     alive: list[Node] = []
     for node in reversed(kept):

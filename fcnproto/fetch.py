@@ -23,7 +23,7 @@ from fcnproto import weights, zoo
 from fcnproto.errors import Problem, Severity, WeightsError, nearest
 from fcnproto.files import replacing
 
-_CHUNK = 2**20
+_CHUNK = 2**16  # what a cut connection can lose
 _PATIENCE = 30  # seconds without a byte
 
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from fcnproto.errors import NetError, Problem, Severity, nearest, raise_if_any
+from fcnproto.errors import LayerError, NetError, Problem, Severity, nearest, raise_if_any
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Context, InPlace, Layer
+from fcnproto.layers.spatial import IDENTITY
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, NetState, NetStateRule
 from fcnproto.proto.source import NetSource
 
@@ -119,7 +120,7 @@ class Graph:
         raise NetError(Problem(f"there is no layer '{name}'{nearest(name, names)}", self.path))
 
     def upstream(self, blob: str) -> Iterator[tuple[Node, str]]:
-        """Every node that `blob` depends on, nearest first, with the version through which it does."""
+        """Every node that `blob` depends on, nearest first, and the version through which."""
         wanted = {blob}
         for node in reversed(self.nodes):
             tops = [top for top in node.tops if top in wanted]
@@ -153,13 +154,24 @@ def assemble(
 Complain = Callable[..., None]
 
 
+_Version = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Where a version of a blob lies, and in which shape it is seen there; both are numbers."""
+
+    place: int
+    shape: int
+
+
 @dataclass
 class _Draft:
     """A node while blobs are still (name, number of version)."""
 
     layer: Layer
-    bottoms: list[tuple[str, int]]
-    tops: list[tuple[str, int]]
+    bottoms: list[_Version]
+    tops: list[_Version]
     line: int | None
 
 
@@ -171,9 +183,12 @@ class _Assembly:
     drafts: list[_Draft] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     version: dict[str, int] = field(default_factory=dict)  # the newest version of each blob
-    writers: dict[tuple[str, int], str] = field(default_factory=dict)
-    reads: Counter[tuple[str, int]] = field(default_factory=Counter)
+    writers: dict[_Version, str] = field(default_factory=dict)
+    reads: Counter[_Version] = field(default_factory=Counter)
     unread: dict[str, None] = field(default_factory=dict)  # an ordered set of names
+    memory: dict[_Version, _Memory] = field(default_factory=dict)
+    overwritten: dict[str, _Version] = field(default_factory=dict)  # what a blob's memory now holds
+    lost: dict[str, str] = field(default_factory=dict)  # by which layer a blob was overwritten
 
     def add(self, index: int, proto: LayerParameter) -> None:
         line = self.source.lines[index]
@@ -194,7 +209,10 @@ class _Assembly:
 
         bottoms = [self._read(index, proto, name, complain) for name in proto.bottom]
         layer = None if kind is None else kind(proto, self.context)
-        tops = [self._write(proto, position, layer, complain) for position in range(len(proto.top))]
+        tops = [
+            self._write(proto, position, layer, bottoms, complain)
+            for position in range(len(proto.top))
+        ]
         if layer is None:
             return
         if layer.auto_top:
@@ -206,12 +224,17 @@ class _Assembly:
             self.reads[top] += weight != 0  # the loss reads the blob too (insert_splits.cpp)
         self.drafts.append(_Draft(layer, bottoms, tops, line))
 
-    def _read(
-        self, index: int, proto: LayerParameter, name: str, complain: Complain
-    ) -> tuple[str, int]:
+    def _read(self, index: int, proto: LayerParameter, name: str, complain: Complain) -> _Version:
         if name not in self.version:
             complain(f"no layer before it makes its bottom '{name}'{self._why(index, name)}")
-        blob = name, self.version.get(name, -1)
+        if name in self.lost:
+            complain(
+                f"its bottom '{name}' lies in the same memory as a blob of another shape, which"
+                f" layer '{self.lost[name]}' overwrites: Caffe reads what is there now, and here it"
+                " is read as it was",
+                Severity.WARNING,
+            )
+        blob = self.overwritten.get(name, (name, self.version.get(name, -1)))
         self.reads[blob] += 1
         self.unread.pop(name, None)
         return blob
@@ -231,8 +254,13 @@ class _Assembly:
         return nearest(name, list(self.version))
 
     def _write(
-        self, proto: LayerParameter, position: int, layer: Layer | None, complain: Complain
-    ) -> tuple[str, int]:
+        self,
+        proto: LayerParameter,
+        position: int,
+        layer: Layer | None,
+        bottoms: Sequence[_Version],
+        complain: Complain,
+    ) -> _Version:
         name = proto.top[position]
         in_place = position < len(proto.bottom) and proto.bottom[position] == name
         if name in self.version and not in_place:
@@ -243,11 +271,42 @@ class _Assembly:
             )
         elif in_place and layer is not None:
             self._check_in_place(name, layer, complain)
+        old = self.overwritten.pop(name, (name, self.version.get(name, -1)))
+        self.lost.pop(name, None)
         self.version[name] = self.version.get(name, -1) + 1
         blob = name, self.version[name]
         self.writers[blob] = proto.name
         self.unread[name] = None
+        if in_place:
+            self._overwrite(old, blob)
+        else:
+            self.memory[blob] = self._memory(layer, bottoms)
         return blob
+
+    def _memory(self, layer: Layer | None, bottoms: Sequence[_Version]) -> _Memory:
+        """Where a new blob lies: in memory of its own, unless its layer hands on its bottom's."""
+        fresh = len(self.writers)
+        if layer is None or not layer.shares_memory or bottoms[0] not in self.memory:
+            return _Memory(fresh, fresh)
+        shared = self.memory[bottoms[0]]
+        return shared if _keeps_shape(layer) else _Memory(shared.place, fresh)
+
+    def _overwrite(self, old: _Version, new: _Version) -> None:
+        """Have every blob that lies in the same memory read what is written there now.
+
+        Split, Flatten and Reshape do not copy: what overwrites a top of theirs overwrites their
+        bottom and other tops with it (Blob::ShareData).
+        """
+        memory = self.memory.setdefault(old, _Memory(len(self.writers), len(self.writers)))
+        self.memory[new] = memory
+        for name, number in self.version.items():
+            other = self.memory.get(self.overwritten.get(name, (name, number)))
+            if name == new[0] or other is None or other.place != memory.place:
+                continue
+            if other.shape == memory.shape:
+                self.overwritten[name] = new
+            else:
+                self.lost[name] = self.writers[new]
 
     def _check_in_place(self, name: str, layer: Layer, complain: Complain) -> None:
         if layer.in_place is InPlace.REFUSED:
@@ -293,8 +352,8 @@ class _Assembly:
                 title = draft.layer.name or f"({draft.layer.type})"
                 self.problems.append(Problem(message, self.source.path, draft.line, None, title))
 
-    def _names(self) -> dict[tuple[str, int], str]:
-        names: dict[tuple[str, int], str] = {}
+    def _names(self) -> dict[_Version, str]:
+        names: dict[_Version, str] = {}
         taken = set(self.version)
         blobs = dict.fromkeys(blob for d in self.drafts for blob in (*d.bottoms, *d.tops))
         for name, number in blobs:
@@ -307,6 +366,14 @@ class _Assembly:
         for name in self.unread:  # tops of layers whose type is not known
             names.setdefault((name, self.version[name]), name)
         return names
+
+
+def _keeps_shape(layer: Layer) -> bool:
+    """Whether a layer that hands on its bottom hands it on as it is."""
+    try:
+        return layer.coord_map() == IDENTITY
+    except LayerError:
+        return False
 
 
 def _counts(layer: Layer, tops: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from fcnproto.errors import NetError
 from fcnproto.export import export, inference
 from fcnproto.graph import build
 from fcnproto.proto.source import read_net
@@ -40,7 +41,21 @@ def weights_of(arrays):
     return {layer: [these[i] for i in sorted(these)] for layer, these in weights.items()}
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+MEASURES = ("accuracy", "euclidean", "hinge", "sigmoidce", "softmaxloss")
+
+
+def is_measure(path):
+    """Nets of a loss or a measure alone, of which nothing is left that infers."""
+    return path.stem.startswith(MEASURES)
+
+
+@pytest.mark.parametrize("path", [c for c in CASES if is_measure(c)], ids=lambda path: path.stem)
+def test_a_net_that_only_measures_is_refused(path):
+    with pytest.raises(NetError, match="computes nothing"):
+        inference(build(read_net(path)))
+
+
+@pytest.mark.parametrize("path", [c for c in CASES if not is_measure(c)], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_onnx_computes_what_caffe_computed(path):
     arrays = arrays_of(path)
     net = inference(build(read_net(path)))

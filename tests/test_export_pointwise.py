@@ -197,8 +197,8 @@ def test_what_cuts_at_every_size(case):
 
 @pytest.mark.parametrize("opset", [13, 14, 15, 17, 18, 20, 23, 26])
 def test_at_every_opset(opset):
-    for kind, settings, oracle, _ in POINTWISE:
-        net = net_of(one(kind, settings))
+    for kind, setting, oracle, _ in POINTWISE:
+        net = net_of(one(kind, setting))
         check(
             net,
             lambda n, h, w: {"x": image(n, h, w)},
@@ -206,8 +206,8 @@ def test_at_every_opset(opset):
             SIZES[2:3],
             opset,
         )
-    for kind, settings, tops, oracle, _ in CUTTING:
-        net = net_of(input_text(x=(2, CHANNELS, 4, 6)) + layer_text(kind, ["x"], tops, settings))
+    for kind, setting, tops, oracle, _ in CUTTING:
+        net = net_of(input_text(x=(2, CHANNELS, 4, 6)) + layer_text(kind, ["x"], tops, setting))
         check(net, lambda n, h, w: {"x": image(n, h, w)}, oracle, EVEN[:1], opset)
 
 
@@ -223,6 +223,13 @@ def test_saturation_does_not_overflow():
         np.testing.assert_allclose(run(session, {"x": x})["y"], oracle(x), atol=1e-6)
     session = session_of(exported(net_of(one("Softmax"))))
     assert np.isfinite(run(session, {"x": 1000 * image(1, 4, 6)})["y"]).all()
+
+
+def test_a_value_at_the_threshold_is_not_above_it():
+    session = session_of(exported(net_of(one("Threshold", "threshold_param { threshold: 1 }"))))
+    x = ties(2, 4, 6)
+    assert (x == 1).any()
+    np.testing.assert_array_equal(run(session, {"x": x})["y"], x > 1)
 
 
 # Several bottoms -------------------------------------------------------------------------------

@@ -91,3 +91,37 @@ def test_all_structural_problems_are_reported_at_once():
     assert lines == [(1, "a"), (1, "a"), (2, "b"), (2, "b"), (3, "c")]
     assert "did you mean 'ReLU'?" in str(caught.value)
     assert "layer 'c' makes it, but stands further down" in str(caught.value)
+
+
+SPLIT = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
+layer { name: "s" type: "Split" bottom: "data" top: "u" top: "v" }
+layer { name: "early" type: "TanH" bottom: "v" top: "early" }
+layer { name: "r" type: "ReLU" bottom: "u" top: "u" }
+layer { name: "late" type: "Eltwise" bottom: "u" bottom: "v" top: "late" }
+"""
+
+
+def test_overwriting_one_top_of_a_split_overwrites_the_others():
+    # tests/golden/layers/net_inplace_chain has what real Caffe computes then.
+    graph = build(parse_net(SPLIT.replace("early", "quiet").replace("TanH", "Sigmoid")))
+    assert graph.node("late").bottoms == ("u", "u")
+
+
+def test_what_was_read_before_it_was_overwritten_stays():
+    text = SPLIT.replace('bottom: "u" bottom: "v"', 'bottom: "u" bottom: "early"')
+    graph = build(parse_net(text))
+    assert graph.node("early").bottoms == ("v",)
+
+
+def test_a_blob_overwritten_in_another_shape_is_a_warning():
+    text = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 3 } } }
+layer { name: "t" type: "TanH" bottom: "data" top: "t" }
+layer { name: "f" type: "Flatten" bottom: "t" top: "f" }
+layer { name: "r" type: "ReLU" bottom: "f" top: "f" }
+layer { name: "again" type: "TanH" bottom: "t" top: "again" }
+"""
+    _, problems = assemble(parse_net(text))
+    assert ["layer 'r' overwrites" in p.message for p in problems] == [True]
+    assert problems[0].severity.value == "warning"

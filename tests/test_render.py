@@ -73,7 +73,7 @@ def built(text, size=None):
 @pytest.mark.parametrize(("name", "path"), FILES, ids=lambda value: getattr(value, "name", value))
 def test_published_nets_are_as_they_were(name, path):
     rendered = parsed(render(name, phase=PHASES[path.stem]))
-    if path.stem == "deploy":
+    if path.stem == "deploy" and not name.startswith("bvlc"):
         # The one thing added: a name, by which export knows what the net is for.
         assert rendered.name == name
         rendered.ClearField("name")

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import InPlace, Pointwise
+from fcnproto.layers.base import (
+    InPlace,
+    Pointwise,
+    Tensors,
+    Torch,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,3 +25,7 @@ class AbsVal(Pointwise):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Abs."""
         return [b.node("Abs", bottoms[0])]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Torch's abs."""
+        return [bottoms[0].abs()]

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from fcnproto.layers.base import Layer, Shape, between, exactly, require
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    between,
+    exactly,
+    require,
+)
 from fcnproto.layers.loss import check_labels
 from fcnproto.proto.caffe_pb2 import AccuracyParameter
 
@@ -22,6 +32,7 @@ class Accuracy(Layer):
     bottoms = exactly(2)
     tops = between(1, 2)
     measures = True
+    kind = Kind.LOSS
 
     param: AccuracyParameter
 
@@ -41,3 +52,21 @@ class Accuracy(Layer):
         """A top_k of 0, among which no label is."""
         if self.param.top_k == 0:
             yield "top_k 0: the accuracy is always 0"
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Whether fewer than top_k other classes score as much as the label's."""
+        scores, labels = bottoms
+        axis = axis_index(self.param.axis, tuple(scores.shape))
+        classes = scores.shape[axis]
+        scores = scores.movedim(axis, -1).reshape(-1, classes)
+        labels = labels.reshape(-1).long()
+        counted = t.torch.ones_like(labels, dtype=t.torch.bool)
+        if self.param.HasField("ignore_label"):
+            counted = labels != self.param.ignore_label
+        scores, labels = scores[counted], labels[counted]
+        own = scores.gather(1, labels[:, None])
+        correct = (scores >= own).sum(1) - 1 < self.param.top_k
+        hits = t.torch.bincount(labels[correct], minlength=classes)
+        counts = t.torch.bincount(labels, minlength=classes)
+        whole = hits.sum() / counts.sum().clamp(min=1)
+        return [whole, hits / counts.clamp(min=1)][: max(1, len(self.proto.top))]

@@ -7,7 +7,18 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import Layer, Shape, axis_index, identity_along, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    axis_index,
+    identity_along,
+    require,
+    shapes_of,
+    show,
+)
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ArgMaxParameter
 
@@ -74,6 +85,25 @@ class ArgMax(Layer):
         axes = b.ints([1, *range(3, len(dims))])
         tops = [b.node("Unsqueeze", row, axes) for row in found]
         return tops if len(tops) == 1 else [b.node("Concat", *tops, axis=1)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The first top_k of a stable sort; of equal values the last counts as the greatest."""
+        (x,) = bottoms
+        if self.param.HasField("axis"):
+            axis = axis_index(self.param.axis, tuple(x.shape))
+            values, places = self._greatest(t, x, axis)
+            return [values if self.param.out_max_val else places.to(x.dtype)]
+        values, places = self._greatest(t, x.reshape(len(x), -1), 1)
+        both = [places.to(x.dtype), values][: 1 + self.param.out_max_val]
+        top = t.torch.stack(both, 1)
+        return [top.reshape(self.output_shapes(shapes_of(bottoms))[0])]
+
+    def _greatest(self, t: Torch, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """The top_k greatest values along an axis, and where they stand."""
+        ordered = t.torch.sort(x.flip(axis), axis, descending=True, stable=True)
+        wanted = slice(self.param.top_k)
+        values, places = (part.movedim(axis, 0)[wanted].movedim(0, axis) for part in ordered)
+        return values, x.shape[axis] - 1 - places
 
 
 def _greatest(b: Builder, x: str, axis: int, top_k: int) -> str:

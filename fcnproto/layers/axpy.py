@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, exactly, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    exactly,
+    require,
+    show,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,6 +30,7 @@ class Axpy(Layer):
     type = "Axpy"
     fork = "SENet"
     bottoms = exactly(3)
+    kind = Kind.FUSION
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The shape of x and y."""
@@ -30,6 +41,10 @@ class Axpy(Layer):
         require(x == y, f"x and y must have one shape, found {show(x)} and {show(y)}")
         return [x]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A product for each number."""
+        return prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul and Add."""
         a, x, y = bottoms
@@ -37,3 +52,8 @@ class Axpy(Layer):
         if b.dims(a)[2:] != (1,) * others:
             a = b.reshape(a, [0, 0, *[1] * others])
         return [b.node("Add", b.node("Mul", a, x), y)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Multiply and add."""
+        a, x, y = bottoms
+        return [a.reshape(*x.shape[:2], *[1] * (x.dim() - 2)) * x + y]

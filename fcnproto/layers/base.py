@@ -349,6 +349,11 @@ def _reach_of_point(axis: Affine) -> Reach:
     return shifted(int(axis.shift))
 
 
+def valued(value: Tensor, course: Tensor) -> Tensor:
+    """`value`, with the gradient of `course`: for where Caffe's backward pass departs from it."""
+    return value.detach() + (course - course.detach())
+
+
 def require(condition: bool, message: str) -> None:
     """Raise LayerError(message) unless `condition` holds."""
     if not condition:

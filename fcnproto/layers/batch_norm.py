@@ -8,9 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcnproto.layers.base import Pointwise, Shape, Weight, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Plane,
+    Pointwise,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Weight,
+    all_of,
+    require,
+    show,
+)
 from fcnproto.layers.fillers import constant
-from fcnproto.proto.caffe_pb2 import TEST, BatchNormParameter
+from fcnproto.proto.caffe_pb2 import (
+    TEST,
+    BatchNormParameter,
+    ParamSpec,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -26,6 +42,7 @@ class BatchNorm(Pointwise):
 
     type = "BatchNorm"
     settings = "batch_norm_param"
+    kind = Kind.NORMALIZATION
 
     param: BatchNormParameter
 
@@ -47,6 +64,14 @@ class BatchNorm(Pointwise):
         channels = bottoms[0][1]
         return tuple(Weight((size,), constant(0)) for size in (channels, channels, 1))
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The quotient; the squares too where the statistics are the batch's."""
+        return prod(tops[0]) * (1 if self._uses_stored else 2)
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixel itself, or all of the image where the statistics are the batch's."""
+        return super().reaches(bottoms) if self._uses_stored else [all_of(bottoms[0])]
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """BatchNormalization; its formula where the statistics are the batch's own."""
         (x,) = bottoms
@@ -62,12 +87,43 @@ class BatchNorm(Pointwise):
         ]
         return [b.node("BatchNormalization", x, *operands, epsilon=self.param.eps)]
 
+    def param_spec(self, index: int) -> ParamSpec:
+        """That of statistics, which no gradient changes."""
+        spec = ParamSpec()
+        spec.CopyFrom(super().param_spec(index))
+        spec.lr_mult = 0
+        return spec
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """With the stored statistics, or with the batch's, which are then stored."""
+        (x,) = bottoms
+        if self._uses_stored:
+            factor = weights[2]
+            factor = t.torch.where(factor == 0, 0, 1 / factor)
+            mean, variance = (weight.detach() * factor.detach() for weight in weights[:2])
+        else:
+            axes = [axis for axis in range(x.dim()) if axis != 1]
+            mean = x.mean(axes)
+            variance = (x - _across(mean, x)).square().mean(axes)
+            self._store(t, weights, mean.detach(), variance.detach(), x.numel() // x.shape[1])
+        deviation = (variance + self.param.eps).sqrt()
+        return [(x - _across(mean, x)) / _across(deviation, x)]
+
     @property
     def _uses_stored(self) -> bool:
         """Whether the statistics are the stored ones: in TEST, unless the settings say."""
         if self.param.HasField("use_global_stats"):
             return self.param.use_global_stats
         return self.phase == TEST
+
+    def _store(
+        self, t: Torch, weights: Tensors, mean: Tensor, variance: Tensor, numbers: int
+    ) -> None:
+        """Add the batch's statistics to the stored ones, which fade."""
+        unbiased = variance * (numbers / (numbers - 1) if numbers > 1 else 1)
+        with t.torch.no_grad():
+            for weight, new in zip(weights, (mean, unbiased, 1), strict=True):
+                weight.mul_(self.param.moving_average_fraction).add_(new)
 
 
 def normalized(b: Builder, x: str, rank: int, eps: float) -> tuple[str, str, str]:
@@ -81,3 +137,8 @@ def normalized(b: Builder, x: str, rank: int, eps: float) -> tuple[str, str, str
     variance = b.reduce("ReduceMean", b.node("Mul", centred, centred), axes)
     deviation = b.node("Sqrt", b.node("Add", variance, b.literal(eps)))
     return b.node("Div", centred, deviation), mean, variance
+
+
+def _across(channels: Tensor, x: Tensor) -> Tensor:
+    """One number for each channel, to be combined with `x`."""
+    return channels.reshape(-1, *[1] * (x.dim() - 2))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, exactly, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    exactly,
+    require,
+    show,
+)
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 
 if TYPE_CHECKING:
@@ -35,3 +43,8 @@ class BatchReindex(Layer):
         """Gather."""
         data, indices = bottoms
         return [b.node("Gather", data, b.indices(indices))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The items that the indices name."""
+        data, indices = bottoms
+        return [data.index_select(0, indices.long())]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Shape, Weight, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    require,
+    show,
+)
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.proto.caffe_pb2 import BiasParameter
 
@@ -18,6 +26,7 @@ class Bias(Broadcast):
 
     type = "Bias"
     settings = "bias_param"
+    kind = Kind.NORMALIZATION
 
     param: BiasParameter
 
@@ -36,7 +45,10 @@ class Bias(Broadcast):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Add."""
         x, *given = bottoms
-        operand = (
-            self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
-        )
+        operand = self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
         return [b.node("Add", x, operand)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Add."""
+        x, *given = bottoms
+        return [x + self.spread(given[0] if given else weights[0], x)]

@@ -8,9 +8,28 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import Pointwise, Shape, Weight, between, nchw, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Plane,
+    Pointwise,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Weight,
+    all_of,
+    between,
+    nchw,
+    require,
+    show,
+)
 from fcnproto.layers.batch_norm import normalized
-from fcnproto.proto.caffe_pb2 import TEST, BNParameter, FillerParameter
+from fcnproto.proto.caffe_pb2 import (
+    TEST,
+    BNParameter,
+    FillerParameter,
+    ParamSpec,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -46,6 +65,7 @@ class BN(Pointwise):
     fork = "pspnet, segnet"
     settings = "bn_param"
     tops = between(1, 3)
+    kind = Kind.NORMALIZATION
 
     param: BNParameter
 
@@ -83,6 +103,42 @@ class BN(Pointwise):
         shape = (1, nchw(bottoms[0])[1], 1, 1)
         return [Weight(shape, filler) for filler in fillers]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A product for each number; the squares and a quotient with statistics of the batch."""
+        return prod(tops[0]) * (3 if self._uses_batch else 1)
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixel itself, or all of the image where the statistics are the batch's."""
+        return [all_of(bottoms[0])] if self._uses_batch else super().reaches(bottoms)
+
+    def param_spec(self, index: int) -> ParamSpec:
+        """PSPNet's statistics are not learned, nor is anything where it is frozen."""
+        spec = ParamSpec()
+        spec.CopyFrom(super().param_spec(index))
+        if self.form is not Form.SEGNET and (index >= 2 or self.param.frozen):
+            spec.lr_mult = spec.decay_mult = 0
+        return spec
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """By stored statistics, by the batch's, or by none, as the form and the settings say."""
+        shape = nchw(tuple(bottoms[0].shape))
+        x = bottoms[0].reshape(shape)
+        if self.form is not Form.SEGNET:
+            return [self._pspnet(t, x, weights)]
+        scale, shift = weights
+        if self.param.bn_mode == BNParameter.INFERENCE:
+            return [scale * x + shift]
+        mean, variance = _statistics(x)
+        top = scale * (x - mean) / (variance + _SEGNET_EPS).sqrt() + shift
+        return [top, mean, variance][: len(self.proto.top)]
+
+    @property
+    def _uses_batch(self) -> bool:
+        """Whether it normalizes by the batch's own statistics."""
+        if self.form is Form.SEGNET:
+            return self.param.bn_mode == BNParameter.LEARN
+        return self.phase != TEST and not self.param.frozen
+
     def oddities(self) -> Iterator[str]:
         """What depends on the batch in TEST, and what may be either form."""
         form = self.form
@@ -95,7 +151,7 @@ class BN(Pointwise):
             yield "bn_mode LEARN normalizes by the batch's own statistics in TEST too"
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """BatchNormalization; formulas where the statistics are the batch's own or are folded in."""
+        """BatchNormalization; formulas for the batch's own statistics, or folded ones."""
         if self.form is Form.SEGNET:
             return self._segnet(b, b.four_axes(bottoms[0]))
         (x,) = bottoms
@@ -124,3 +180,22 @@ class BN(Pointwise):
             yield Form.PSPNET, f"{len(self.proto.param)} param"
         if self.proto.blobs:
             yield _WEIGHTS[len(self.proto.blobs)], f"{len(self.proto.blobs)} weights"
+
+    def _pspnet(self, t: Torch, x: Tensor, weights: Tensors) -> Tensor:
+        slope, bias, *stored = weights
+        mean, variance = (statistic.detach() for statistic in stored)
+        if self.phase != TEST and not self.param.frozen:
+            mean, variance = _statistics(x)
+            with t.torch.no_grad():
+                for old, new in zip(stored, (mean, variance), strict=True):
+                    old.mul_(self.param.momentum).add_(new, alpha=1 - self.param.momentum)
+        return slope * (x - mean) / (variance + self.param.eps).sqrt() + bias
+
+
+_SEGNET_EPS = 1e-9
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean and the variance of each channel, 1 × C × 1 × 1."""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    return mean, (x - mean).square().mean((0, 2, 3), keepdim=True)

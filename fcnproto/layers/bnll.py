@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
+from fcnproto.layers.base import (
+    Pointwise,
+    Tensors,
+    Torch,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -19,3 +23,7 @@ class BNLL(Pointwise):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Softplus."""
         return [b.node("Softplus", bottoms[0])]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """softplus."""
+        return [t.functional.softplus(bottoms[0])]

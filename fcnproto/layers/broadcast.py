@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.layers.base import Pointwise, Shape, axis_index, between, require, show
+from fcnproto.layers.base import (
+    Plane,
+    Pointwise,
+    Shape,
+    Tensor,
+    axis_index,
+    between,
+    require,
+    show,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -22,6 +31,11 @@ class Broadcast(Pointwise):
     bottoms = between(1, 2)
 
     param: Any
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The same pixel; of a second bottom that has other axes, all."""
+        own, *operand = super().reaches(bottoms)
+        return [own] * 2 if bottoms[0] == bottoms[-1] and operand else [own, *operand]
 
     def operand(self, bottoms: Sequence[Shape]) -> Shape:
         """The operand's shape; LayerError if it does not fit the first bottom."""
@@ -42,6 +56,11 @@ class Broadcast(Pointwise):
         axis = self._axis(operand, bottom)
         return prod(bottom[:axis]), prod(bottom[axis + len(operand) :])
 
+    def spread(self, operand: Tensor, x: Tensor) -> Tensor:
+        """The operand with as many axes as PyTorch needs to repeat it over `x`."""
+        axis = self._axis(tuple(operand.shape), tuple(x.shape))
+        return operand.reshape(*operand.shape, *[1] * (x.dim() - axis - operand.dim()))
+
     def _learned(self, bottom: Shape) -> Shape:
         axis, count = axis_index(self.param.axis, bottom), self.param.num_axes
         if count == -1:
@@ -58,10 +77,14 @@ class Broadcast(Pointwise):
         return axis_index(self.param.axis, bottom) if operand else 0
 
     def _learned_operand(self, b: Builder, index: int, bottom: str) -> str:
-        """A weight of the operand's shape, with the axes that broadcasting over the bottom needs."""
+        """A weight of the operand's shape, with the axes that its broadcasting needs."""
         array = b.array(index)
         after = self._axes_after(array.ndim, len(b.dims(bottom)))
-        return b.own(str(index), array.reshape(*array.shape, *[1] * after)) if after else b.weight(index)
+        return (
+            b.own(str(index), array.reshape(*array.shape, *[1] * after))
+            if after
+            else b.weight(index)
+        )
 
     def _given_operand(self, b: Builder, operand: str, bottom: str) -> str:
         """The second bottom, likewise."""
@@ -70,5 +93,5 @@ class Broadcast(Pointwise):
         return b.node("Unsqueeze", operand, b.ints(after)) if after else operand
 
     def _axes_after(self, axes: int, rank: int) -> int:
-        """How many of the bottom's axes lie after the operand's; none matter if that is a scalar."""
+        """How many of the bottom's axes lie after the operand's; 0 if that is a scalar."""
         return rank - axis_index(self.param.axis, (1,) * rank) - axes if axes else 0

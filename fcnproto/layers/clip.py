@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
+from fcnproto.layers.base import (
+    Pointwise,
+    Tensors,
+    Torch,
+)
 from fcnproto.proto.caffe_pb2 import ClipParameter
 
 if TYPE_CHECKING:
@@ -32,3 +36,7 @@ class Clip(Pointwise):
         """Clip; Caffe applies min last, so it wins where it is above max."""
         low, high = self.param.min, self.param.max
         return [b.node("Clip", bottoms[0], b.literal(low), b.literal(max(low, high)))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Two clamps, the lower bound last, as it wins in Caffe."""
+        return [bottoms[0].clamp(max=self.param.max).clamp(min=self.param.min)]

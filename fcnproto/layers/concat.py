@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     InPlace,
+    Kind,
     Layer,
     Shape,
+    Tensors,
+    Torch,
     at_least,
     axis_index,
     axis_setting,
@@ -31,8 +34,14 @@ class Concat(Layer):
     settings = "concat_param"
     bottoms = at_least(1)
     aligns_all_bottoms = True
+    kind = Kind.FUSION
 
     param: ConcatParameter
+
+    @property
+    def shares_memory(self) -> bool:  # type: ignore[override]
+        """Whether there is one bottom, which then is passed on as it is."""
+        return len(self.proto.bottom) == 1
 
     @property
     def in_place(self) -> InPlace:
@@ -64,3 +73,8 @@ class Concat(Layer):
         if len(bottoms) == 1:
             return bottoms
         return [b.node("Concat", *bottoms, axis=axis_setting(self.param, "concat_dim"))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """cat."""
+        axis = axis_index(axis_setting(self.param, "concat_dim"), tuple(bottoms[0].shape))
+        return [t.torch.cat(list(bottoms), axis)]

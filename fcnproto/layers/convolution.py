@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import (
+    prod,
+)
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.layers.base import Layer, Shape, Weight, at_least, axis_index, require, show
-from fcnproto.layers.spatial import CoordMap, Window, convolution_windows
+from fcnproto.layers.base import (
+    Kind,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Weight,
+    Windowed,
+    at_least,
+    axis_index,
+    require,
+    shapes_of,
+    show,
+)
+from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
 
 if TYPE_CHECKING:
     from fcnproto.builder import Array, Builder, Dims
 
 
-class Convolution(Layer):
+class Convolution(Windowed):
     """Convolution over the axes after `axis`, in groups (base_conv_layer.cpp, conv_layer.cpp).
 
     Bottoms and tops: N × C × spatial axes → N × O × spatial axes, each with the same weights.
@@ -26,6 +42,7 @@ class Convolution(Layer):
     bottoms = at_least(1)
     tops = at_least(1)
     top_per_bottom = True
+    kind = Kind.CONVOLUTION
 
     param: ConvolutionParameter
 
@@ -60,15 +77,23 @@ class Convolution(Layer):
             weights.append(Weight((self.param.num_output,), self.param.bias_filler))
         return weights
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The taps of a kernel for each number of the tops."""
+        kernels = self.weights(bottoms)[0].shape
+        return sum(map(prod, tops)) * prod(kernels[1:])
+
+    def plane(self) -> tuple[Window, Window]:
+        """The windows over rows and columns; LayerError if the axes are others."""
+        return plane_windows(self.param)
+
+    def brief(self) -> str:
+        """The output channels and the windows."""
+        return f"{self.param.num_output} × {super().brief()}"
+
     def oddities(self) -> Iterator[str]:
         """A dilation of 0, with which all taps of a kernel read one pixel."""
         if 0 in self.param.dilation:
             yield "dilation 0: all taps of its kernel read the same pixel"
-
-    def coord_map(self) -> CoordMap:
-        """Output (x, y) to the centre of its window in the input."""
-        rows, columns = plane_windows(self.param)
-        return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv for each bottom, with one set of weights."""
@@ -85,6 +110,23 @@ class Convolution(Layer):
         return convolution_windows(
             self.param, len(bottom) - axis_index(self.param.axis, bottom) - 1
         )
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """conv1d, conv2d or conv3d for each bottom, with one set of weights."""
+        shapes = shapes_of(bottoms)
+        axis = axis_index(self.param.axis, shapes[0])
+        windows, top = self.windows(shapes[0]), self.output_shapes(shapes)[0]
+        if not prod(top):
+            return [x.new_zeros(top) for x in bottoms]
+        require(len(windows) <= 3, f"PyTorch convolves over 3 axes at most, found {len(windows)}")
+        kernels, *biases = weights
+        operands = _kernels_in_torch(kernels, windows), biases[0] if biases else None
+        tops = []
+        for x in bottoms:
+            items = x.reshape(prod(shapes[0][:axis]), *shapes[0][axis:])
+            items = items if windows else items[..., None]
+            tops.append(self._convolve(t, items, as_written(windows), operands).reshape(top))
+        return tops
 
     def _size(self, window: Window, size: int) -> int:
         return window.convolve(size)
@@ -117,6 +159,16 @@ class Convolution(Layer):
             channels % group == 0, f"group {group} does not divide the {channels} input channels"
         )
         require(outputs % group == 0, f"group {group} does not divide num_output {outputs}")
+
+    def _convolve(
+        self,
+        t: Torch,
+        x: Tensor,
+        windows: Sequence[Window],
+        operands: tuple[Tensor, Tensor | None],
+    ) -> Tensor:
+        """A batch of items, convolved over all axes after the second."""
+        return convolve_in_torch(t, x, windows, operands, self.param.group)
 
 
 def plane_windows(param: ConvolutionParameter) -> tuple[Window, Window]:
@@ -161,7 +213,7 @@ def over_items(
 
 
 def operands_of(b: Builder, kernels: Array, windows: Sequence[Window], *, bias: bool) -> list[str]:
-    """A layer's kernels, of which `kernels` may be another form, and its biases if there are any."""
+    """A layer's kernels, of which `kernels` may be another form, and its biases if any."""
     kernels = written_kernels(kernels, windows)
     weight = b.weight(0) if kernels is b.array(0) else b.own("weight", kernels)
     return [weight, b.weight(1)] if bias else [weight]
@@ -234,3 +286,34 @@ def _lengthened(b: Builder, x: str, windows: Sequence[Window]) -> str:
     lack = b.node("Max", b.node("Sub", least, b.sizes(x, 2, axes)), b.ints([0]))
     lack = b.node("Min", lack, b.ints([window.stride - 1 for window in windows]))
     return b.node("Pad", x, b.join([0] * (axes + 2), lack))
+
+
+def convolve_in_torch(
+    t: Torch,
+    x: Tensor,
+    windows: Sequence[Window],
+    operands: tuple[Tensor, Tensor | None],
+    group: int,
+) -> Tensor:
+    """A batch convolved by kernels and biases; zeros are added where it is too short."""
+    sizes = x.shape[2:]
+    lacks = [_shortage(window, size) for window, size in zip(windows, sizes, strict=True)]
+    if any(lacks):
+        x = t.functional.pad(x, [edge for lack in reversed(lacks) for edge in (0, lack)])
+    names = "conv1d", "conv2d", "conv3d"
+    return getattr(t.functional, names[len(windows) - 1])(
+        x,
+        *operands,
+        stride=[window.stride for window in windows],
+        padding=[window.pad for window in windows],
+        dilation=[window.dilation for window in windows],
+        groups=group,
+    )
+
+
+def _kernels_in_torch(kernels: Tensor, windows: Sequence[Window]) -> Tensor:
+    """The kernels; taps that all read one pixel, with a dilation of 0, are added up."""
+    for axis, window in enumerate(windows, 2):
+        if window.dilation == 0:
+            kernels = kernels.sum(axis, keepdim=True)
+    return kernels if windows else kernels[..., None]

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, Weight, require, show
-from fcnproto.layers.convolution import convolve, operands_of
-from fcnproto.layers.spatial import CoordMap, convolution_windows
+from fcnproto.layers.base import (
+    Kind,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    Windowed,
+    require,
+    show,
+)
+from fcnproto.layers.convolution import (
+    convolve,
+    convolve_in_torch,
+    operands_of,
+)
+from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
 
 
-class ConvolutionDepthwise(Layer):
+class ConvolutionDepthwise(Windowed):
     """Convolution of each channel with a kernel of its own (farmingyard/caffe-mobilenet).
 
     There are as many output channels as input channels: num_output and group are not read.
@@ -24,6 +38,7 @@ class ConvolutionDepthwise(Layer):
     type = "ConvolutionDepthwise"
     fork = "caffe-mobilenet"
     settings = "convolution_param"
+    kind = Kind.CONVOLUTION
 
     param: ConvolutionParameter
 
@@ -46,10 +61,15 @@ class ConvolutionDepthwise(Layer):
             weights.append(Weight((channels,), self.param.bias_filler))
         return weights
 
-    def coord_map(self) -> CoordMap:
-        """Output (x, y) to the centre of its window in the input."""
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The taps of a kernel for each number of the top."""
+        kernels = self.weights(bottoms)[0].shape
+        return prod(tops[0]) * prod(kernels[1:])
+
+    def plane(self) -> tuple[Window, Window]:
+        """The windows over rows and columns."""
         rows, columns = convolution_windows(self.param, 2)
-        return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
+        return rows, columns
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv with a group for each channel."""
@@ -57,3 +77,10 @@ class ConvolutionDepthwise(Layer):
         windows = convolution_windows(self.param, 2)
         operands = operands_of(b, b.array(0), windows, bias=self.param.bias_term)
         return [convolve(b, x, b.dims(x)[2:], windows, operands, group=len(b.array(0)))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """conv2d with a group for each channel."""
+        (x,), (kernels, *biases) = bottoms, weights
+        operands = kernels, biases[0] if biases else None
+        windows = convolution_windows(self.param, 2)
+        return [convolve_in_torch(t, x, windows, operands, x.shape[1])]

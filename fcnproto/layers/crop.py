@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, axis_index, exactly, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Plane,
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    exactly,
+    require,
+    shapes_of,
+    show,
+)
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import CropParameter
 
@@ -23,6 +35,7 @@ class Crop(Layer):
     type = "Crop"
     settings = "crop_param"
     bottoms = exactly(2)
+    kind = Kind.CROP
 
     param: CropParameter
 
@@ -44,6 +57,15 @@ class Crop(Layer):
                 f" end past {size}",
             )
         return [(*data[:axis], *reference[axis : len(data)])]
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The same pixel of the first bottom; the second only gives its size."""
+        return [*super().reaches(bottoms[:1]), None]
+
+    def brief(self) -> str:
+        """Where the cut starts."""
+        offsets = tuple(self.param.offset) or (0,)
+        return "offset " + ", ".join(map(str, offsets))
 
     def offsets(self, axes: int) -> tuple[int, ...]:
         """Where the cut starts on each axis of a bottom with so many: 0 before `axis`."""
@@ -83,3 +105,11 @@ class Crop(Layer):
             if any(cut):
                 ends = b.node("Add", ends, b.ints(cut))
         return [b.node("Slice", data, b.ints(cut), ends, b.ints(range(start, end)))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """A slice."""
+        data = bottoms[0]
+        (top,) = self.output_shapes(shapes_of(bottoms))
+        starts = self.offsets(data.dim())
+        cut = tuple(slice(start, start + size) for start, size in zip(starts, top, strict=True))
+        return [data[cut]]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fcnproto.layers.base import (
+    Kind,
+    Shape,
+    Tensor,
+    Torch,
+)
 from fcnproto.layers.convolution import (
     Convolution,
     as_written,
     operands_of,
-    plane_windows,
     settings_of,
 )
-from fcnproto.layers.spatial import CoordMap, Window
+from fcnproto.layers.spatial import Affine, Reach, Window
 
 if TYPE_CHECKING:
     from fcnproto.builder import Array, Builder, Dims
@@ -28,10 +34,19 @@ class Deconvolution(Convolution):
 
     type = "Deconvolution"
 
-    def coord_map(self) -> CoordMap:
-        """The way back of the convolution with the same settings."""
-        rows, columns = plane_windows(self.param)
-        return CoordMap(rows.deconvolved_to_input(), columns.deconvolved_to_input())
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The taps of a kernel for each number of the bottoms."""
+        kernels = self.weights(bottoms)[0].shape
+        return sum(map(prod, bottoms)) * prod(kernels[1:])
+
+    def place(self, window: Window) -> Affine:
+        """The way back of the convolution with the same window."""
+        return window.deconvolved_to_input()
+
+    def _reach(self, window: Window) -> Reach:
+        return window.deconvolved_reach()
+
+    kind = Kind.UPSAMPLING
 
     def _size(self, window: Window, size: int) -> int:
         return window.deconvolve(size)
@@ -57,6 +72,23 @@ class Deconvolution(Convolution):
         group: int,
     ) -> str:
         return b.node("ConvTranspose", x, *operands, **settings_of(as_written(windows), group))
+
+    def _convolve(
+        self,
+        t: Torch,
+        x: Tensor,
+        windows: Sequence[Window],
+        operands: tuple[Tensor, Tensor | None],
+    ) -> Tensor:
+        names = "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"
+        return getattr(t.functional, names[len(windows) - 1])(
+            x,
+            *operands,
+            stride=[window.stride for window in windows],
+            padding=[window.pad for window in windows],
+            dilation=[window.dilation for window in windows],
+            groups=self.param.group,
+        )
 
 
 def _is_diagonal(kernels: Array) -> bool:

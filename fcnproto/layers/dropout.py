@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import TRAIN, DropoutParameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    TEST,
+    TRAIN,
+    DropoutParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -22,6 +32,11 @@ class Dropout(Pointwise):
     settings = "dropout_param"
 
     param: DropoutParameter
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the mask, where values are dropped."""
+        drops = self.phase == TRAIN or self.param.sample_weights_test
+        return prod(tops[0]) if drops else 0
 
     def oddities(self) -> Iterator[str]:
         """A ratio outside 0 … 1, which Caffe checks in debug builds only; dropping in TEST."""
@@ -41,3 +56,12 @@ class Dropout(Pointwise):
         if self.param.sample_weights_test:
             return "sample_weights_test drops values at random in the TEST phase too"
         return None
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Each value times a random 0 or 1 / (1 − ratio) in training."""
+        (x,) = bottoms
+        if self.phase == TEST and not self.param.sample_weights_test:
+            return [x]
+        ratio = self.param.dropout_ratio
+        drawn = t.torch.rand(x.shape, generator=t.generator, device=x.device)
+        return [x * (drawn >= ratio) / (1 - ratio)]

@@ -7,7 +7,15 @@ from typing import TypeVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers import fillers
-from fcnproto.layers.base import Layer, Shape, at_least, exactly, require
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    at_least,
+    exactly,
+    require,
+)
 from fcnproto.proto.caffe_pb2 import DummyDataParameter, FillerParameter
 
 Each = TypeVar("Each")
@@ -40,6 +48,11 @@ class DummyData(Layer):
                 fillers.check(filler, shape)
         except LayerError as error:
             yield from (f"Caffe stops at its first pass: {p.message}" for p in error.problems)
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """What the fillers give."""
+        each = zip(self._fillers(), self._shapes(), strict=True)
+        return [t.tensor(fillers.fill(filler, shape, t.rng)) for filler, shape in each]
 
     def _fillers(self) -> Sequence[FillerParameter]:
         given = list(self.param.data_filler) or [fillers.constant(0)]

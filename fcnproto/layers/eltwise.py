@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial, reduce
+from functools import (
+    partial,
+    reduce,
+)
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least, require, show
+from fcnproto.layers.base import (
+    InPlace,
+    Kind,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    at_least,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import EltwiseParameter
 
 if TYPE_CHECKING:
@@ -20,6 +34,7 @@ class Eltwise(Pointwise):
     settings = "eltwise_param"
     bottoms = at_least(2)
     aligns_all_bottoms = True
+    kind = Kind.FUSION
 
     param: EltwiseParameter
 
@@ -47,6 +62,17 @@ class Eltwise(Pointwise):
             )
         return super().output_shapes(bottoms)
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The products; with coefficients those of each bottom."""
+        if self.param.operation == EltwiseParameter.PROD:
+            return prod(tops[0]) * (len(bottoms) - 1)
+        summed = self.param.operation == EltwiseParameter.SUM
+        return prod(tops[0]) * sum(coefficient != 1 for coefficient in self.param.coeff) * summed
+
+    def brief(self) -> str:
+        """What it makes of its bottoms."""
+        return EltwiseParameter.EltwiseOp.Name(self.param.operation)
+
     def oddities(self) -> Iterator[str]:
         """Coefficients of a maximum, which Caffe does not read."""
         if self.param.operation == EltwiseParameter.MAX and self.param.coeff:
@@ -66,3 +92,16 @@ class Eltwise(Pointwise):
             for x, factor in zip(bottoms, factors, strict=True)
         ]
         return [b.node("Add" if len(terms) == 2 else "Sum", *terms)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The bottoms one after the other; of equal maxima Caffe's own takes the gradient."""
+        first, second, *rest = bottoms
+        operation = self.param.operation
+        if operation == EltwiseParameter.PROD:
+            return [reduce(t.torch.mul, bottoms)]
+        if operation == EltwiseParameter.MAX:
+            top = t.torch.where(first > second, first, second)
+            return [reduce(lambda top, x: t.torch.where(x > top, x, top), rest, top)]
+        factors = list(self.param.coeff) or [1.0] * len(bottoms)
+        scaled = (x * k if k != 1 else x for x, k in zip(bottoms, factors, strict=True))
+        return [reduce(t.torch.add, scaled)]

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import ELUParameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    ELUParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,6 +28,14 @@ class ELU(Pointwise):
 
     param: ELUParameter
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with alpha."""
+        return prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Elu."""
         return [b.node("Elu", bottoms[0], alpha=self.param.alpha)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """elu."""
+        return [t.functional.elu(bottoms[0], self.param.alpha)]

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, Weight, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import EmbedParameter
 
 if TYPE_CHECKING:
@@ -49,3 +57,8 @@ class Embed(Layer):
         if self.param.bias_term:
             top = b.node("Add", top, b.weight(1))
         return [top]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """embedding."""
+        top = t.functional.embedding(bottoms[0].long(), weights[0])
+        return [top + weights[1] if self.param.bias_term else top]

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import Shape, require, show
+from fcnproto.layers.base import (
+    Shape,
+    Tensors,
+    Torch,
+    require,
+    show,
+)
 from fcnproto.layers.loss import Loss
 
 
@@ -23,3 +29,12 @@ class EuclideanLoss(Loss):
             f"both bottoms must have items of one size, found {show(one)} and {show(other)}",
         )
         return tops
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The squares."""
+        return prod(bottoms[0])
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The sum of squares over twice the batch size."""
+        one, other = bottoms
+        return [(one - other.reshape(one.shape)).square().sum() / (2 * len(one))]

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import e, isfinite, log
+from math import (
+    e,
+    isfinite,
+    log,
+    prod,
+)
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, require
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    require,
+)
 from fcnproto.layers.power import c_power
 from fcnproto.proto.caffe_pb2 import ExpParameter
 
@@ -31,6 +42,10 @@ class Exp(Pointwise):
         )
         return super().output_shapes(bottoms)
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the scale, unless it is 1."""
+        return prod(tops[0]) if self.param.scale != 1 else 0
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Exp of a product; base ^ shift is a factor, as in Caffe."""
         base = e if self.param.base == -1 else self.param.base
@@ -42,3 +57,9 @@ class Exp(Pointwise):
         if outer != 1:
             x = b.node("Mul", x, b.literal(outer))
         return [x]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """exp."""
+        base = self.param.base
+        rate = 1.0 if base == -1 else log(base)
+        return [((bottoms[0] * self.param.scale + self.param.shift) * rate).exp()]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Layer, Shape, at_least, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    at_least,
+    require,
+    show,
+)
 
 
 class Filter(Layer):
@@ -37,3 +45,9 @@ class Filter(Layer):
     def obstacle(self) -> str | None:
         """Sizes that depend on the data, while everything after it counts on them."""
         return "how many items pass depends on the data, so that its tops have no sizes to count on"
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The items that are selected."""
+        *items, selector = bottoms
+        chosen = selector.reshape(-1) != 0
+        return [item[chosen] for item in items]

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import InPlace, Layer, Shape, axis_index, require, show
+from fcnproto.layers.base import (
+    InPlace,
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    require,
+    shapes_of,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import FlattenParameter
 
 if TYPE_CHECKING:
@@ -19,6 +29,7 @@ class Flatten(Layer):
     type = "Flatten"
     settings = "flatten_param"
     in_place = InPlace.REFUSED
+    shares_memory = True  # Blob::ShareData
 
     param: FlattenParameter
 
@@ -47,3 +58,7 @@ class Flatten(Layer):
         if start == 1 and after == len(dims):
             return [b.node("Flatten", x)]
         return [b.reshape(x, [*[0] * start, -1], after)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """reshape."""
+        return [bottoms[0].reshape(self.output_shapes(shapes_of(bottoms))[0])]

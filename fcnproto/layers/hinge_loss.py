@@ -1,6 +1,12 @@
 """HingeLoss."""
 
+from __future__ import annotations
+
+from fcnproto.layers.base import Tensors, Torch
 from fcnproto.layers.loss import Loss
+from fcnproto.proto.caffe_pb2 import (
+    HingeLossParameter,
+)
 
 
 class HingeLoss(Loss):
@@ -11,3 +17,16 @@ class HingeLoss(Loss):
 
     type = "HingeLoss"
     settings = "hinge_loss_param"
+
+    param: HingeLossParameter
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Margins that are not kept, or their squares, summed over the batch size."""
+        scores, labels = bottoms
+        scores = scores.flatten(1)
+        signs = t.torch.ones_like(scores)
+        signs.scatter_(1, labels.reshape(-1, 1).long(), -1)
+        lacks = (1 + signs * scores).clamp(min=0)
+        if self.param.norm == HingeLossParameter.L2:
+            lacks = lacks.square()
+        return [lacks.sum() / len(scores)]

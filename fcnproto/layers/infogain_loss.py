@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import (
+    log,
+    prod,
+)
+from pathlib import Path
 
-from fcnproto.layers.base import Shape, between, require, show
-from fcnproto.layers.loss import Loss, check_labels
-from fcnproto.proto.caffe_pb2 import InfogainLossParameter
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from fcnproto.errors import LayerError
+from fcnproto.layers.base import (
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    between,
+    require,
+    show,
+    valued,
+)
+from fcnproto.layers.loss import (
+    LEAST_PROBABILITY,
+    Labels,
+    Loss,
+    check_labels,
+)
+from fcnproto.proto.caffe_pb2 import (
+    BlobProto,
+    InfogainLossParameter,
+)
 
 
 class InfogainLoss(Loss):
@@ -53,3 +78,41 @@ class InfogainLoss(Loss):
             "with a second top loss_weight must be given, once for each",
         )
         return [*tops, scores]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Log probabilities weighed by the label's row of the matrix."""
+        scores, labels, *given = bottoms
+        axis = axis_index(self.param.axis, tuple(scores.shape))
+        classes = scores.shape[axis]
+        if not given and "matrix" not in t.memory:
+            t.memory["matrix"] = t.tensor(self._read_matrix(classes))
+        matrix = (given[0] if given else t.memory["matrix"]).reshape(classes, classes)
+        logarithms = t.functional.log_softmax(scores, axis)
+        # Caffe takes the logarithm of no probability below its threshold.
+        logarithms = valued(logarithms.clamp(min=log(LEAST_PROBABILITY)), logarithms)
+        chosen = Labels.of(t, labels, self.proto.loss_param)
+        rows = matrix[chosen.numbers]
+        losses = -(rows * logarithms.movedim(axis, -1).reshape(-1, classes)).sum(1)
+        outer = prod(scores.shape[:axis])
+        total = losses.masked_fill(chosen.ignored, 0).sum()
+        loss = total / chosen.divisor(self.proto.loss_param.normalization, outer)
+        return [loss, logarithms.detach().exp()][: max(1, len(self.proto.top))]
+
+    def _read_matrix(self, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        """The matrix in the file `source`, a binary BlobProto."""
+        path = Path(self.param.source)
+        try:
+            with path.open("rb") as file:
+                blob = BlobProto.FromString(file.read(_MOST_BYTES * (classes**2 + 16)))
+        except (OSError, DecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no binary BlobProto"
+            raise LayerError(f"its matrix {path} cannot be read: {reason}") from error
+        values = blob.double_data or blob.data
+        require(
+            len(values) == classes**2,
+            f"its matrix {path} must have {classes}×{classes} numbers, found {len(values)}",
+        )
+        return np.array(values, np.float32)
+
+
+_MOST_BYTES = 16  # that a number takes: data and diff, as double

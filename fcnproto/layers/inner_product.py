@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, Weight, axis_index, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    axis_index,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import InnerProductParameter
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ class InnerProduct(Layer):
 
     type = "InnerProduct"
     settings = "inner_product_param"
+    kind = Kind.CONVOLUTION
 
     param: InnerProductParameter
 
@@ -45,6 +56,15 @@ class InnerProduct(Layer):
             weights.append(Weight((outputs,), self.param.bias_filler))
         return weights
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A row of the matrix for each output."""
+        rows, columns = self.weights(bottoms)[0].shape
+        return prod(bottoms[0]) * (columns if self.param.transpose else rows)
+
+    def brief(self) -> str:
+        """The outputs."""
+        return str(self.param.num_output)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Gemm of N × I; MatMul where there is another number of batch axes than one."""
         (x,) = bottoms
@@ -59,3 +79,11 @@ class InnerProduct(Layer):
         matrix = b.weight(0) if self.param.transpose else b.own("weight", b.array(0).T)
         top = b.node("MatMul", rows, matrix)
         return [b.node("Add", top, *bias) if bias else top]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """linear."""
+        x, (matrix, *biases) = bottoms[0], weights
+        axis = axis_index(self.param.axis, tuple(x.shape))
+        rows = x.reshape(*x.shape[:axis], prod(x.shape[axis:]))
+        matrix = matrix.T if self.param.transpose else matrix
+        return [t.functional.linear(rows, matrix, biases[0] if biases else None)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fcnproto.layers.base import Layer, Shape, at_least, exactly, require
+from fcnproto.layers.base import Kind, Layer, Shape, at_least, exactly, require
 from fcnproto.proto.caffe_pb2 import InputParameter
 
 IMAGE_AXES = 4
@@ -18,6 +18,7 @@ class Input(Layer):
     bottoms = exactly(0)
     feeds = True
     tops = at_least(1)
+    kind = Kind.DATA
 
     param: InputParameter
 

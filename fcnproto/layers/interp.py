@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import Layer, Shape, between, nchw, require, show
-from fcnproto.layers.spatial import Affine, CoordMap
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Plane,
+    Shape,
+    Tensors,
+    Torch,
+    between,
+    nchw,
+    require,
+    shapes_of,
+    show,
+)
+from fcnproto.layers.spatial import Affine, CoordMap, Reach
 from fcnproto.proto.caffe_pb2 import InterpParameter
 
 if TYPE_CHECKING:
@@ -26,6 +39,7 @@ class Interp(Layer):
     fork = "pspnet"
     settings = "interp_param"
     bottoms = between(1, 2)
+    kind = Kind.UPSAMPLING
 
     param: InterpParameter
 
@@ -49,6 +63,18 @@ class Interp(Layer):
         )
         return [(num, channels, height, width)]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The four pixels around each."""
+        return 4 * prod(tops[0]) if tops[0][2:] != bottoms[0][2:] else 0
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixels around each when zooming; a second bottom only gives its size."""
+        rows = self.coord_map().rows
+        between = range(rows.scale.denominator)
+        # The first pixel of each turn lies on one of the bottom, the others between two.
+        axis = Reach(tuple((int(rows.shift), int(rows.shift) + (r > 0)) for r in between), 1)
+        return [(axis, axis), None][: len(bottoms)]
+
     def coord_map(self) -> CoordMap:
         """1/z of a pixel when zooming by z; the other ways depend on the size of the bottom."""
         shrink, zoom = self._factors()
@@ -58,27 +84,31 @@ class Interp(Layer):
         return CoordMap(axis, axis)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """Resize."""
-        x = b.four_axes(bottoms[0])
-        begin, end = self.param.pad_beg, self.param.pad_end
+        """Resize, after a Slice where it crops."""
+        x, begin, end = b.four_axes(bottoms[0]), self.param.pad_beg, self.param.pad_end
         if begin or end:
             x = b.cropped(x, -begin, -end)
         sizes = self._new_sizes(b, x, bottoms)
         return [b.resize(x, sizes, mode="linear", coordinate_transformation_mode="align_corners")]
 
     def _new_sizes(self, b: Builder, x: str, bottoms: Sequence[str]) -> str:
-        """The new height and width."""
-        if self._is_scaled:
-            shrink, zoom = self._factors()
-            sizes = b.node("Sub", b.sizes(x, 2, 4), b.ints([1]))
-            if shrink != 1:
-                sizes = b.node("Div", sizes, b.ints([shrink]))
-            if zoom != 1:
-                sizes = b.node("Mul", sizes, b.ints([zoom]))
-            return b.node("Add", sizes, b.ints([1]))
-        if self._has_size and not self.param.use_blob_size:
-            return b.ints([self.param.height, self.param.width])
-        return b.sizes(b.four_axes(bottoms[1]), 2, 4)
+        """The new height and width, of `x` after the crop."""
+        if not self._is_scaled:
+            if self._has_size and not self.param.use_blob_size:
+                return b.ints([self.param.height, self.param.width])
+            return b.sizes(b.four_axes(bottoms[1]), 2, 4)
+        less = self.param.pad_beg + self.param.pad_end
+        plane = (*b.dims(bottoms[0]), 1, 1)[2:4]
+        fixed = [size + less for size in plane if size is not None]
+        if len(fixed) == 2:
+            return b.ints(self._size(fixed, ()))
+        shrink, zoom = self._factors()
+        steps = b.node("Sub", b.sizes(x, 2, 4), b.ints([1]))
+        if shrink != 1:
+            steps = b.node("Div", steps, b.ints([shrink]))
+        if zoom != 1:
+            steps = b.node("Mul", steps, b.ints([zoom]))
+        return b.node("Add", steps, b.ints([1]))
 
     @property
     def _has_size(self) -> bool:

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, log
+from math import (
+    isfinite,
+    log,
+    prod,
+)
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, require
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    require,
+)
 from fcnproto.proto.caffe_pb2 import LogParameter
 
 if TYPE_CHECKING:
@@ -30,6 +40,10 @@ class Log(Pointwise):
         )
         return super().output_shapes(bottoms)
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the scale, unless it is 1."""
+        return prod(tops[0]) if self.param.scale != 1 else 0
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul, Add and Log, then the factor of the base."""
         base, scale, shift = self.param.base, self.param.scale, self.param.shift
@@ -42,3 +56,9 @@ class Log(Pointwise):
         if base != -1:
             x = b.node("Mul", x, b.literal(1 / log(base)))
         return [x]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """log."""
+        base = self.param.base
+        rate = 1.0 if base == -1 else 1 / log(base)
+        return [(bottoms[0] * self.param.scale + self.param.shift).log() * rate]

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
-from fcnproto.layers.base import Layer, Shape, axis_index, exactly, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Shape,
+    Tensor,
+    Torch,
+    axis_index,
+    exactly,
+    require,
+    show,
+)
+from fcnproto.proto.caffe_pb2 import LossParameter
 
 
 class Loss(Layer):
@@ -17,6 +29,7 @@ class Loss(Layer):
     bottoms = exactly(2)
     auto_top = True
     measures = True
+    kind = Kind.LOSS
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """A scalar."""
@@ -39,3 +52,44 @@ def check_labels(predictions: Shape, labels: Shape, axis: int) -> int:
         f" {index} needs {wanted}, found {prod(labels)} ({show(labels)})",
     )
     return index
+
+
+LEAST_PROBABILITY = 1e-20
+"""Losses of probabilities take the logarithm of no smaller one (kLOG_THRESHOLD)."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of a batch as PyTorch needs them, flat: one number each, 0 where it is ignored."""
+
+    numbers: Tensor
+    ignored: Tensor
+    count: Tensor
+    """How many are not ignored."""
+
+    @classmethod
+    def of(cls, t: Torch, labels: Tensor, param: LossParameter) -> Labels:
+        """Labels, and which of them loss_param's ignore_label leaves out."""
+        numbers = labels.detach().reshape(-1).long()
+        ignored = t.torch.zeros_like(numbers, dtype=t.torch.bool)
+        if param.HasField("ignore_label"):
+            ignored = numbers == param.ignore_label
+        return cls(numbers.masked_fill(ignored, 0), ignored, (~ignored).sum())
+
+    def divisor(self, mode: int, outer: int) -> Tensor:
+        """What the sum of losses is divided by (GetNormalizer); `outer` is the batch size."""
+        if mode == LossParameter.VALID:
+            return self.count.clamp(min=1)
+        sizes: dict[int, int] = {
+            LossParameter.FULL: len(self.numbers),
+            LossParameter.BATCH_SIZE: outer,
+            LossParameter.NONE: 1,
+        }
+        return max(1, sizes[mode])
+
+
+def normalization(param: LossParameter, unset: int = LossParameter.VALID) -> int:
+    """What a loss is divided by, as its settings say it in the new way or in the old."""
+    if not param.HasField("normalization") and param.HasField("normalize"):
+        return LossParameter.VALID if param.normalize else LossParameter.BATCH_SIZE
+    return param.normalization if param.HasField("normalization") else unset

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.layers.base import InPlace, Pointwise, Shape, require, show
-from fcnproto.layers.spatial import INT_MAX
+from fcnproto.layers.base import (
+    InPlace,
+    Kind,
+    Plane,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    require,
+    show,
+)
+from fcnproto.layers.pooling import average_in_torch
+from fcnproto.layers.spatial import (
+    INT_MAX,
+    Window,
+)
 from fcnproto.proto.caffe_pb2 import LRNParameter
 
 if TYPE_CHECKING:
@@ -23,6 +38,7 @@ class LRN(Pointwise):
     type = "LRN"
     settings = "lrn_param"
     in_place = InPlace.NONSENSE  # within a channel only the gradient is wrong
+    kind = Kind.NORMALIZATION
 
     param: LRNParameter
 
@@ -32,6 +48,24 @@ class LRN(Pointwise):
         require(size % 2 == 1 and size <= INT_MAX, f"local_size must be odd, found {size}")
         require(len(bottoms[0]) == 4, f"the input must have 4 axes, found {show(bottoms[0])}")
         return (bottoms[0],)
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The squares, alpha, and the quotient."""
+        within = self.param.norm_region == LRNParameter.WITHIN_CHANNEL
+        size: int = self.param.local_size
+        return prod(tops[0]) * (size ** (2 if within else 1) + 2)
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """Within a channel the square around a pixel."""
+        if self.param.norm_region != LRNParameter.WITHIN_CHANNEL:
+            return super().reaches(bottoms)
+        size = self.param.local_size
+        around = Window(size, pad=size // 2).convolved_reach()
+        return [(around, around)]
+
+    def brief(self) -> str:
+        """Over how many channels or pixels."""
+        return f"local size {self.param.local_size}"
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """LRN; its formula within a channel, and where the operator cannot be had."""
@@ -48,6 +82,20 @@ class LRN(Pointwise):
         means = b.node("AveragePool", lines, **_around(size, 1))
         means = b.node("Reshape", means, b.sizes(x, 0, 4))
         return [self._over_power(b, x, means, self.param.k)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Sums of squares by pooling, over channels or over pixels."""
+        (x,) = bottoms
+        size, squares = self.param.local_size, x.square()
+        pad = (size - 1) // 2
+        if self.param.norm_region == LRNParameter.WITHIN_CHANNEL:
+            windows = [Window(size, 1, pad)] * 2
+            mean = average_in_torch(t, squares, windows, x.shape[2:])
+            return [x * (1 + self.param.alpha * mean) ** -self.param.beta]
+        padded = t.functional.pad(squares, (0, 0, 0, 0, pad, pad))[:, None]
+        sums = t.functional.avg_pool3d(padded, (size, 1, 1), 1, divisor_override=1)[:, 0]
+        scale = self.param.k + self.param.alpha / size * sums
+        return [x * scale**-self.param.beta]
 
     def _over_power(self, b: Builder, x: str, means: str, k: float) -> str:
         """x / (k + alpha · mean square)^beta."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.lstm_unit import lstm_step
+from fcnproto.layers.base import Tensor, Tensors, Torch
+from fcnproto.layers.lstm_unit import (
+    lstm_step,
+    lstm_step_in_torch,
+)
 from fcnproto.layers.recurrent import Recurrent
 
 if TYPE_CHECKING:
@@ -23,8 +27,14 @@ class LSTM(Recurrent):
     type = "LSTM"
     states = 2
     gates = 4
+    products = 3
 
     def step(self, b: Builder, states: Sequence[str], gates: str, marks: str) -> Sequence[str]:
         """As LSTMUnit."""
         cell, hidden = lstm_step(b, states[1], gates, marks)
+        return hidden, cell
+
+    def torch_step(self, t: Torch, states: Tensors, gates: Tensor, mark: Tensor) -> Tensors:
+        """As LSTMUnit."""
+        cell, hidden = lstm_step_in_torch(t, states[1], gates, mark)
         return hidden, cell

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, exactly, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    exactly,
+    require,
+    show,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -34,10 +44,19 @@ class LSTMUnit(Layer):
             require(found == wanted, f"the {name} must be {show(wanted)}, found {show(found)}")
         return [cell, cell]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Each cell times its forget gate and its input gate times its input, then the output's."""
+        return 3 * prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Sigmoid, Tanh, Mul and Add."""
         cell, gates, marks = bottoms
         return lstm_step(b, cell, gates, b.node("Unsqueeze", marks, b.ints([-1])))
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Sigmoids, tanhs and products."""
+        cell, gates, marks = bottoms
+        return lstm_step_in_torch(t, cell, gates, marks[..., None])
 
 
 def lstm_step(b: Builder, cell: str, gates: str, marks: str) -> tuple[str, str]:
@@ -47,3 +66,12 @@ def lstm_step(b: Builder, cell: str, gates: str, marks: str) -> tuple[str, str]:
     kept = b.node("Mul", b.node("Mul", forget, marks), cell)
     cell = b.node("Add", kept, b.node("Mul", enter, b.node("Tanh", candidate)))
     return cell, b.node("Mul", leave, b.node("Tanh", cell))
+
+
+def lstm_step_in_torch(
+    t: Torch, cell: Tensor, gates: Tensor, marks: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The cell and the hidden state after a step; marks are 0 where a sequence begins."""
+    enters, stays, leaves, new = gates.chunk(4, -1)
+    cell = marks * stays.sigmoid() * cell + enters.sigmoid() * new.tanh()
+    return cell, leaves.sigmoid() * cell.tanh()

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Shape, four_axes, require, show
-from fcnproto.layers.loss import Loss
+from fcnproto.layers.base import (
+    Shape,
+    Tensors,
+    Torch,
+    four_axes,
+    require,
+    show,
+    valued,
+)
+from fcnproto.layers.loss import (
+    LEAST_PROBABILITY,
+    Loss,
+)
 
 
 class MultinomialLogisticLoss(Loss):
@@ -22,3 +33,11 @@ class MultinomialLogisticLoss(Loss):
             f"there must be one label for each item, found {show(bottoms[1])}",
         )
         return tops
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Minus the label's log probability, over the batch size."""
+        probabilities, labels = bottoms
+        own = probabilities.flatten(1).gather(1, labels.reshape(-1, 1).long())
+        # Caffe's gradient below the threshold is that of the threshold.
+        least = own.detach().clamp(min=LEAST_PROBABILITY)
+        return [valued(-least.log(), -own / least).sum() / len(probabilities)]

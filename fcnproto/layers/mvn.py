@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, four_axes, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Plane,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    all_of,
+    four_axes,
+    require,
+    show,
+    valued,
+)
 from fcnproto.proto.caffe_pb2 import MVNParameter
 
 if TYPE_CHECKING:
@@ -21,6 +33,7 @@ class MVN(Pointwise):
 
     type = "MVN"
     settings = "mvn_param"
+    kind = Kind.NORMALIZATION
 
     param: MVNParameter
 
@@ -30,6 +43,14 @@ class MVN(Pointwise):
         averaged = shape[1:] if self.param.across_channels else shape[2:]
         require(prod(averaged) > 0, f"there is nothing to average in {show(bottoms[0])}")
         return (shape,)
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The squares, and the quotient."""
+        return 2 * prod(tops[0]) if self.param.normalize_variance else 0
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """All of a plane, whose mean is taken."""
+        return [all_of(bottoms[0])]
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Its formula; eps is added to the deviation, which no operator does."""
@@ -42,3 +63,18 @@ class MVN(Pointwise):
         deviation = b.node("Sqrt", b.reduce("ReduceMean", squares, axes))
         eps = b.literal(self.param.eps)
         return [b.node("Div", centred, b.node("Add", deviation, eps))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Mean and deviation over the averaged axes.
+
+        Caffe goes back as if eps were added to nothing, which matters where a plane is even.
+        """
+        x = bottoms[0].reshape(four_axes(tuple(bottoms[0].shape)))
+        axes = (1, 2, 3) if self.param.across_channels else (2, 3)
+        centred = x - x.mean(axes, keepdim=True)
+        if not self.param.normalize_variance:
+            return [centred]
+        deviation = centred.detach().square().mean(axes, keepdim=True).sqrt() + self.param.eps
+        top = (centred / deviation).detach()
+        course = (centred - top * (top * x).mean(axes, keepdim=True)) / deviation
+        return [valued(top, course)]

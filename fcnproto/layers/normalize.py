@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, Weight, nchw, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Plane,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    all_of,
+    nchw,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import FillerParameter, NormalizeParameter
 
 if TYPE_CHECKING:
@@ -22,6 +35,7 @@ class Normalize(Pointwise):
     type = "Normalize"
     fork = "ssd"
     settings = "norm_param"
+    kind = Kind.NORMALIZATION
 
     param: NormalizeParameter
 
@@ -41,6 +55,14 @@ class Normalize(Pointwise):
         )
         return [Weight(() if self.param.channel_shared else (bottoms[0][1],), filler)]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The squares, the quotient and the scale."""
+        return 3 * prod(tops[0])
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixel itself, or all of the image with across_spatial."""
+        return [all_of(bottoms[0])] if self.param.across_spatial else super().reaches(bottoms)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Its formula; eps is added within the root, which LpNormalization does not."""
         (x,) = bottoms
@@ -49,3 +71,10 @@ class Normalize(Pointwise):
         squares = b.reduce("ReduceSumSquare", x, list(axes))
         norm = b.node("Sqrt", b.node("Add", squares, b.literal(self.param.eps)))
         return [b.node("Mul", b.node("Div", x, norm), b.per_channel(0, rank))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Over the root of a sum of squares, times the scale."""
+        (x,) = bottoms
+        axes = tuple(range(1, x.dim())) if self.param.across_spatial else (1,)
+        norm = (x.square().sum(axes, keepdim=True) + self.param.eps).sqrt()
+        return [x / norm * weights[0].reshape(-1, *[1] * (x.dim() - 2))]

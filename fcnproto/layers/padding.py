@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, nchw, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    nchw,
+    require,
+    show,
+)
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import PaddingParameter
 
@@ -54,3 +62,9 @@ class Padding(Layer):
         if begin < 0 or end < 0:
             return [b.cropped(x, -begin, -end)]
         return [b.node("Pad", x, b.ints([0, 0, begin, begin, 0, 0, end, end]))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """pad."""
+        begin, end = self.param.pad_beg, self.param.pad_end
+        x = bottoms[0].reshape(nchw(tuple(bottoms[0].shape)))
+        return [t.functional.pad(x, (begin, end, begin, end))]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, Weight, exactly
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    exactly,
+)
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ParameterParameter
 
@@ -33,3 +40,7 @@ class Parameter(Layer):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """The array."""
         return [b.weight(0)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The array itself."""
+        return [weights[0]]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    require,
+    show,
+)
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 from fcnproto.proto.caffe_pb2 import PermuteParameter
 
@@ -53,3 +60,7 @@ class Permute(Layer):
         if list(order) == sorted(order):
             return bottoms
         return [b.node("Transpose", bottoms[0], perm=order)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """permute."""
+        return [bottoms[0].permute(self.order(bottoms[0].dim()))]

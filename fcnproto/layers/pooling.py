@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fcnproto.layers.base import Context, Layer, Shape, between, exactly, require, show
-from fcnproto.layers.spatial import CoordMap, Window, pooling_windows
-from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
+from fcnproto.layers.base import (
+    Context,
+    Kind,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Windowed,
+    between,
+    exactly,
+    require,
+    shapes_of,
+    show,
+)
+from fcnproto.layers.spatial import Window, pooling_windows
+from fcnproto.proto.caffe_pb2 import (
+    TRAIN,
+    LayerParameter,
+    PoolingParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -18,7 +37,7 @@ LOWEST = -3.4028234663852886e38
 """−FLT_MAX, Caffe's maximum of no pixels."""
 
 
-class Pooling(Layer):
+class Pooling(Windowed):
     """The maximum, the average or a random one of each window's pixels (pooling_layer.cpp).
 
     Bottom and top: N × C × H × W → N × C × H' × W'. MAX has a second top of the same shape if asked
@@ -27,6 +46,7 @@ class Pooling(Layer):
 
     type = "Pooling"
     settings = "pooling_param"
+    kind = Kind.POOLING
 
     param: PoolingParameter
 
@@ -63,14 +83,27 @@ class Pooling(Layer):
             require(out >= 0, f"{window} does not fit an input of size {size}")
         return [(num, channels, *outs)] * max(1, len(self.proto.top))
 
-    def coord_map(self) -> CoordMap:
-        """Output (x, y) to the centre of its window in the input."""
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A division for each average."""
+        # STOCHASTIC pooling in TEST weighs each number of a window by itself, over their sum.
+        each = {PoolingParameter.MAX: 0, PoolingParameter.AVE: 1}.get(self.param.pool)
+        if each is None:
+            rows, columns = pooling_windows(self.param, *bottoms[0][2:])
+            each = rows.kernel * columns.kernel + 1
+        return prod(tops[0]) * each
+
+    def plane(self) -> tuple[Window, Window]:
+        """The windows over rows and columns; LayerError with global pooling."""
         require(
             not self.param.global_pooling,
             "where global pooling's one pixel lies depends on the size of its input",
         )
-        rows, columns = pooling_windows(self.param, 0, 0)
-        return CoordMap(rows.convolved_to_input(), columns.convolved_to_input())
+        return pooling_windows(self.param, 0, 0)
+
+    def brief(self) -> str:
+        """What it takes of each window, and the windows."""
+        kind = PoolingParameter.PoolMethod.Name(self.param.pool)
+        return f"{kind} {super().brief() or 'of the whole map'}"
 
     def obstacle(self) -> str | None:
         """Random pooling."""
@@ -88,11 +121,25 @@ class Pooling(Layer):
             return max_pool(b, x, windows, ceil=self.rounds_up, mask=wants_mask)
         return [average_pool(b, x, windows, ceil=self.rounds_up)]
 
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """max_pool2d, avg_pool2d, or a choice by chance."""
+        (x,) = bottoms
+        windows = pooling_windows(self.param, *x.shape[2:])
+        (*_, rows, columns), *_ = self.output_shapes(shapes_of(bottoms))
+        if self.param.pool == PoolingParameter.MAX:
+            both = maximum_in_torch(t, x, windows, (rows, columns))
+            return both[: len(self.proto.top)]
+        if self.param.pool == PoolingParameter.AVE:
+            return [average_in_torch(t, x, windows, (rows, columns))]
+        return [chance_in_torch(t, x, windows, (rows, columns), draw=self.phase == TRAIN)]
+
 
 def stochastic_obstacle(is_stochastic: bool) -> str | None:
     """What keeps STOCHASTIC pooling from being written."""
     # Even in TEST only Caffe's GPU code has it; there it is not random, but that is another rule.
-    return "STOCHASTIC pooling has no ONNX form (Caffe has it on GPUs only)" if is_stochastic else None
+    return (
+        "STOCHASTIC pooling has no ONNX form (Caffe has it on GPUs only)" if is_stochastic else None
+    )
 
 
 def max_pool(
@@ -104,16 +151,16 @@ def max_pool(
     is padding. Where there is none, Caffe keeps it: the maximum is −FLT_MAX, its index −1.
     """
     tops = b.node_with("MaxPool", [x], 1 + mask, **_settings(windows, ceil=ceil))
-    fills = [b.literal(LOWEST)]
     if mask:
         # ONNX counts through the whole tensor.
-        area = b.node("ReduceProd", b.sizes(x, 2, 4), keepdims=1)
-        tops[1] = b.floats(b.node("Mod", tops[1], area))
-        fills.append(b.literal(-1))
+        tops[1] = b.floats(b.node("Mod", tops[1], _area(b, x)))
     if not (ceil and _can_be(_outside, b, x, windows)):
         return tops
     pads = b.join([0] * 6, _windows_outside(b, x, windows))
-    return [b.node("Pad", top, pads, fill) for top, fill in zip(tops, fills, strict=True)]
+    fills = (LOWEST, -1)[: len(tops)]
+    return [
+        b.node("Pad", top, pads, b.literal(fill)) for top, fill in zip(tops, fills, strict=True)
+    ]
 
 
 def average_pool(b: Builder, x: str, windows: Sequence[Window], *, ceil: bool) -> str:
@@ -135,10 +182,17 @@ def average_pool(b: Builder, x: str, windows: Sequence[Window], *, ceil: bool) -
     top = b.node("AveragePool", padded, **_settings(bare, ceil=True))
     if not _can_be(_in_padding, b, x, windows):
         return top
-    # Caffe drops a last window that starts in the padding: one starts at every stride before it.
+    return b.node("Slice", top, b.ints([0, 0]), _kept(b, x, windows), b.ints([2, 3]))
+
+
+def _kept(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """How many windows start before the padding at the end, which are those that Caffe keeps."""
+    sizes = _fixed(b.dims(x)[2:])
+    if sizes is not None:
+        outs = [w.pool(size, ceil=True, clip=True) for w, size in zip(windows, sizes, strict=True)]
+        return b.ints(outs)
     reach = b.node("Add", b.sizes(x, 2, 4), b.ints([w.pad + w.stride - 1 for w in windows]))
-    ends = b.node("Div", reach, b.ints([window.stride for window in windows]))
-    return b.node("Slice", top, b.ints([0, 0]), ends, b.ints([2, 3]))
+    return b.node("Div", reach, b.ints([w.stride for w in windows]))
 
 
 def _average_with_empty_windows(b: Builder, x: str, windows: Sequence[Window]) -> str:
@@ -146,13 +200,11 @@ def _average_with_empty_windows(b: Builder, x: str, windows: Sequence[Window]) -
 
     That is the way back from the start to the image's end: −0, or NaN if it is no way at all.
     """
-    kernels, strides = [w.kernel for w in windows], [w.stride for w in windows]
-    past = b.node("Sub", b.ints(kernels), b.sizes(x, 2, 4))
-    pads = b.join([0] * 6, b.node("Mod", past, b.ints(strides)))
-    mean = b.node("AveragePool", b.node("Pad", x, pads), kernel_shape=kernels, strides=strides)
+    padded = b.node("Pad", x, b.join([0] * 6, _overhang(b, x, windows)))
+    mean = b.node("AveragePool", padded, **_settings(windows, ceil=False))
     rows, columns = (_counts(b, x, axis, window) for axis, window in enumerate(windows, 2))
     counts = b.node("Mul", b.node("Unsqueeze", rows, b.ints([1])), columns)
-    total = b.node("Mul", mean, b.literal(kernels[0] * kernels[1]))
+    total = b.node("Mul", mean, b.literal(windows[0].kernel * windows[1].kernel))
     return b.node("Div", total, b.floats(counts))
 
 
@@ -165,21 +217,39 @@ def _counts(b: Builder, x: str, axis: int, window: Window) -> str:
     return b.node("Min", left, b.literal(window.kernel, np.int64))
 
 
+def _windows_outside(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """1 for rows, and for columns, where a last window starts past the image, else 0."""
+    sizes = _fixed(b.dims(x)[2:])
+    if sizes is not None:
+        return b.ints([_outside(window, size) for window, size in zip(windows, sizes, strict=True)])
+    kernels = b.ints([window.kernel for window in windows])
+    return b.node("Min", b.node("Div", _overhang(b, x, windows), kernels), b.ints([1]))
+
+
+def _overhang(b: Builder, x: str, windows: Sequence[Window]) -> str:
+    """By how much the last window reaches past the end of an image without padding."""
+    past = b.node("Sub", b.ints([window.kernel for window in windows]), b.sizes(x, 2, 4))
+    return b.node("Mod", past, b.ints([window.stride for window in windows]))
+
+
+def _area(b: Builder, x: str) -> str:
+    """The number of pixels of a plane."""
+    sizes = _fixed(b.dims(x)[2:])
+    if sizes is not None:
+        return b.ints([prod(sizes)])
+    return b.node("ReduceProd", b.sizes(x, 2, 4), keepdims=1)
+
+
+def _fixed(sizes: Sequence[int | None]) -> list[int] | None:
+    """Sizes that are all fixed; None if one is open."""
+    fixed = [size for size in sizes if size is not None]
+    return fixed if len(fixed) == len(sizes) else None
+
+
 def _place_of_maximum(b: Builder, x: str) -> str:
     """The index of each plane's maximum, N × C × 1 × 1."""
     place = b.node("ArgMax", b.reshape(x, [0, 0, -1]), axis=2)
     return b.node("Unsqueeze", b.floats(place), b.ints([3]))
-
-
-def _windows_outside(b: Builder, x: str, windows: Sequence[Window]) -> str:
-    """1 for rows, and for columns, where a last window starts past the image, else 0."""
-    sizes = [size for size in b.dims(x)[2:] if size is not None]
-    if len(sizes) == len(windows):
-        return b.ints([_outside(window, size) for window, size in zip(windows, sizes, strict=True)])
-    kernels = b.ints([window.kernel for window in windows])
-    past = b.node("Sub", kernels, b.sizes(x, 2, 4))
-    past = b.node("Mod", past, b.ints([window.stride for window in windows]))
-    return b.node("Min", b.node("Div", past, kernels), b.ints([1]))
 
 
 def _settings(windows: Sequence[Window], *, ceil: bool) -> dict[str, Any]:
@@ -217,3 +287,72 @@ def _in_padding(window: Window, size: int | None) -> bool:
 def _outside(window: Window, size: int | None) -> bool:
     """The same where there is no padding: whether the last window may lie past the image."""
     return window.pad == 0 and _in_padding(window, size)
+
+
+def maximum_in_torch(
+    t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]
+) -> list[Tensor]:
+    """The first maximum of each window and its index in the plane, or −FLT_MAX and −1 of none."""
+    if 0 in outs:
+        return [x.new_zeros(*x.shape[:2], *outs)] * 2
+    fitted = _fitted(t, x, windows, outs, LOWEST)
+    tops, places = t.functional.max_pool2d(
+        fitted,
+        [window.kernel for window in windows],
+        [window.stride for window in windows],
+        return_indices=True,
+    )
+    rows = places // fitted.shape[3] - windows[0].pad
+    columns = places % fitted.shape[3] - windows[1].pad
+    height, width = x.shape[2:]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return [tops, t.torch.where(inside, rows * width + columns, -1).to(x.dtype)]
+
+
+def average_in_torch(t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]) -> Tensor:
+    """The average of each window, in which the padding counts, but not what lies past it."""
+    if 0 in outs:
+        return x.new_zeros(*x.shape[:2], *outs)
+    sums = t.functional.avg_pool2d(
+        _fitted(t, x, windows, outs, 0),
+        [window.kernel for window in windows],
+        [window.stride for window in windows],
+        divisor_override=1,
+    )
+    counts = []
+    for window, size, out in zip(windows, x.shape[2:], outs, strict=True):
+        starts = t.torch.arange(out, device=x.device) * window.stride - window.pad
+        counts.append((starts + window.kernel).clamp(max=size + window.pad) - starts)
+    return sums / (counts[0][:, None] * counts[1])
+
+
+def chance_in_torch(
+    t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int], *, draw: bool
+) -> Tensor:
+    """A value of each window, drawn with odds as its size, or without a draw its expectation."""
+    values = _fitted(t, x, windows, outs, 0)
+    for axis, window in enumerate(windows, 2):
+        values = values.unfold(axis, window.kernel, window.stride)
+    values = values.flatten(-2)
+    sums = values.sum(-1)
+    if not draw:
+        return values.square().sum(-1) / (sums + _SMALLEST)
+    drawn = t.torch.rand(sums.shape, generator=t.generator, device=x.device) * sums.detach()
+    below = values.detach().cumsum(-1) < drawn[..., None]
+    chosen = below.sum(-1, keepdim=True).clamp(max=values.shape[-1] - 1)
+    return values.gather(-1, chosen)[..., 0]
+
+
+_SMALLEST = 1.1754943508222875e-38  # FLT_MIN
+
+
+def _fitted(
+    t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int], fill: float
+) -> Tensor:
+    """The planes with their padding, filled up or cut so that the windows end where they end."""
+    edges = [
+        (window.pad, (out - 1) * window.stride + window.kernel - window.pad - size)
+        for window, size, out in zip(windows, x.shape[2:], outs, strict=True)
+    ]
+    flat = [edge for pair in reversed(edges) for edge in pair]
+    return t.functional.pad(x, flat, value=fill) if any(flat) else x

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import PowerParameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    PowerParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -21,6 +29,10 @@ class Power(Pointwise):
     settings = "power_param"
 
     param: PowerParameter
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the scale, unless it is 1."""
+        return prod(tops[0]) if self.param.scale != 1 else 0
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul, Add and Pow, as far as they do something."""
@@ -36,6 +48,15 @@ class Power(Pointwise):
         if power != 1:
             x = b.node("Pow", x, b.literal(power))
         return [x]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """A power, or a constant where the bottom does not matter."""
+        scale, shift, power = self.param.scale, self.param.shift, self.param.power
+        if power == 0 or scale == 0:
+            value = 1.0 if power == 0 else float(np.float_power(shift, power))
+            return [t.torch.full_like(bottoms[0], value)]
+        base = bottoms[0] * scale + shift
+        return [base if power == 1 else base**power]
 
 
 def c_power(base: float, exponent: float) -> np.float32:

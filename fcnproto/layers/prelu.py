@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, Weight, four_axes, require, show
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    four_axes,
+    require,
+    show,
+)
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import PReLUParameter
 
@@ -37,7 +46,15 @@ class PReLU(Pointwise):
         filler = self.param.filler if self.param.HasField("filler") else constant(0.25)
         return (Weight(() if self.param.channel_shared else (bottoms[0][1],), filler),)
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the slope."""
+        return prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """PRelu."""
         (x,) = bottoms
         return [b.node("PRelu", x, b.per_channel(0, len(b.dims(x))))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """prelu."""
+        return [t.functional.prelu(bottoms[0], weights[0].reshape(-1))]

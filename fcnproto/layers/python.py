@@ -56,6 +56,10 @@ class Python(Layer):
         size = self.context.size or DEFAULT_SIZE
         return [(1, channels, *size) for _, channels in tops]
 
+    def subtracts_mean(self) -> bool | None:
+        """Whether it is a published data layer: those that are not told a mean have one inside."""
+        return None if self._published_tops() is None else True
+
     def settings_dict(self) -> dict[str, Any]:
         """What param_str says; LayerError unless it is the literal of a dictionary."""
         text = self.param.param_str

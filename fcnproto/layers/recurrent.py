@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, ClassVar
 
-from fcnproto.layers.base import Context, Layer, Shape, Weight, between, exactly, require, show
+from fcnproto.layers.base import (
+    Context,
+    Layer,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Weight,
+    between,
+    exactly,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import LayerParameter, RecurrentParameter
 
 if TYPE_CHECKING:
@@ -26,6 +38,8 @@ class Recurrent(Layer):
     """How many hidden states pass from step to step."""
     gates: ClassVar[int]
     """How many numbers each output needs to be computed from the inputs."""
+    products: ClassVar[int]
+    """How many products each output takes besides those of the matrices."""
 
     param: RecurrentParameter
 
@@ -72,6 +86,19 @@ class Recurrent(Layer):
         weights.append(self._matrix(rows, self.param.num_output))
         return weights
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Each matrix for each step, but the static input's once; then the units."""
+        sequence, static = bottoms[0], self._static(bottoms)
+        steps, streams = sequence[:2]
+        matrices = [weight.shape for weight in self.weights(bottoms) if len(weight.shape) == 2]
+        once = self.gates * self.param.num_output * prod(static[1:]) if static is not None else 0
+        every = sum(map(prod, matrices)) - once + self.products * self.param.num_output
+        return streams * (steps * every + once)
+
+    def brief(self) -> str:
+        """The outputs."""
+        return str(self.param.num_output)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """MatMul for all steps at once, then Scan; each run starts from states of 0.
 
@@ -112,6 +139,36 @@ class Recurrent(Layer):
         """The outputs of all steps, given their hidden states."""
         return hidden
 
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Step by step; a pass starts from the states after the pass before (recurrent_layer.cpp).
+
+        No gradient flows from pass to pass.
+        """
+        sequence, marks, *others = bottoms
+        exposed = self._exposed()
+        static, given = others[: len(others) - exposed], others[len(others) - exposed :]
+        gates = t.functional.linear(sequence.flatten(2), weights[0], weights[1])
+        for value in static:
+            gates = gates + t.functional.linear(value.flatten(1), weights[2])
+        recurrent = weights[2 + len(static)]
+        states: Tensors = [state[0] for state in given] or self._remembered(t, gates)
+        hidden = []
+        for inputs, mark in zip(gates, marks[..., None], strict=True):
+            inputs = inputs + t.functional.linear(states[0] * mark, recurrent)
+            states = self.torch_step(t, states, inputs, mark)
+            hidden.append(states[0])
+        t.memory["states"] = [state.detach() for state in states]
+        ends = [state[None] for state in states[:exposed]]
+        return [self.torch_outputs(t, t.torch.stack(hidden), weights), *ends]
+
+    def torch_step(self, t: Torch, states: Tensors, gates: Tensor, mark: Tensor) -> Tensors:
+        """As `step`, in PyTorch."""
+        raise self._silent("a step in PyTorch")
+
+    def torch_outputs(self, t: Torch, hidden: Tensor, weights: Tensors) -> Tensor:
+        """As `outputs`, in PyTorch."""
+        return hidden
+
     def _product(self, b: Builder, value: str, shape: Sequence[int], weight: int) -> str:
         """A value of this shape, if it has more axes, times the transpose of a weight matrix."""
         if len(b.dims(value)) > len(shape):
@@ -134,3 +191,10 @@ class Recurrent(Layer):
 
     def _biases(self, rows: int) -> Weight:
         return Weight((rows,), self.param.bias_filler)
+
+    def _remembered(self, t: Torch, gates: Tensor) -> Tensors:
+        """The states after the pass before, or zeros."""
+        zeros = gates.new_zeros(gates.shape[1], self.param.num_output)
+        states: Tensors = t.memory.get("states", ())
+        fits = [state.shape == zeros.shape for state in states] == [True] * self.states
+        return states if fits else [zeros] * self.states

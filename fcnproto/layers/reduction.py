@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, axis_index, require, show
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import ReductionParameter
 
 if TYPE_CHECKING:
@@ -43,6 +51,12 @@ class Reduction(Layer):
         )
         return [bottom[:axis]]
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The squares, if any, and coeff, if any."""
+        squares = self.param.operation == ReductionParameter.SUMSQ
+        scaled = self.param.operation == ReductionParameter.MEAN or self.param.coeff != 1
+        return squares * prod(bottoms[0]) + scaled * prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """ReduceSum, ReduceL1, ReduceSumSquare or ReduceMean, then Mul."""
         (x,) = bottoms
@@ -51,3 +65,16 @@ class Reduction(Layer):
         if self.param.coeff != 1:
             top = b.node("Mul", top, b.literal(self.param.coeff))
         return [top]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """sum or mean."""
+        (x,) = bottoms
+        axis = axis_index(self.param.axis, tuple(x.shape))
+        values = x.reshape(*x.shape[:axis], prod(x.shape[axis:]))
+        operation = self.param.operation
+        if operation == ReductionParameter.ASUM:
+            values = values.abs()
+        elif operation == ReductionParameter.SUMSQ:
+            values = values.square()
+        top = values.mean(-1) if operation == ReductionParameter.MEAN else values.sum(-1)
+        return [top * self.param.coeff]

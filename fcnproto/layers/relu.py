@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+)
 from fcnproto.proto.caffe_pb2 import ReLUParameter
 
 if TYPE_CHECKING:
@@ -20,9 +26,20 @@ class ReLU(Pointwise):
 
     param: ReLUParameter
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with the slope, if there is one."""
+        return prod(tops[0]) if self.param.negative_slope else 0
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Relu, or LeakyRelu with a slope."""
         slope = self.param.negative_slope
         if slope == 0:
             return [b.node("Relu", bottoms[0])]
         return [b.node("LeakyRelu", bottoms[0], alpha=slope)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """relu or leaky_relu."""
+        slope = self.param.negative_slope
+        if slope == 0:
+            return [t.functional.relu(bottoms[0])]
+        return [t.functional.leaky_relu(bottoms[0], slope)]

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import ReLU6Parameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    ReLU6Parameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -27,3 +33,7 @@ class ReLU6(Pointwise):
         if slope == 0:
             return [b.node("Clip", bottoms[0], b.literal(0), b.literal(6))]
         return [b.node("LeakyRelu", b.node("Min", bottoms[0], b.literal(6)), alpha=slope)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """leaky_relu and clamp."""
+        return [t.functional.leaky_relu(bottoms[0], self.param.negative_slope).clamp(max=6)]

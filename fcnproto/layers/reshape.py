@@ -7,7 +7,17 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import InPlace, Layer, Shape, c_int, require, show
+from fcnproto.layers.base import (
+    InPlace,
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    c_int,
+    require,
+    shapes_of,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import ReshapeParameter
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ class Reshape(Layer):
     type = "Reshape"
     settings = "reshape_param"
     in_place = InPlace.REFUSED
+    shares_memory = True  # Blob::ShareData
 
     param: ReshapeParameter
 
@@ -59,6 +70,10 @@ class Reshape(Layer):
         start, end = self._replaced(len(b.dims(x)))
         sizes = [c_int(size) for size in self.param.shape.dim]
         return [b.reshape(x, [*[0] * start, *sizes], end)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """reshape."""
+        return [bottoms[0].reshape(self.output_shapes(shapes_of(bottoms))[0])]
 
     def _replaced(self, axes: int) -> tuple[int, int]:
         """The first of a bottom's axes that `shape` replaces, and the one after the last."""

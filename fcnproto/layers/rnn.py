@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Shape, Weight
+from fcnproto.layers.base import (
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    Weight,
+)
 from fcnproto.layers.recurrent import Recurrent
 
 if TYPE_CHECKING:
@@ -22,6 +28,7 @@ class RNN(Recurrent):
     type = "RNN"
     states = 1
     gates = 1
+    products = 0
 
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
         """Those of the hidden state, then those of the output."""
@@ -39,3 +46,11 @@ class RNN(Recurrent):
         return b.node(
             "Tanh", b.node("Add", b.node("MatMul", hidden, matrix), b.weight(b.weights - 1))
         )
+
+    def torch_step(self, t: Torch, states: Tensors, gates: Tensor, mark: Tensor) -> Tensors:
+        """Tanh."""
+        return (gates.tanh(),)
+
+    def torch_outputs(self, t: Torch, hidden: Tensor, weights: Tensors) -> Tensor:
+        """linear and tanh."""
+        return t.functional.linear(hidden, weights[-2], weights[-1]).tanh()

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Shape, Weight, axis_index, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Shape,
+    Tensors,
+    Torch,
+    Weight,
+    axis_index,
+    require,
+    show,
+)
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ScaleParameter
@@ -22,6 +32,7 @@ class Scale(Broadcast):
 
     type = "Scale"
     settings = "scale_param"
+    kind = Kind.NORMALIZATION
 
     param: ScaleParameter
 
@@ -46,13 +57,21 @@ class Scale(Broadcast):
             weights.append(Weight(shape, self.param.bias_filler))
         return weights
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A product for each number."""
+        return prod(tops[0])
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul, then Add with bias_term."""
         x, *given = bottoms
-        operand = (
-            self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
-        )
+        operand = self._given_operand(b, given[0], x) if given else self._learned_operand(b, 0, x)
         top = b.node("Mul", x, operand)
         if self.param.bias_term:
             top = b.node("Add", top, self._learned_operand(b, 0 if given else 1, x))
         return [top]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Multiply, and add the biases if there are any."""
+        x, *given = bottoms
+        top = x * self.spread(given[0] if given else weights[0], x)
+        return [top + self.spread(weights[-1], x) if self.param.bias_term else top]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import InPlace, Pointwise, Shape, c_int, nchw, require
+from fcnproto.layers.base import (
+    InPlace,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    c_int,
+    nchw,
+    require,
+)
 from fcnproto.proto.caffe_pb2 import ShuffleChannelParameter
 
 if TYPE_CHECKING:
@@ -45,6 +54,13 @@ class ShuffleChannel(Pointwise):
         if len(b.dims(x)) < 4:
             x = b.node("Unsqueeze", x, b.ints(range(len(b.dims(x)), 4)))
         return [b.node("Gather", x, order, axis=1)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """transpose."""
+        num, channels, height, width = nchw(tuple(bottoms[0].shape))
+        group = self.param.group
+        grouped = bottoms[0].reshape(num, group, channels // group, height, width)
+        return [grouped.transpose(1, 2).reshape(num, channels, height, width)]
 
     def _open_order(self, b: Builder, x: str) -> str:
         """The bottom's channel for each of the top's, where their number is open."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
+from fcnproto.layers.base import (
+    Pointwise,
+    Tensors,
+    Torch,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,3 +24,7 @@ class Sigmoid(Pointwise):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Sigmoid."""
         return [b.node("Sigmoid", bottoms[0])]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """sigmoid."""
+        return [bottoms[0].sigmoid()]

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import Shape, require, show
-from fcnproto.layers.loss import Loss
+from fcnproto.layers.base import (
+    Shape,
+    Tensors,
+    Torch,
+    require,
+    show,
+)
+from fcnproto.layers.loss import (
+    Labels,
+    Loss,
+    normalization,
+)
+from fcnproto.proto.caffe_pb2 import LossParameter
 
 
 class SigmoidCrossEntropyLoss(Loss):
@@ -29,3 +40,17 @@ class SigmoidCrossEntropyLoss(Loss):
             f"there must be as many targets as scores, found {show(scores)} and {show(targets)}",
         )
         return tops
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The product with each target."""
+        return prod(bottoms[0])
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """binary_cross_entropy_with_logits, less what is ignored."""
+        scores, targets = bottoms
+        targets = targets.detach().reshape(scores.shape)
+        each = t.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+        chosen = Labels.of(t, targets, self.proto.loss_param)
+        total = each.reshape(-1).masked_fill(chosen.ignored, 0).sum()
+        mode = normalization(self.proto.loss_param, unset=LossParameter.BATCH_SIZE)
+        return [total / chosen.divisor(mode, len(scores))]

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, at_least, exactly
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    at_least,
+    exactly,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -25,3 +32,7 @@ class Silence(Layer):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Nothing."""
         return ()
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Nothing."""
+        return []

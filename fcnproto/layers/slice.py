@@ -11,11 +11,14 @@ from fcnproto.layers.base import (
     InPlace,
     Layer,
     Shape,
+    Tensors,
+    Torch,
     at_least,
     axis_index,
     axis_setting,
     identity_along,
     require,
+    shapes_of,
     show,
 )
 from fcnproto.layers.spatial import CoordMap
@@ -33,6 +36,11 @@ class Slice(Layer):
     tops = at_least(1)
 
     param: SliceParameter
+
+    @property
+    def shares_memory(self) -> bool:  # type: ignore[override]
+        """Whether there is one top, which then is passed on as it is."""
+        return len(self.proto.top) == 1
 
     @property
     def in_place(self) -> InPlace:
@@ -68,6 +76,12 @@ class Slice(Layer):
             return b.node_with("Split", [x, b.ints(sizes)], tops, axis=axis)
         bounds = [b.ints([point]) for point in (0, *points, 2**63 - 1)]
         return [b.node("Slice", x, *cut, b.ints([axis])) for cut in pairwise(bounds)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """split."""
+        axis = axis_index(axis_setting(self.param, "slice_dim"), tuple(bottoms[0].shape))
+        sizes = [shape[axis] for shape in self.output_shapes(shapes_of(bottoms))]
+        return list(t.torch.split(bottoms[0], sizes, axis))
 
     def _divide(self, size: int) -> list[int]:
         tops = len(self.proto.top)

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Shape, axis_index, require, show
+from fcnproto.layers.base import (
+    Plane,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    all_of,
+    axis_index,
+    require,
+    show,
+)
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
 
 if TYPE_CHECKING:
@@ -26,6 +37,21 @@ class Softmax(Pointwise):
         require(bottoms[0][axis] > 0, f"axis {axis} has size 0 in {show(bottoms[0])}")
         return super().output_shapes(bottoms)
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The quotient."""
+        return prod(tops[0])
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixel itself, or all of the image where the axis is that of rows or columns."""
+        if axis_index(self.param.axis, bottoms[0]) > 1 and len(bottoms[0]) == 4:
+            return [all_of(bottoms[0])]
+        return super().reaches(bottoms)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Softmax."""
         return [b.node("Softmax", bottoms[0], axis=self.param.axis)]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """softmax."""
+        (x,) = bottoms
+        return [x.softmax(axis_index(self.param.axis, tuple(x.shape)))]

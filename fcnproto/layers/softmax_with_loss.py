@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import (
+    log,
+    prod,
+)
 
-from fcnproto.layers.base import Shape, between, require, show
-from fcnproto.layers.loss import Loss, check_labels
+from fcnproto.layers.base import (
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    between,
+    require,
+    show,
+    valued,
+)
+from fcnproto.layers.loss import (
+    Labels,
+    Loss,
+    check_labels,
+    normalization,
+)
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
 
 
@@ -37,3 +55,37 @@ class SoftmaxWithLoss(Loss):
             " probabilities",
         )
         return tops
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The softmax's quotient."""
+        return prod(bottoms[0])
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Minus the label's log probability.
+
+        Caffe takes the logarithm of no probability below the smallest float, but goes back as if it
+        did. SegNet's class_weighting weighs each label's loss.
+        """
+        scores, labels = bottoms
+        param = self.proto.loss_param
+        axis = axis_index(self.param.axis, tuple(scores.shape))
+        chosen = Labels.of(t, labels, param)
+        place = [*scores.shape[:axis], 1, *scores.shape[axis + 1 :]]
+        logarithms = t.functional.log_softmax(scores, axis)
+        losses = -logarithms.gather(axis, chosen.numbers.reshape(place)).reshape(-1)
+        losses = valued(losses.clamp(max=-log(_SMALLEST)), losses)
+        if param.weight_by_label_freqs:
+            factors = list(param.class_weighting)
+            require(
+                len(factors) == scores.shape[axis],
+                f"class_weighting must be given once for each of {scores.shape[axis]} classes,"
+                f" found {len(factors)}",
+            )
+            losses = losses * t.tensor(factors)[chosen.numbers]
+        total = losses.masked_fill(chosen.ignored, 0).sum()
+        t.memory["mean"] = total.detach() / chosen.count.clamp(min=1)
+        outer = prod(scores.shape[:axis])
+        return [total / chosen.divisor(normalization(param), outer)]
+
+
+_SMALLEST = 1.1754943508222875e-38  # FLT_MIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fcnproto.layers.base import Layer, exactly, require
+from fcnproto.layers.base import Kind, Layer, exactly, require
 
 FIRST_FORK_FIELD = 10000  # see proto/caffe.proto
 
@@ -19,6 +19,12 @@ class Source(Layer):
     bottoms = exactly(0)
     feeds = True
     tops = exactly(2)
+    kind = Kind.DATA
+
+    def subtracts_mean(self) -> bool:
+        """Whether transform_param gives one."""
+        transform = self.proto.transform_param
+        return transform.HasField("mean_file") or len(transform.mean_value) > 0
 
     def check_transform(self) -> None:
         """Raise LayerError if Caffe refuses transform_param."""

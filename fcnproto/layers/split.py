@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import InPlace, Pointwise, Shape, at_least
+from fcnproto.layers.base import (
+    InPlace,
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+    at_least,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,6 +27,7 @@ class Split(Pointwise):
     type = "Split"
     tops = at_least(1)
     in_place = InPlace.REFUSED
+    shares_memory = True  # Blob::ShareData
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The bottom's shape for each top."""
@@ -27,4 +35,8 @@ class Split(Pointwise):
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Its bottom."""
+        return [bottoms[0]] * len(self.proto.top)
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """The same tensor for each top."""
         return [bottoms[0]] * len(self.proto.top)

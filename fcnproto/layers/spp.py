@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, require, show
-from fcnproto.layers.pooling import LOWEST, stochastic_obstacle
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Shape,
+    Tensor,
+    Tensors,
+    Torch,
+    require,
+    show,
+)
+from fcnproto.layers.pooling import (
+    LOWEST,
+    average_in_torch,
+    chance_in_torch,
+    maximum_in_torch,
+    stochastic_obstacle,
+)
 from fcnproto.layers.spatial import Window
-from fcnproto.proto.caffe_pb2 import SPPParameter
+from fcnproto.proto.caffe_pb2 import (
+    TRAIN,
+    SPPParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -22,6 +41,7 @@ class SPP(Layer):
 
     type = "SPP"
     settings = "spp_param"
+    kind = Kind.POOLING
 
     param: SPPParameter
 
@@ -37,6 +57,22 @@ class SPP(Layer):
         if height == 1:
             return [(num, channels, 1, 1)]
         return [(num, channels * sum(4**level for level in range(height)))]
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """A division for each average."""
+        return prod(tops[0]) if self.param.pool == SPPParameter.AVE else 0
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """Each level pooled, then all of them in one axis."""
+        (x,) = bottoms
+        levels = []
+        for level in range(self.param.pyramid_height):
+            bins = 2**level
+            windows = [level_window(bins, size) for size in x.shape[2:]]
+            levels.append(self._pool(t, x, windows, (bins, bins)))
+        if len(levels) == 1:
+            return levels
+        return [t.torch.cat([level.flatten(1) for level in levels], 1)]
 
     def _check_level(self, bins: int, plane: Sequence[int]) -> None:
         windows = [level_window(bins, size) for size in plane]
@@ -95,6 +131,13 @@ class SPP(Layer):
         width = b.node("Slice", kernels, one, two)
         cut = b.node("Reshape", padded, b.join([0, 0, bins, -1, bins], width))
         return b.reduce("ReduceMax" if is_max else "ReduceMean", cut, [3, 5], keep=False)
+
+    def _pool(self, t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]) -> Tensor:
+        if self.param.pool == SPPParameter.MAX:
+            return maximum_in_torch(t, x, windows, outs)[0]
+        if self.param.pool == SPPParameter.AVE:
+            return average_in_torch(t, x, windows, outs)
+        return chance_in_torch(t, x, windows, outs, draw=self.phase == TRAIN)
 
 
 def level_window(bins: int, size: int) -> Window:

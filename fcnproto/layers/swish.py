@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import SwishParameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Shape,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    SwishParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -20,9 +28,18 @@ class Swish(Pointwise):
 
     param: SwishParameter
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """The products with beta, unless that is 1, and with the sigmoid."""
+        return prod(tops[0]) * (1 + (self.param.beta != 1))
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Sigmoid and Mul."""
         (x,) = bottoms
         beta = self.param.beta
         scaled = x if beta == 1 else b.node("Mul", x, b.literal(beta))
         return [b.node("Mul", x, b.node("Sigmoid", scaled))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """x times a sigmoid."""
+        (x,) = bottoms
+        return [x * (x * self.param.beta).sigmoid()]

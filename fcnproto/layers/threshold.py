@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise
-from fcnproto.proto.caffe_pb2 import ThresholdParameter
+from fcnproto.layers.base import (
+    Pointwise,
+    Tensors,
+    Torch,
+)
+from fcnproto.proto.caffe_pb2 import (
+    ThresholdParameter,
+)
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
@@ -23,3 +29,8 @@ class Threshold(Pointwise):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Greater."""
         return [b.floats(b.node("Greater", bottoms[0], b.literal(self.param.threshold)))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """A comparison; Caffe has no gradient of it."""
+        (x,) = bottoms
+        return [(x > self.param.threshold).to(x.dtype)]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Shape, axis_index, identity_along, require
+from fcnproto.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    Torch,
+    axis_index,
+    identity_along,
+    require,
+)
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import TileParameter
 
@@ -40,3 +48,9 @@ class Tile(Layer):
         repeats = [1] * len(b.dims(bottoms[0]))
         repeats[self.param.axis] = self.param.tiles
         return [b.node("Tile", bottoms[0], b.ints(repeats))]
+
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """cat."""
+        (x,) = bottoms
+        axis = axis_index(self.param.axis, tuple(x.shape))
+        return [t.torch.cat([x] * self.param.tiles, axis)]

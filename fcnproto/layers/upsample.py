@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import Layer, Shape, between, c_int, require, show
+from fcnproto.layers.base import (
+    Kind,
+    Layer,
+    Plane,
+    Shape,
+    Tensors,
+    Torch,
+    between,
+    c_int,
+    require,
+    shapes_of,
+    show,
+)
 from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.proto.caffe_pb2 import UpsampleParameter
@@ -30,6 +43,7 @@ class Upsample(Layer):
     settings = "upsample_param"
     bottoms = between(1, 2)
     aligns_all_bottoms = True  # the mask has the data's pixels
+    kind = Kind.UPSAMPLING
 
     param: UpsampleParameter
 
@@ -52,6 +66,12 @@ class Upsample(Layer):
         (rows, columns), (less_h, less_w) = self._scales(), self._padded_out()
         return [(num, channels, height * rows - less_h, width * columns - less_w)]
 
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The pixel that becomes the block; with a mask if the windows pooled do not overlap."""
+        require(not self._has_size, "upsample_h and upsample_w say no scale")
+        rows, columns = (Window(scale, scale).deconvolved_reach() for scale in self._scales())
+        return [(rows, columns)] * len(bottoms)
+
     def coord_map(self) -> CoordMap:
         """A pixel to the centre of the block that it becomes."""
         if self._has_size:
@@ -60,33 +80,41 @@ class Upsample(Layer):
         return CoordMap(*maps)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """ScatterElements over each plane in one line; Resize if there is no mask."""
+        """ScatterElements over each plane as a line; Resize if there is no mask."""
         x, *masks = bottoms
         if not masks:
             scale, _ = self._scales()
-            scales = b.literal([1, 1, scale, scale])
-            mode = {"mode": "nearest", "nearest_mode": "floor"}
-            asymmetric = {"coordinate_transformation_mode": "asymmetric"}
-            return [b.node("Resize", x, "", scales, **mode, **asymmetric)]
-        plane = self._plane(b, x)
-        area = b.node("ReduceProd", plane, keepdims=1)
-        shape = b.join(b.sizes(x, 0, 2), area)
-        values = b.reshape(x, [0, 0, -1])
-        places = b.indices(b.reshape(masks[0], [0, 0, -1]))
-        mask = b.writer(masks[0])
-        if isinstance(mask, Pooling) and mask.is_disjoint:
-            line = b.node("ScatterElements", b.node("ConstantOfShape", shape), places, values, axis=2)
+            modes = {"mode": "nearest", "nearest_mode": "floor"}
+            where = {"coordinate_transformation_mode": "asymmetric"}
+            return [b.node("Resize", x, "", b.literal([1, 1, scale, scale]), **modes, **where)]
+        plane, area = self._plane(b, x)
+        line = b.join(b.sizes(x, 0, 2), area)
+        values, places = b.reshape(x, [0, 0, -1]), b.indices(b.reshape(masks[0], [0, 0, -1]))
+        pooling = b.writer(masks[0])
+        if isinstance(pooling, Pooling) and pooling.is_disjoint:
+            zeros = b.node("ConstantOfShape", line)
+            made = b.node("ScatterElements", zeros, places, values, axis=2)
         else:
-            line = _last_scattered(b, shape, places, values)
-        return [b.node("Reshape", line, b.join([0, 0], plane))]
+            made = _last_scattered(b, line, area, places, values)
+        return [b.node("Reshape", made, b.join([0, 0], plane))]
 
-    def _plane(self, b: Builder, x: str) -> str:
-        """The new height and width."""
+    def _plane(self, b: Builder, x: str) -> tuple[str, str]:
+        """The new height and width, and their product."""
+        sizes, scales, less = b.dims(x)[2:], self._scales(), self._padded_out()
         if self._has_size:
-            return b.ints([self.param.upsample_h, self.param.upsample_w])
-        plane = b.node("Mul", b.sizes(x, 2, 4), b.ints(self._scales()))
-        less = self._padded_out()
-        return b.node("Sub", plane, b.ints(less)) if any(less) else plane
+            fixed = [self.param.upsample_h, self.param.upsample_w]
+        else:
+            fixed = [
+                size * scale - cut
+                for size, scale, cut in zip(sizes, scales, less, strict=True)
+                if size is not None
+            ]
+        if len(fixed) == 2:
+            return b.ints(fixed), b.ints([prod(fixed)])
+        plane = b.node("Mul", b.sizes(x, 2, 4), b.ints(scales))
+        if any(less):
+            plane = b.node("Sub", plane, b.ints(less))
+        return plane, b.node("ReduceProd", plane, keepdims=1)
 
     @property
     def _has_mask(self) -> bool:
@@ -133,16 +161,23 @@ class Upsample(Layer):
         return int(less[0]), int(less[1])
 
 
-def _last_scattered(b: Builder, shape: str, places: str, values: str) -> str:
-    """Zeros of `shape` with `values` at `places`, the last one where several have the same.
+def _last_scattered(b: Builder, line: str, area: str, places: str, values: str) -> str:
+    """Zeros of shape `line`, `area` long, with `values` at `places`; of several there, the last.
 
-    ScatterElements leaves open which of them stays, and on a GPU it is any. So it first finds
-    the number of the last one.
+    ScatterElements leaves open which one stays, and on a GPU it is any. So they are sorted by
+    place, the last first, and all but the first at each place are sent past the end.
     """
-    require(b.opset >= 18, "a mask whose indices may repeat needs opset 18 (ScatterElements, max)")
-    ones = b.node("ConstantOfShape", b.node("Shape", places), value=b.int_fill(1))
-    numbers = b.node("CumSum", ones, b.literal(2, np.int64))
-    nobody = b.node("ConstantOfShape", shape, value=b.int_fill(0))
-    last = b.node("ScatterElements", nobody, places, numbers, axis=2, reduction="max")
-    found = b.node("GatherElements", values, b.node("Sub", last, b.ints([1])), axis=2)
-    return b.node("Where", b.node("Greater", last, b.ints([0])), found, b.literal(0))
+    count = b.node("Shape", values)
+    count = b.node("Gather", count, b.ints([2]))
+    numbers = b.node(
+        "Range", b.literal(0, np.int64), b.node("Squeeze", count), b.literal(1, np.int64)
+    )
+    keys = b.node("Add", b.node("Mul", places, count), numbers)
+    keys, order = b.node_with("TopK", [keys, count], 2, axis=2)
+    places = b.node("Div", keys, count)
+    before = b.node("Pad", places, b.ints([0, 0, 1, 0, 0, -1]), b.literal(-1, np.int64))
+    places = b.node("Where", b.node("Equal", places, before), area, places)
+    values = b.node("GatherElements", values, order, axis=2)
+    zeros = b.node("ConstantOfShape", b.node("Add", line, b.ints([0, 0, 1])))
+    made = b.node("ScatterElements", zeros, places, values, axis=2)
+    return b.node("Slice", made, b.ints([0]), area, b.ints([2]))

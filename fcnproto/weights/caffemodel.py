@@ -10,7 +10,7 @@ file costs no more memory than its size.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from math import prod
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.layers.base import Shape, show
@@ -372,6 +373,42 @@ def _meant(shape: Shape, index: int, arrays: list[Array]) -> Shape:
     return shape
 
 
+def blobs_of(
+    path: Path, file: BinaryIO, content: mmap.mmap, name: int, blobs: int, numbers: Sequence[int]
+) -> tuple[dict[int, int], str, list[Array]]:
+    """What a message of blobs holds that is no net, such as a SolverState.
+
+    `name` and `blobs` are the numbers of its fields for a text and for the blobs, `numbers` those
+    of whole numbers; these are given by field, without those that are not there. Raises
+    WeightsError as `read` does.
+    """
+    walker = _File(path, file, content)
+    fields = list(walker._fields(0, len(content)))
+    given = {
+        field.number: _signed(field.value, 32)
+        for field in fields
+        if field.number in numbers and field.wire is _Wire.VARINT
+    }
+    whole = _Field(0, _Wire.LENGTH, 0, len(content))
+    text, found = walker._layer(whole, _Vintage(name, blobs))
+    return given, text, [walker._array(text, *each)[0] for each in enumerate(found)]
+
+
+def write_blobs(path: Path, head: Message, arrays: list[Array], blobs: int, tail: Message) -> None:
+    """Write a message of blobs, in field `blobs`, between the fields of `head` and of `tail`."""
+    message = _Message(head.SerializeToString(), arrays, tail.SerializeToString(), blobs)
+    if message.size > LARGEST:
+        raise WeightsError(
+            Problem(
+                f"{message.size / 2**30:.1f} GiB of history are more than protobuf can hold"
+                " (2 GiB): set snapshot_format: HDF5",
+                str(path),
+            )
+        )
+    with path.open("wb") as file:
+        message.write(file)
+
+
 def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None:
     """Write a .caffemodel as Caffe does (net.cpp, Net::ToProto; blob.cpp, Blob::ToProto).
 
@@ -406,11 +443,13 @@ def _layers_of(weights: Mapping[str, list[Array]]) -> list[LayerParameter]:
 
 @dataclass(frozen=True)
 class _Message:
-    """A LayerParameter in three parts, so that its arrays are written from where they lie."""
+    """A LayerParameter, or another message, in three parts, so that its arrays are written from where they lie."""
 
     head: bytes
     arrays: list[Array]
     tail: bytes
+    blobs: int = _CURRENT.blobs
+    """The number of the arrays' field."""
 
     @classmethod
     def of(cls, layer: LayerParameter, arrays: list[Array]) -> _Message:
@@ -427,13 +466,13 @@ class _Message:
 
     @property
     def size(self) -> int:
-        blobs = sum(len(_tag(_CURRENT.blobs, size)) + size for size in map(_blob_size, self.arrays))
+        blobs = sum(len(_tag(self.blobs, size)) + size for size in map(_blob_size, self.arrays))
         return len(self.head) + blobs + len(self.tail)
 
     def write(self, file: BinaryIO) -> None:
         file.write(self.head)
         for array in self.arrays:
-            file.write(_tag(_CURRENT.blobs, _blob_size(array)))
+            file.write(_tag(self.blobs, _blob_size(array)))
             file.write(_tag(_DATA.field, array.size * 4))
             file.write(np.ascontiguousarray(array, "<f4").reshape(-1).data)
             file.write(_shape_field(array.shape))

@@ -30,7 +30,7 @@ def read(path: Path) -> Weights:
     by HDF5's own conversion, as in Caffe. Raises WeightsError for anything but plain datasets,
     links to other files included, which are not followed.
     """
-    h5py = _h5py()
+    h5py = h5py_module()
     try:
         with h5py.File(path, "r") as file:
             root = _member(h5py, path, file, _ROOT)
@@ -43,12 +43,20 @@ def read(path: Path) -> Weights:
         raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
 
 
-def _h5py() -> ModuleType:
+def h5py_module() -> ModuleType:
+    """h5py, which is an extra; WeightsError if it is not installed."""
     try:
         import h5py  # type: ignore[import-untyped]
     except ImportError as error:
         raise WeightsError("HDF5 weights need h5py: pip install 'fcnproto[data]'") from error
     return h5py  # type: ignore[no-any-return]
+
+
+def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Array]:
+    """The arrays 0, 1, … in a group; only plain datasets of numbers are read."""
+    datasets = _datasets(h5py, path, root, name)
+    _check_sizes(path, datasets)
+    return [_read(each) for each in datasets]
 
 
 def _one_line(error: Exception) -> str:
@@ -107,7 +115,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
 
     Raises WeightsError for a name with a slash, which Caffe can neither write nor read here.
     """
-    h5py = _h5py()
+    h5py = h5py_module()
     slashed = [name for name, arrays in weights.items() if "/" in name and arrays]
     if slashed:
         raise WeightsError(

@@ -1,0 +1,208 @@
+"""Images in, label maps out: finding files, reading any mode, writing palette PNGs and overlays."""
+
+from __future__ import annotations
+
+import glob
+import io
+import struct
+import sys
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.files import replacing
+
+Array = np.ndarray[Any, Any]
+Colour = tuple[int, int, int]
+
+LISTS = (".txt", ".lst", ".list")
+"""The endings of files that name images, one in each line."""
+
+_BROKEN = (
+    OSError,
+    SyntaxError,  # what Pillow raises for a broken PNG
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""All that Pillow's readers raise for files that are not what they seem."""
+
+
+class ImageError(FcnprotoError):
+    """An image that cannot be read, or does not fit what is asked of it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image to be read: a file, or bytes that came through standard input."""
+
+    path: Path
+    content: bytes | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its results are called."""
+        return self.path.stem
+
+
+def find(arguments: Sequence[str]) -> list[Source]:
+    """The images that arguments name: files, folders, globs, lists of paths, or - for stdin.
+
+    A folder stands for the images in it, not for those in folders below; what comes through
+    standard input is an image or a list. Raises ImageError with everything that names nothing.
+    """
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for argument in arguments:
+        try:
+            found = _find(argument)
+        except ImageError as error:
+            problems += error.problems
+            continue
+        if not found:
+            problems.append(Problem("there are no images", argument))
+        sources += found
+    if problems:
+        raise ImageError(*problems)
+    return sources
+
+
+def _find(argument: str) -> list[Source]:
+    if argument == "-":
+        return _from_stdin(sys.stdin.buffer.read())
+    path = Path(argument)
+    if path.is_dir():
+        endings = Image.registered_extensions()
+        files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
+        return [Source(each) for each in files if each.is_file()]
+    if path.exists():
+        is_list = path.suffix.lower() in LISTS
+        return _listed(path.read_bytes(), argument) if is_list else [Source(path)]
+    if glob.has_magic(argument):
+        # Path.glob knows no patterns that begin at the root.
+        return [Source(Path(each)) for each in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207
+    raise ImageError(Problem("there is no such file", argument))
+
+
+def _from_stdin(content: bytes) -> list[Source]:
+    try:
+        with Image.open(io.BytesIO(content)):
+            return [Source(Path("stdin"), content)]
+    except _BROKEN:
+        return _listed(content, "<stdin>")
+
+
+def _listed(content: bytes, title: str) -> list[Source]:
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        message = "is neither an image nor a list of paths, one in each line"
+        raise ImageError(Problem(message, title)) from error
+    return [Source(Path(line)) for line in lines if line and not line.startswith("#")]
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+def read(source: Source) -> Array:
+    """An image as H×W×3 uint8 RGB, upright as its Exif says.
+
+    What is transparent is seen on white; 16 bits become 8. Raises ImageError if it cannot be read,
+    has no pixels, or would unfold to more pixels than Pillow allows.
+    """
+    with _opened(source) as image:
+        rgb: Array = _guarded(source, lambda: np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
+    return rgb
+
+
+def read_depth(source: Source) -> Array:
+    """A depth map as H×W float32, in the unit that it is stored in."""
+    with _opened(source) as image:
+        depth: Array = _guarded(
+            source, lambda: np.asarray(ImageOps.exif_transpose(image), np.float32)
+        )
+    if depth.ndim != 2:
+        message = f"expected a depth map of one channel, found mode {image.mode}"
+        raise ImageError(Problem(message, str(source.path)))
+    return depth
+
+
+def _opened(source: Source) -> Image.Image:
+    content = source.path if source.content is None else io.BytesIO(source.content)
+    image: Image.Image = _guarded(source, lambda: Image.open(content))
+    if 0 in image.size:
+        width, height = image.size
+        raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))
+    return image
+
+
+def _guarded(source: Source, action: Callable[[], Any]) -> Any:
+    """What `action` gives; whatever Pillow raises becomes one line."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return action()
+    except _BROKEN as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        first = reason.splitlines()[0]
+        raise ImageError(
+            Problem(f"cannot be read as an image: {first}", str(source.path))
+        ) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(_to_eight_bits(np.asarray(image), image.mode)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(values: Array, mode: str) -> Array:
+    """Grey of 16 bits, or of 32 that hold 16, as 8; floats up to 1 or up to 255 likewise."""
+    if mode.startswith("I"):
+        scaled = values / 257
+    else:
+        scaled = values * 255.0 if values.max(initial=0) <= 1 else values
+    rounded: Array = np.clip(np.round(np.nan_to_num(scaled)), 0, 255).astype(np.uint8)
+    return rounded
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
+    """A PNG that holds class numbers and shows their colours; of 16 bits beyond 256 classes."""
+    image = Image.fromarray(labels)
+    if labels.dtype == np.uint8:
+        image.putpalette([part for colour in palette[:256] for part in colour])
+    with replacing(path) as temporary:
+        image.save(temporary, "PNG")
+
+
+def write_overlay(path: Path, rgb: Array, labels: Array, palette: Sequence[Colour]) -> None:
+    """A JPEG of the image with its classes' colours over it; black lets it through."""
+    colours = np.zeros((max(256, len(palette)), 3), np.uint8)
+    colours[: len(palette)] = palette
+    over = colours[np.minimum(labels, len(colours) - 1)]
+    mixed = (rgb.astype(np.uint16) + over + 1) // 2
+    shown = np.where(over.any(axis=2, keepdims=True), mixed, rgb).astype(np.uint8)
+    with replacing(path) as temporary:
+        Image.fromarray(shown).save(temporary, "JPEG", quality=90)

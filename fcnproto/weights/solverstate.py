@@ -1,0 +1,116 @@
+""".solverstate: where training stopped, and the history of every learned array.
+
+In the binary form a message of blobs like a layer's, so that caffemodel's walker reads it; in the
+HDF5 form datasets /iter, /learned_net, /current_step and /history/<i> (sgd_solver.cpp).
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcnproto.errors import Problem, WeightsError
+from fcnproto.files import replacing
+from fcnproto.proto.caffe_pb2 import SolverState
+from fcnproto.weights import caffemodel, hdf5
+from fcnproto.weights.arrays import Array, broken
+
+_ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where training stopped: how many iterations were done, and what they left behind.
+
+    `learned_net` names the file of weights, as it was called from the working directory.
+    `current_step` counts the steps that the learning rate has taken.
+    """
+
+    iteration: int
+    learned_net: str
+    current_step: int
+    history: list[Array]
+
+
+def read(path: Path) -> Stop:
+    """A solver's state in either form; WeightsError if it is none, or not whole."""
+    try:
+        with path.open("rb") as file:
+            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        if path.stat().st_size == 0:
+            raise broken(path, "it is empty")
+        return _read_hdf5(path) if is_hdf5 else _read_binary(path)
+    except OSError as error:
+        raise broken(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def write(path: Path, stop: Stop) -> None:
+    """Write a state, whole or not at all: HDF5 if the name ends in .h5, else binary."""
+    with replacing(path) as temporary:
+        if path.name.endswith(".h5"):
+            _write_hdf5(temporary, stop)
+        else:
+            _write_binary(temporary, stop)
+
+
+def _read_binary(path: Path) -> Stop:
+    with (
+        path.open("rb", buffering=0) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        numbers, net, history = caffemodel.blobs_of(
+            path, file, content, _LEARNED_NET, _HISTORY, (_ITER, _CURRENT_STEP)
+        )
+    return Stop(numbers.get(_ITER, 0), net, numbers.get(_CURRENT_STEP, 0), history)
+
+
+def _write_binary(path: Path, stop: Stop) -> None:
+    head = SolverState(iter=stop.iteration, learned_net=stop.learned_net)
+    tail = SolverState(current_step=stop.current_step)
+    caffemodel.write_blobs(path, head, stop.history, _HISTORY, tail)
+
+
+def _read_hdf5(path: Path) -> Stop:
+    h5py = hdf5.h5py_module()
+    try:
+        with h5py.File(path, "r") as file:
+            iteration, step = (_number(path, file, name) for name in ("iter", "current_step"))
+            net = file.get("learned_net", b"")
+            name = net[()] if isinstance(net, h5py.Dataset) else net
+            history = hdf5.numbered(h5py, path, file, "history")
+            return Stop(iteration, bytes(name).decode(), step, history)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise broken(path, f"HDF5 cannot read it: {' '.join(str(error).split())}") from error
+
+
+def _number(path: Path, file: Any, name: str) -> int:
+    values = np.asarray(file[name]).reshape(-1) if name in file else np.empty(0)
+    if values.size != 1 or values.dtype.kind not in "iu":
+        raise broken(path, f"expected one whole number '/{name}', as Caffe writes it")
+    return int(values[0])
+
+
+def _write_hdf5(path: Path, stop: Stop) -> None:
+    h5py = hdf5.h5py_module()
+    with h5py.File(path, "w") as file:
+        for name, number in (("iter", stop.iteration), ("current_step", stop.current_step)):
+            file.create_dataset(name, data=np.array([number], np.int32))
+        text = stop.learned_net.encode()
+        # One byte more, for the zero with which C ends a text.
+        file.create_dataset("learned_net", data=np.array(text, f"S{len(text) + 1}"))
+        group = file.create_group("history")
+        for index, array in enumerate(stop.history):
+            group.create_dataset(str(index), data=array)
+
+
+def misfit(path: Path, expected: int, found: int) -> WeightsError:
+    """The error of a history that is not of this solver and net."""
+    message = (
+        f"its history has {found} arrays, expected {expected}: it is of another net or of another"
+        " type of solver"
+    )
+    return WeightsError(Problem(message, str(path)))
