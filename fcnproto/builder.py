@@ -130,8 +130,18 @@ class Builder:
 
     def join(self, *parts: str | Sequence[int]) -> str:
         """One list of int64 from several, given as values or as numbers; empty ones fall out."""
-        lists = [part if isinstance(part, str) else self.ints(part) for part in parts if part]
-        return lists[0] if len(lists) == 1 else self.node("Concat", *lists, axis=0)
+        lists: list[str | list[int]] = []
+        for part in parts:
+            if not part:
+                continue
+            if isinstance(part, str):
+                lists.append(part)
+            elif lists and isinstance(lists[-1], list):
+                lists[-1] += part
+            else:
+                lists.append(list(part))
+        values = [part if isinstance(part, str) else self.ints(part) for part in lists]
+        return values[0] if len(values) == 1 else self.node("Concat", *values, axis=0)
 
     def reshape(self, value: str, sizes: Sequence[int], rest: int | None = None) -> str:
         """Reshape to `sizes`, then the value's own axes from `rest` on.
@@ -157,7 +167,7 @@ class Builder:
     def per_channel(self, index: int, rank: int) -> str:
         """A weight with a number for each channel, or for all, to combine with `rank` axes."""
         array = self.array(index)
-        if array.ndim == 0 or array.shape == (array.size,) and rank == 2:
+        if array.ndim == 0 or (array.ndim == 1 and rank == 2):
             return self.weight(index)
         return self.own(str(index), array.reshape(-1, *[1] * (rank - 2)))
 
@@ -165,6 +175,27 @@ class Builder:
         """N × C × H × W without its first `begin` and last `end` rows and columns. ONNX: Slice."""
         ends = self.ints([-end if end else INT_MAX] * 2)
         return self.node("Slice", value, self.ints([begin] * 2), ends, self.ints([2, 3]))
+
+    def padded(
+        self,
+        value: str,
+        axes: range,
+        begins: str | Sequence[int],
+        ends: str | Sequence[int],
+        fill: float = 0,
+    ) -> str:
+        """A value with so many times `fill` around its last axes. ONNX: Pad.
+
+        It names the axes where it can: else onnxruntime makes the padding one of the operator that
+        follows, which for an average on a GPU is something else.
+        """
+        filling = self.literal(fill) if fill else ""
+        if self.opset >= 18:
+            pads = self.join(begins, ends)
+            return self.node("Pad", value, pads, filling, self.ints(axes))
+        others = [0] * axes.start
+        pads = self.join(others, begins, others, ends)
+        return self.node("Pad", value, pads, *filter(None, [filling]))
 
     def resize(self, value: str, sizes: str, **attributes: str) -> str:
         """N × C × H × W at a new height and width. ONNX: Resize, which has axes since opset 18."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcnproto.errors import NetError, Problem, raise_if_any
+from fcnproto.fitting import Action
 from fcnproto.graph import Graph, Node, build
 from fcnproto.layers.base import Shape, axis_index, show
 from fcnproto.layers.flatten import Flatten
@@ -21,7 +22,8 @@ from fcnproto.layers.reshape import Reshape
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter, LayerParameter, NetParameter
 from fcnproto.proto.source import NetSource
 from fcnproto.shapes import Shapes, infer
-from fcnproto.surgery import Action, Entry, Source, as_net, fit, flattened
+from fcnproto.surgery import Entry, Source, fit
+from fcnproto.targets import as_net, flattened
 from fcnproto.weights import Weights
 
 

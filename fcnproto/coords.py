@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from fcnproto.errors import LayerError, NetError, Problem
-from fcnproto.graph import Graph
+from fcnproto.graph import Graph, Node
 from fcnproto.layers.spatial import IDENTITY, Affine, CoordMap
 
 
@@ -36,22 +36,51 @@ class Alignment:
         return all(offset.denominator == 1 and offset >= 0 for offset in (self.rows, self.columns))
 
 
-def to_ancestors(graph: Graph, blob: str) -> dict[str, CoordMap]:
-    """The map from a blob's coordinates to those of each ancestor, the blob itself first.
+@dataclass(frozen=True)
+class Step:
+    """A layer on the way from a blob up to its ancestors: from one of its tops to a bottom."""
+
+    node: Node
+    top: str
+    bottom: str
+    map: CoordMap
+    """From the top's coordinates to the bottom's."""
+
+
+def steps(graph: Graph, blob: str) -> dict[str, Step]:
+    """For each ancestor of a blob the step by which it is first reached, nearest first.
 
     Ancestors beyond a layer that has no coordinate map are left out.
     """
-    maps = {blob: IDENTITY}
+    found: dict[str, Step] = {}
     for node, top in graph.upstream(blob):
-        if top not in maps:
+        if top != blob and top not in found:
             continue
         try:
-            step = node.layer.coord_map()
+            there = node.layer.coord_map()
         except LayerError:
             continue
         for bottom in node.bottoms if node.layer.aligns_all_bottoms else node.bottoms[:1]:
-            maps.setdefault(bottom, step.after(maps[top]))
+            found.setdefault(bottom, Step(node, top, bottom, there))
+    return found
+
+
+def to_ancestors(graph: Graph, blob: str) -> dict[str, CoordMap]:
+    """The map from a blob's coordinates to those of each ancestor, the blob itself first."""
+    maps = {blob: IDENTITY}
+    for ancestor, step in steps(graph, blob).items():
+        maps[ancestor] = step.map.after(maps[step.top])
     return maps
+
+
+def way(graph: Graph, blob: str, ancestor: str) -> list[Step]:
+    """The steps from a blob to one of those ancestors that `steps` finds; none to itself."""
+    found = steps(graph, blob)
+    back: list[Step] = []
+    while ancestor != blob:
+        back.append(found[ancestor])
+        ancestor = found[ancestor].top
+    return back[::-1]
 
 
 def align(graph: Graph, moved: str, reference: str) -> Alignment:

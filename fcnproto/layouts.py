@@ -20,6 +20,7 @@ from fcnproto import zoo
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.layers.base import Shape, show
 from fcnproto.weights import Array, Loaded, Weights, keyed
+from fcnproto.weights.arrays import split_key
 
 
 class Layout(Enum):
@@ -182,14 +183,11 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(quoted[:4]) + (f" and {len(quoted) - 4} more" if len(quoted) > 4 else "")
 
 
-_CANONICAL = re.compile(r"(.*)/(\d{1,5})", re.DOTALL)
-
-
 def _place(key: str) -> tuple[str | None, int, Layout | None]:
     """The layer and number that a key means, and the layout that its style belongs to."""
-    match = _CANONICAL.fullmatch(key)
-    if match:
-        return match[1], int(match[2]), Layout.CAFFE
+    ours = split_key(key)
+    if ours is not None:
+        return *ours, Layout.CAFFE
     for style in _STYLES:
         match = style.pattern.fullmatch(key)
         if match:

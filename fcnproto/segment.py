@@ -1,4 +1,4 @@
-"""Images to label maps: preparing what a model takes, running it, and making labels of its scores."""
+"""Images to label maps: what a model takes is prepared, and labels are made of its scores."""
 
 from __future__ import annotations
 
@@ -359,7 +359,8 @@ def _kind_of(classes: int | None) -> type[np.unsignedinteger[Any]]:
 
 def _labels(score: Array) -> Array:
     """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W."""
-    return score.argmax(axis=1).astype(_kind_of(score.shape[1]))
+    labels: Array = score.argmax(axis=1).astype(_kind_of(score.shape[1]))
+    return labels
 
 
 def _resized(image: Array, height: int, width: int) -> Array:

@@ -21,7 +21,7 @@ import numpy as np
 from fcnproto.errors import FcnprotoError, Problem
 
 if TYPE_CHECKING:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
 Array = np.ndarray[Any, Any]
 

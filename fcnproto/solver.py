@@ -129,13 +129,23 @@ class SolverNet:
 def train_net(solver: SolverSource) -> SolverNet:
     """The net that is trained.
 
-    Raises PrototxtError if its file cannot be read; paths are relative to the working directory.
+    Raises PrototxtError if its file cannot be read.
     """
     param = solver.solver
     for name in ("net_param", "train_net_param"):
         if param.HasField(name):
             return _in_state(solver.embedded(name), TRAIN, param.train_state)
-    return _in_state(read_net(param.train_net or param.net), TRAIN, param.train_state)
+    net = read_net(located(solver, param.train_net or param.net))
+    return _in_state(net, TRAIN, param.train_state)
+
+
+def located(solver: SolverSource, name: str) -> str:
+    """Where a file lies that a solver names.
+
+    That is relative to the working directory, as in Caffe; if there is none, beside the solver.
+    """
+    beside = Path(solver.path).parent / name
+    return str(beside) if not Path(name).exists() and beside.exists() else name
 
 
 def test_nets(solver: SolverSource) -> list[SolverNet]:
@@ -146,11 +156,13 @@ def test_nets(solver: SolverSource) -> list[SolverNet]:
     """
     param = solver.solver
     nets = [solver.embedded("test_net_param", i) for i in range(len(param.test_net_param))]
-    nets += [read_net(path) for path in param.test_net]
+    nets += [read_net(located(solver, path)) for path in param.test_net]
     left = len(param.test_iter) - len(nets)
     if left > 0:
         generic = (
-            solver.embedded("net_param") if param.HasField("net_param") else read_net(param.net)
+            solver.embedded("net_param")
+            if param.HasField("net_param")
+            else read_net(located(solver, param.net))
         )
         nets += [generic] * left
     states = [*param.test_state, *[NetState()] * len(nets)]

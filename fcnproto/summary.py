@@ -197,6 +197,11 @@ class Memory:
 
     def __init__(self, graph: Graph, shapes: Shapes) -> None:
         self._graph = graph
+        self._learning = {
+            index
+            for index, weights in shapes.weights.items()
+            if any(is_learned(graph.nodes[index], number) for number in range(len(weights)))
+        }
         self._roots: dict[str, str] = {}
         for node in graph.nodes:
             for position, top in enumerate(node.tops):
@@ -241,9 +246,8 @@ class Memory:
     def _below_learned(self) -> set[str]:
         """The blobs that depend on anything learned."""
         found: set[str] = set()
-        for node in self._graph.nodes:
-            learns = any(is_learned(node, n) for n in range(_weights(node)))
-            if learns or found.intersection(node.bottoms):
+        for index, node in enumerate(self._graph.nodes):
+            if index in self._learning or found.intersection(node.bottoms):
                 found.update(node.tops)
         return found
 
@@ -259,3 +263,164 @@ class Memory:
             if found.intersection(node.tops):
                 found.update(node.bottoms)
         return found
+
+
+# Writing --------------------------------------------------------------------------------------
+
+HEADINGS = (
+    "layer",
+    "type",
+    "output",
+    "in H and W",
+    "parameters",
+    "multiply-adds",
+    "memory",
+    "stride",
+    "field",
+    "offset",
+)
+_NUMBERS = frozenset(HEADINGS[4:])
+"""The columns that are set flush right."""
+
+LONGEST_FORMULA = 42
+
+
+def table(summary: Summary, *, markdown: bool = False) -> str:
+    """The summary as lines of text, or as a table of Markdown."""
+    cells = [_cells(row) for row in summary.rows]
+    totals = _totals(summary)
+    if markdown:
+        rule = ["---:" if heading in _NUMBERS else "---" for heading in HEADINGS]
+        lines = [_piped(line) for line in (HEADINGS, rule, *cells)]
+        return "\n".join([*lines, "", *(f"- {line}" for line in totals)]) + "\n"
+    widths = [max(map(len, column)) for column in zip(HEADINGS, *cells, strict=True)]
+    lines = [_padded(HEADINGS, widths), "  ".join("─" * width for width in widths)]
+    return "\n".join([*lines, *(_padded(line, widths) for line in cells), "", *totals]) + "\n"
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """The summary as JSON has it: numbers whole, memory in bytes, what is unknown null."""
+    return {
+        "name": summary.name,
+        "state": summary.state,
+        "inputs": {top.blob: top.shape for top in summary.inputs},
+        "layers": list(map(_row_json, summary.rows)),
+        "parameters": summary.parameters,
+        "multiply_adds": summary.multiply_adds,
+        "activation_memory": summary.activations,
+        "inference_memory": summary.inference,
+        "training_memory": summary.training,
+        "uncounted": list(summary.uncounted),
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "type": row.type,
+        "line": row.node.line,
+        "settings": row.node.layer.brief(),
+        "bottoms": list(row.node.bottoms),
+        "tops": {
+            top.blob: {
+                "shape": top.shape,
+                "formula": None if top.sizes is None else [str(size) for size in top.sizes],
+            }
+            for top in row.tops
+        },
+        "parameters": row.parameters,
+        "shared_with": list(row.shared),
+        "multiply_adds": row.multiply_adds,
+        "memory": row.memory,
+        "field": None if row.plane is None else field_json(row.image, row.plane),
+    }
+
+
+def field_json(image: str | None, plane: Plane) -> dict[str, Any]:
+    """A receptive field as JSON has it; each entry for rows and columns."""
+    return {
+        "of": image,
+        "size": [axis.size for axis in plane],
+        "stride": [str(axis.stride) if axis.stride else None for axis in plane],
+        "offset": [None if (span := axis.of(0)) is None else span[0] for axis in plane],
+    }
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    formula = in_height_and_width(row.tops[0].sizes) if row.tops else ""
+    shapes = ", ".join("?" if top.shape is None else show(top.shape) for top in row.tops)
+    return (
+        row.name,
+        row.type,
+        shapes,
+        formula if len(formula) <= LONGEST_FORMULA else "",
+        f"= {', '.join(row.shared)}" if row.shared else f"{row.parameters:,}",
+        "?" if row.multiply_adds is None else f"{row.multiply_adds:,}",
+        size_of(row.memory),
+        *field_words(row.plane),
+    )
+
+
+def in_height_and_width(sizes: Sizes | None) -> str:
+    """How those axes of a shape depend on H and W that do; nothing where that is not known."""
+    open_sizes = [str(size) for size in sizes or () if isinstance(size, Formula)]
+    if len(open_sizes) > 1:
+        open_sizes = [size if _is_one_term(size) else f"({size})" for size in open_sizes]
+    return "×".join(open_sizes)
+
+
+def _is_one_term(text: str) -> bool:
+    return " " not in text or (text[0] in "⌊⌈" and text[-1] in "⌋⌉")
+
+
+def field_words(plane: Plane | None) -> tuple[str, str, str]:
+    """Stride, size and offset of a receptive field; rows × columns where they differ."""
+    if plane is None:
+        return "", "", ""
+    offsets = ["?" if (span := axis.of(0)) is None else str(span[0]) for axis in plane]
+    return (
+        _pair([str(axis.stride) if axis.stride else "–" for axis in plane]),
+        _pair([str(axis.size) for axis in plane]),
+        _pair(offsets),
+    )
+
+
+def size_of(count: int) -> str:
+    """Bytes in the unit that suits them."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}" if unit != "B" else f"{count} B"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def _totals(summary: Summary) -> Iterator[str]:
+    inputs = ", ".join(
+        f"{top.blob} {'?' if top.shape is None else show(top.shape)}" for top in summary.inputs
+    )
+    yield f"net: {summary.name or '(no name)'}, {summary.state}, input {inputs or '(none)'}"
+    yield f"parameters: {summary.parameters:,} ({size_of(FLOAT * summary.parameters)})"
+    yield f"multiply-adds: {summary.multiply_adds:,}"
+    yield f"activations: {size_of(summary.activations)}"
+    yield f"peak memory of inference: {size_of(summary.inference)}"
+    yield f"peak memory of training: {size_of(summary.training)} (SGD with momentum)"
+    if summary.uncounted:
+        yield f"not counted, for their shapes are unknown: {', '.join(summary.uncounted)}"
+
+
+def _pair(values: Iterable[str]) -> str:
+    rows, columns = values
+    return rows if rows == columns else f"{rows}×{columns}"
+
+
+def _piped(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
+    line = "  ".join(
+        cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
+        for heading, cell, width in zip(HEADINGS, cells, widths, strict=True)
+    )
+    return line.rstrip()

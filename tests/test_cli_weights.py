@@ -1,5 +1,7 @@
 """The verbs of weights, as a user types them."""
 
+import io
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,7 @@ from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.render import render
 from fcnproto.shapes import infer
+from fcnproto.weights import npz
 
 NET = """
 name: "tiny"
@@ -133,39 +136,62 @@ def test_not_finite_weights_are_named(folder):
     ).stderr  # fmt: skip
 
 
-def zeros(name):
+def test_pipes(folder):
+    content = (folder / "vgg16.npz").read_bytes()
+    result = CliRunner().invoke(main, ["convert-weights", "-", "-o", "-"], input=content)
+    assert result.exit_code == 0, result.stderr
+    assert set(np.load(io.BytesIO(result.stdout_bytes))) >= {"fc6/0", "score/1"}
+    result = CliRunner().invoke(main, ["convert-weights", "-"], input=b"garbage")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("standard input: error: ")
+    with_net = ["convert-weights", "vgg16.npz", "--net", "-"]
+    assert CliRunner().invoke(main, with_net, input=NET).exit_code == 2
+
+
+@pytest.fixture
+def not_written(tmp_path, monkeypatch):
+    """What would be written, since whole nets are large; sources hold some of their layers."""
+    monkeypatch.chdir(tmp_path)
+    caught = {}
+    monkeypatch.setattr(weights, "write", lambda path, arrays, _net: caught.update(arrays))
+    return caught
+
+
+def some_layers(name, path, value):
+    kept = {"conv1_1", "conv2_1", "score_fr"}
     graph = build(parse_net(render(name)))
-    return {
-        graph.nodes[index].layer.name: [np.full(w.shape, 0.5, np.float32) for w in ws]
+    arrays = {
+        graph.nodes[index].layer.name: [np.full(w.shape, value, np.float32) for w in ws]
         for index, ws in infer(graph).weights.items()
-        if ws
+        if graph.nodes[index].layer.name in kept
     }
+    npz.write(path, arrays)
 
 
 @pytest.mark.slow
-def test_color_and_depth_from_one_command(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    weights.write("color.npz", zeros("nyud-fcn32s-color"))
+def test_color_and_depth_from_one_command(tmp_path, not_written):
+    some_layers("nyud-fcn32s-color", tmp_path / "color.npz", 0.5)
     result = run(
         "convert-weights", "color.npz", "--net", "nyud-fcn32s-color-d", "--rename",
-        "conv1_1=conv1_1_bgrd", "--strict",
+        "conv1_1=conv1_1_bgrd",
     )  # fmt: skip
     assert "conv1_1_bgrd: widened, from 'conv1_1'; 64×3×3×3 → 64×4×3×3" in result.stderr
+    assert (not_written["conv1_1_bgrd"][0] == 0.5).all()
 
 
 @pytest.mark.slow
-def test_late_fusion_from_one_command(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    weights.write("color.npz", zeros("nyud-fcn32s-color"))
-    weights.write("hha.npz", zeros("nyud-fcn32s-hha"))
+def test_late_fusion_from_one_command(tmp_path, not_written):
+    some_layers("nyud-fcn32s-color", tmp_path / "color.npz", 1)
+    some_layers("nyud-fcn32s-hha", tmp_path / "hha.npz", 2)
     result = run(
         "convert-weights", "color.npz", "hha.npz", "--net", "nyud-fcn32s-color-hha",
         "--suffix", "color", "--suffix", "hha",
     )  # fmt: skip
-    assert "fc6color: suffixed, from 'fc6'" in result.stderr
+    assert "conv2_1color: suffixed, from 'conv2_1'" in result.stderr
     assert "score_frhha: suffixed, from 'score_fr'" in result.stderr
     assert "upscore: generated" in result.stderr
-    assert "left at zero" not in result.stderr
+    assert (not_written["conv1_1color"][0] == 1).all()
+    assert (not_written["conv1_1hha"][0] == 2).all()
 
 
 def test_convolutionize(folder):

@@ -215,7 +215,7 @@ HOSTILE = {
     "many axes": (layer(ONE + dims(*[1] * 33)), "33 axes"),
     "many dims": (layer(ONE + dims(*[1] * 100_000)), "33 axes"),
     "zero": (layer(dims(0)), "which is empty"),
-    "no values": (layer(b""), "blob without values"),
+    "no values": (layer(b""), "0 values for its shape () (a scalar)"),
     "odd data": (layer(field(5, b"12345") + dims(1)), "a packed field of 5 bytes"),
     "unfinished varint": (b"\x80" * 11, "a number that does not end"),
     "wire type 7": (b"\x0f", "wire type 7"),

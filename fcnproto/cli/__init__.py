@@ -17,6 +17,9 @@ _VERBS = {
     "convert-weights": "weights.convert_weights",
     "convolutionize": "weights.convolutionize",
     "fetch": "weights.fetch",
+    "export-onnx": "run.export_onnx",
+    "verify": "run.verify",
+    "segment": "run.segment",
 }
 
 

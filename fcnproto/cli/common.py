@@ -6,14 +6,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fcnproto import render, zoo
+from fcnproto import zoo
 from fcnproto.errors import FcnprotoError, Problem, PrototxtError, ZooError, nearest
 from fcnproto.files import replacing
-from fcnproto.proto.source import NetSource, SolverSource, parse_net, read_any
+
+if TYPE_CHECKING:
+    from fcnproto.proto.source import NetSource, SolverSource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -119,6 +121,8 @@ def write_output(output: str | None, content: bytes, force: bool) -> None:
 
 def load_net(net: str, phase: str = "deploy", *, lenient: bool = False) -> NetSource:
     """The net that a NET argument names: one of `fcnproto list`, or a prototxt's path."""
+    from fcnproto.proto.source import NetSource
+
     source = load_any(net, phase, lenient=lenient)
     if isinstance(source, NetSource):
         return source
@@ -129,8 +133,12 @@ def load_any(
     name: str, phase: str = "deploy", *, lenient: bool = False
 ) -> NetSource | SolverSource:
     """As load_net, but a path may be a solver's too."""
+    # Imported only here, so that verbs without a NET start fast.
+    from fcnproto.proto.source import parse_net, read_any
+    from fcnproto.render import render
+
     if name in zoo.nets():
-        return parse_net(render.render(name, phase=phase), name)
+        return parse_net(render(name, phase=phase), name)
     if name != "-" and not Path(name).exists():
         raise ZooError(
             f"there is no file '{name}', and `fcnproto list` has no such net"

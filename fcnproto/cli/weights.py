@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from fcnproto import fetch as fetching
-from fcnproto import layouts, surgery, weights
+from fcnproto import layouts, surgery, targets, weights
 from fcnproto.cli.common import Verb, check_output, load_net, tell, write_output
 from fcnproto.convolutionize import convolutionize as convolutionize_net
 from fcnproto.errors import Problem, WeightsError
@@ -85,13 +85,15 @@ def convert_weights(
         raise click.UsageError(
             f"--suffix is given {len(suffixes)} times for {len(sources)} sources"
         )
+    if output is None and net == "-":
+        raise click.UsageError("with NET from standard input, -o must say where the weights go")
     if output is not None:
         check_output(output, force)
         weights.check_name(output)
     graph = build(load_net(net))
     shapes = infer(graph)
     classes = None if classes_map is None else surgery.read_classes_map(classes_map)
-    destinations = surgery.destinations(graph, shapes)
+    destinations = targets.destinations(graph, shapes)
     parsed = [Rename.parse(text) for text in renames]
     fitted = surgery.fit(
         [
@@ -107,7 +109,7 @@ def convert_weights(
         raise WeightsError(*problems)
     tell(weights.not_finite(fitted.weights))
     target = Path(output or f"{Path(net).stem}.npz")
-    weights.write(target, fitted.weights, surgery.as_net(graph))
+    weights.write(target, fitted.weights, targets.as_net(graph))
     click.echo(f"wrote {target}", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,9 @@ import numpy as np
 from fcnproto.errors import DataError, Problem
 
 Array = np.ndarray[Any, Any]
+
+LARGEST = 2**28
+"""So many pixels no label map has."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_AT = 512  # after MATLAB's own header
@@ -59,6 +63,9 @@ def read_mat(path: Path, variable: str, field: str | None = None) -> Array:
 def _read_scipy(path: Path, variable: str, field: str | None) -> Any:
     scipy_io = _package("scipy.io")
     try:
+        for name, shape, _ in scipy_io.whosmat(path):
+            if name == variable:
+                _check_size(path, name, shape)
         found = scipy_io.loadmat(path, variable_names=[variable]).get(variable)
         if field is None or found is None:
             return found
@@ -69,15 +76,29 @@ def _read_scipy(path: Path, variable: str, field: str | None) -> Any:
 
 def _read_hdf5(path: Path, variable: str, field: str | None) -> Any:
     h5py = _package("h5py")
-    name = variable if field is None else f"{variable}/{field}"
     try:
         with h5py.File(path, "r") as file:
-            found = file.get(name)
-            if found is None:
-                return None
+            found = file
+            for name in (variable, field):
+                if name is None or found is None:
+                    continue
+                link = found.get(name, getlink=True)
+                if link is not None and not isinstance(link, h5py.HardLink):
+                    raise ValueError(f"'{name}' is a link, and links are not followed")
+                found = found.get(name)
+            if not isinstance(found, h5py.Dataset):
+                return found
+            _check_size(path, variable, found.shape)
             return found[()].T  # MATLAB's columns are HDF5's rows
     except _BROKEN as error:
         raise _unreadable(path, _one_line(error)) from error
+
+
+def _check_size(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """A few bytes can claim to unfold to any size: DataError before memory is taken."""
+    if prod(shape) > LARGEST:
+        message = f"'{name}' is {'×'.join(map(str, shape))}, larger than any label map"
+        raise DataError(Problem(message, str(path)))
 
 
 def _package(name: str) -> ModuleType:

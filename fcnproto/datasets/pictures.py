@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,17 +35,38 @@ _BROKEN = (
 )
 
 
+def by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """The files in a folder and below it, by their path from it without the ending, in order.
+
+    Hidden files are left out. Raises DataError, with all of them, for files that share a name.
+    """
+    found: dict[str, Path] = {}
+    problems = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            message = f"shares its name with {found[name].name}: only one can be '{name}'"
+            problems.append(Problem(message, str(path)))
+        found.setdefault(name, path)
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
 def read_image(path: Path) -> Array:
     """An image as H×W×3 uint8 RGB, its pixels as they are stored, whatever its Exif says.
 
     Label maps are drawn over stored pixels. Raises DataError.
     """
-    return _guarded(path, lambda image: np.asarray(image.convert("RGB")))
+    rgb: Array = _guarded(path, lambda image: np.asarray(image.convert("RGB")))
+    return rgb
 
 
 def read_depth(path: Path) -> Array:
     """A depth map as H×W float32, in the unit that it is stored in. Raises DataError."""
-    depth = _guarded(path, lambda image: np.asarray(image, np.float32))
+    depth: Array = _guarded(path, lambda image: np.asarray(image, np.float32))
     if depth.ndim != 2:
         message = f"expected a depth map of one channel, found an array {_by(depth.shape)}"
         raise DataError(Problem(message, str(path)))
@@ -70,26 +90,14 @@ def read_labels(path: Path) -> Array:
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
-    return _guarded(path, lambda image: _indices(path, image))
-
-
-def read_colours(path: Path) -> tuple[str, Array]:
-    """A label PNG's mode, and its H×W numbers or, where it has no numbers, H×W×3 uint8 RGB."""
-
-    def pixels(image: Image.Image) -> tuple[str, Array]:
-        if image.mode in INDEXED:
-            return image.mode, _numbers(image)
-        return image.mode, np.asarray(image.convert("RGB"))
-
-    found: tuple[str, Array] = _guarded(path, pixels)
-    return found
+    labels: Array = _guarded(path, lambda image: _indices(path, image))
+    return labels
 
 
 def _indices(path: Path, image: Image.Image) -> Array:
     if image.mode not in INDEXED:
-        raise DataError(
-            Problem(f"is {image.mode}, and a label map has one class number a pixel; {CONVERT}", str(path))
-        )
+        message = f"is {image.mode}, and a label map has one class number a pixel; {CONVERT}"
+        raise DataError(Problem(message, str(path)))
     return _numbers(image)
 
 
@@ -119,10 +127,8 @@ def _read_npy(path: Path) -> Array:
 def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
     """What `action` makes of an image; whatever Pillow raises becomes one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return action(image)
+        with Image.open(path) as image:
+            return action(image)
     except _BROKEN as error:
         raise _unreadable(path, error) from error
 

@@ -53,6 +53,16 @@ class Accuracy(Layer):
         if self.param.top_k == 0:
             yield "top_k 0: the accuracy is always 0"
 
+    def classes(self, bottoms: Sequence[Shape]) -> int | None:
+        """Those of the scores."""
+        return bottoms[0][axis_index(self.param.axis, bottoms[0])]
+
+    @property
+    def ignored_label(self) -> int | None:
+        """accuracy_param's."""
+        param = self.param
+        return param.ignore_label if param.HasField("ignore_label") else None
+
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Whether fewer than top_k other classes score as much as the label's."""
         scores, labels = bottoms

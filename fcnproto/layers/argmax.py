@@ -100,7 +100,7 @@ class ArgMax(Layer):
 
     def _greatest(self, t: Torch, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """The top_k greatest values along an axis, and where they stand."""
-        ordered = t.torch.sort(x.flip(axis), axis, descending=True, stable=True)
+        ordered = t.torch.sort(x.flip(axis), dim=axis, descending=True, stable=True)
         wanted = slice(self.param.top_k)
         values, places = (part.movedim(axis, 0)[wanted].movedim(0, axis) for part in ordered)
         return values, x.shape[axis] - 1 - places

@@ -206,6 +206,15 @@ class Layer:
         """The learned arrays in Caffe's order, given the bottoms' shapes; most types have none."""
         return ()
 
+    def classes(self, bottoms: Sequence[Shape]) -> int | None:
+        """How many classes the labels in its second bottom may name; None if it has no labels."""
+        return None
+
+    @property
+    def ignored_label(self) -> int | None:
+        """The label that does not count, if there is one."""
+        return None
+
     def param_spec(self, index: int) -> ParamSpec:
         """The name and the rates of one of the learned arrays; a rate not given is 1."""
         specs = self.proto.param

@@ -189,6 +189,8 @@ class BN(Pointwise):
             with t.torch.no_grad():
                 for old, new in zip(stored, (mean, variance), strict=True):
                     old.mul_(self.param.momentum).add_(new, alpha=1 - self.param.momentum)
+        if self.param.frozen:
+            slope, bias = slope.detach(), bias.detach()
         return slope * (x - mean) / (variance + self.param.eps).sqrt() + bias
 
 

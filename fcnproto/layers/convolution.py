@@ -88,7 +88,7 @@ class Convolution(Windowed):
 
     def brief(self) -> str:
         """The output channels and the windows."""
-        return f"{self.param.num_output} × {super().brief()}"
+        return f"{self.param.num_output} of {super().brief()}"
 
     def oddities(self) -> Iterator[str]:
         """A dilation of 0, with which all taps of a kernel read one pixel."""
@@ -285,7 +285,7 @@ def _lengthened(b: Builder, x: str, windows: Sequence[Window]) -> str:
     least = b.ints([window.extent - 2 * window.pad for window in windows])
     lack = b.node("Max", b.node("Sub", least, b.sizes(x, 2, axes)), b.ints([0]))
     lack = b.node("Min", lack, b.ints([window.stride - 1 for window in windows]))
-    return b.node("Pad", x, b.join([0] * (axes + 2), lack))
+    return b.padded(x, range(2, axes), [0] * len(windows), lack)
 
 
 def convolve_in_torch(

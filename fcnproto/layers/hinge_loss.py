@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fcnproto.layers.base import Tensors, Torch
+from collections.abc import Sequence
+from math import prod
+
+from fcnproto.layers.base import Shape, Tensors, Torch
 from fcnproto.layers.loss import Loss
 from fcnproto.proto.caffe_pb2 import (
     HingeLossParameter,
@@ -19,6 +22,10 @@ class HingeLoss(Loss):
     settings = "hinge_loss_param"
 
     param: HingeLossParameter
+
+    def classes(self, bottoms: Sequence[Shape]) -> int | None:
+        """Those of the scores."""
+        return prod(bottoms[0][1:])
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Margins that are not kept, or their squares, summed over the batch size."""

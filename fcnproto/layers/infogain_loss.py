@@ -79,6 +79,16 @@ class InfogainLoss(Loss):
         )
         return [*tops, scores]
 
+    def classes(self, bottoms: Sequence[Shape]) -> int | None:
+        """Those of the scores."""
+        return bottoms[0][axis_index(self.param.axis, bottoms[0])]
+
+    @property
+    def ignored_label(self) -> int | None:
+        """loss_param's."""
+        param = self.proto.loss_param
+        return param.ignore_label if param.HasField("ignore_label") else None
+
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Log probabilities weighed by the label's row of the matrix."""
         scores, labels, *given = bottoms

@@ -91,6 +91,14 @@ class Interp(Layer):
         sizes = self._new_sizes(b, x, bottoms)
         return [b.resize(x, sizes, mode="linear", coordinate_transformation_mode="align_corners")]
 
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """interpolate, with aligned corners."""
+        x = bottoms[0].reshape(nchw(tuple(bottoms[0].shape)))
+        begin, end = -self.param.pad_beg, self.param.pad_end
+        x = x[:, :, begin : x.shape[2] + end, begin : x.shape[3] + end]
+        size = self.output_shapes(shapes_of(bottoms))[0][2:]
+        return [t.functional.interpolate(x, size, mode="bilinear", align_corners=True)]
+
     def _new_sizes(self, b: Builder, x: str, bottoms: Sequence[str]) -> str:
         """The new height and width, of `x` after the crop."""
         if not self._is_scaled:

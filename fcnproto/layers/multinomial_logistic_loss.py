@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from fcnproto.layers.base import (
     Shape,
@@ -33,6 +34,10 @@ class MultinomialLogisticLoss(Loss):
             f"there must be one label for each item, found {show(bottoms[1])}",
         )
         return tops
+
+    def classes(self, bottoms: Sequence[Shape]) -> int | None:
+        """Those of the scores."""
+        return prod(bottoms[0][1:])
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Minus the label's log probability, over the batch size."""

@@ -18,6 +18,7 @@ from fcnproto.layers.base import (
     nchw,
     require,
     show,
+    valued,
 )
 from fcnproto.proto.caffe_pb2 import FillerParameter, NormalizeParameter
 
@@ -73,8 +74,13 @@ class Normalize(Pointwise):
         return [b.node("Mul", b.node("Div", x, norm), b.per_channel(0, rank))]
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
-        """Over the root of a sum of squares, times the scale."""
+        """Over the root of a sum of squares, times the scale.
+
+        SSD goes back through the scale last, as if it had come first.
+        """
         (x,) = bottoms
+        scale = weights[0].reshape(-1, *[1] * (x.dim() - 2))
+        x = valued(x, x * scale.detach())
         axes = tuple(range(1, x.dim())) if self.param.across_spatial else (1,)
-        norm = (x.square().sum(axes, keepdim=True) + self.param.eps).sqrt()
-        return [x / norm * weights[0].reshape(-1, *[1] * (x.dim() - 2))]
+        unit = x / (x.square().sum(axes, keepdim=True) + self.param.eps).sqrt()
+        return [valued(unit * scale, unit + unit.detach() * scale)]

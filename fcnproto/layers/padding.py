@@ -61,7 +61,7 @@ class Padding(Layer):
             return [x]
         if begin < 0 or end < 0:
             return [b.cropped(x, -begin, -end)]
-        return [b.node("Pad", x, b.ints([0, 0, begin, begin, 0, 0, end, end]))]
+        return [b.padded(x, range(2, 4), [begin] * 2, [end] * 2)]
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """pad."""

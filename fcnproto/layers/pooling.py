@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +34,9 @@ if TYPE_CHECKING:
 
 LOWEST = -3.4028234663852886e38
 """−FLT_MAX, Caffe's maximum of no pixels."""
+
+PLANE = range(2, 4)
+"""The axes of rows and columns."""
 
 
 class Pooling(Windowed):
@@ -154,12 +156,12 @@ def max_pool(
     if mask:
         # ONNX counts through the whole tensor.
         tops[1] = b.floats(b.node("Mod", tops[1], _area(b, x)))
-    if not (ceil and _can_be(_outside, b, x, windows)):
+    if not (ceil and _can_be_outside(b, x, windows)):
         return tops
-    pads = b.join([0] * 6, _windows_outside(b, x, windows))
-    fills = (LOWEST, -1)[: len(tops)]
+    outside = _windows_outside(b, x, windows)
     return [
-        b.node("Pad", top, pads, b.literal(fill)) for top, fill in zip(tops, fills, strict=True)
+        b.padded(top, PLANE, [0, 0], outside, fill)
+        for top, fill in zip(tops, (LOWEST, -1), strict=False)
     ]
 
 
@@ -174,15 +176,14 @@ def average_pool(b: Builder, x: str, windows: Sequence[Window], *, ceil: bool) -
         settings = _settings(windows, ceil=False)
         return b.node("AveragePool", x, **settings, count_include_pad=1 if is_padded else None)
     if not is_padded:
-        if _can_be(_outside, b, x, windows):
-            return _average_with_empty_windows(b, x, windows)
-        return b.node("AveragePool", x, **_settings(windows, ceil=True))
-    padded = b.node("Pad", x, b.ints([0, 0, *(window.pad for window in windows)] * 2))
+        top = b.node("AveragePool", x, **_settings(windows, ceil=True))
+        return _with_empty_windows(b, x, top, windows) if _can_be_outside(b, x, windows) else top
+    pads = [window.pad for window in windows]
     bare = [Window(window.kernel, window.stride) for window in windows]
-    top = b.node("AveragePool", padded, **_settings(bare, ceil=True))
+    top = b.node("AveragePool", b.padded(x, PLANE, pads, pads), **_settings(bare, ceil=True))
     if not _can_be(_in_padding, b, x, windows):
         return top
-    return b.node("Slice", top, b.ints([0, 0]), _kept(b, x, windows), b.ints([2, 3]))
+    return b.node("Slice", top, b.ints([0, 0]), _kept(b, x, windows), b.ints(PLANE))
 
 
 def _kept(b: Builder, x: str, windows: Sequence[Window]) -> str:
@@ -195,41 +196,41 @@ def _kept(b: Builder, x: str, windows: Sequence[Window]) -> str:
     return b.node("Div", reach, b.ints([w.stride for w in windows]))
 
 
-def _average_with_empty_windows(b: Builder, x: str, windows: Sequence[Window]) -> str:
-    """The average where windows may start past the image: a sum of 0 over what Caffe counts then.
+def _with_empty_windows(b: Builder, x: str, top: str, windows: Sequence[Window]) -> str:
+    """Averages, and those of windows that start past the image: 0 over what Caffe counts there.
 
     That is the way back from the start to the image's end: −0, or NaN if it is no way at all.
     """
-    padded = b.node("Pad", x, b.join([0] * 6, _overhang(b, x, windows)))
-    mean = b.node("AveragePool", padded, **_settings(windows, ceil=False))
-    rows, columns = (_counts(b, x, axis, window) for axis, window in enumerate(windows, 2))
-    counts = b.node("Mul", b.node("Unsqueeze", rows, b.ints([1])), columns)
-    total = b.node("Mul", mean, b.literal(windows[0].kernel * windows[1].kernel))
-    return b.node("Div", total, b.floats(counts))
+    top = b.padded(top, PLANE, [0, 0], _windows_outside(b, x, windows))
+    rows, columns = (_divisors(b, x, axis, window) for axis, window in enumerate(windows, 2))
+    rows = b.node("Unsqueeze", rows, b.ints([1]))
+    return b.node("Div", top, b.floats(b.node("Mul", rows, columns)))
 
 
-def _counts(b: Builder, x: str, axis: int, window: Window) -> str:
-    """How many pixels of a line Caffe counts in each window: up to the end of the line."""
+def _divisors(b: Builder, x: str, axis: int, window: Window) -> str:
+    """For each window along an axis 1, or the way back if it starts past the image."""
+    known = b.dims(x)[axis]
+    if known is not None:
+        starts = np.arange(0, known - window.kernel + window.stride, window.stride)
+        return b.ints(np.minimum(known - starts, 1).tolist())
     size = b.node("Squeeze", b.sizes(x, axis, axis + 1))
     limit = b.node("Add", size, b.literal(window.stride - window.kernel, np.int64))
     zero, stride = b.literal(0, np.int64), b.literal(window.stride, np.int64)
     left = b.node("Sub", size, b.node("Range", zero, limit, stride))
-    return b.node("Min", left, b.literal(window.kernel, np.int64))
+    return b.node("Min", left, b.literal(1, np.int64))
 
 
 def _windows_outside(b: Builder, x: str, windows: Sequence[Window]) -> str:
     """1 for rows, and for columns, where a last window starts past the image, else 0."""
     sizes = _fixed(b.dims(x)[2:])
     if sizes is not None:
-        return b.ints([_outside(window, size) for window, size in zip(windows, sizes, strict=True)])
+        return b.ints(
+            [_in_padding(window, size) for window, size in zip(windows, sizes, strict=True)]
+        )
     kernels = b.ints([window.kernel for window in windows])
-    return b.node("Min", b.node("Div", _overhang(b, x, windows), kernels), b.ints([1]))
-
-
-def _overhang(b: Builder, x: str, windows: Sequence[Window]) -> str:
-    """By how much the last window reaches past the end of an image without padding."""
-    past = b.node("Sub", b.ints([window.kernel for window in windows]), b.sizes(x, 2, 4))
-    return b.node("Mod", past, b.ints([window.stride for window in windows]))
+    past = b.node("Sub", kernels, b.sizes(x, 2, 4))
+    past = b.node("Mod", past, b.ints([window.stride for window in windows]))
+    return b.node("Min", b.node("Div", past, kernels), b.ints([1]))
 
 
 def _area(b: Builder, x: str) -> str:
@@ -284,9 +285,9 @@ def _in_padding(window: Window, size: int | None) -> bool:
     return kept < all_
 
 
-def _outside(window: Window, size: int | None) -> bool:
-    """The same where there is no padding: whether the last window may lie past the image."""
-    return window.pad == 0 and _in_padding(window, size)
+def _can_be_outside(b: Builder, x: str, windows: Sequence[Window]) -> bool:
+    """Whether a last window may lie past the image, which padding along either axis rules out."""
+    return not any(window.pad for window in windows) and _can_be(_in_padding, b, x, windows)
 
 
 def maximum_in_torch(

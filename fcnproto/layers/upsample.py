@@ -98,6 +98,17 @@ class Upsample(Layer):
             made = _last_scattered(b, line, area, places, values)
         return [b.node("Reshape", made, b.join([0, 0], plane))]
 
+    def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
+        """scatter where a mask says, or each pixel repeated."""
+        (num, channels, height, width), *_ = self.output_shapes(shapes_of(bottoms))
+        x = bottoms[0]
+        if not self._has_mask:
+            rows, columns = self._scales()
+            return [x.repeat_interleave(rows, 2).repeat_interleave(columns, 3)]
+        places = bottoms[1].long().flatten(2)
+        plane = x.new_zeros(num, channels, height * width)
+        return [plane.scatter(2, places, x.flatten(2)).reshape(num, channels, height, width)]
+
     def _plane(self, b: Builder, x: str) -> tuple[str, str]:
         """The new height and width, and their product."""
         sizes, scales, less = b.dims(x)[2:], self._scales(), self._padded_out()

@@ -6,11 +6,14 @@ Which format a file has is found from its content; which one is written, from th
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 
@@ -47,11 +50,13 @@ class Loaded:
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
-    """Read a weight file of any format and with keys of any style.
+    """Read a weight file of any format and with keys of any style; "-" is standard input.
 
     Raises WeightsError if it is none, is not whole, or would unfold beyond measure.
     """
     path = Path(path)
+    if str(path) == _STANDARD:
+        return _load_stdin()
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -83,13 +88,35 @@ def read(path: str | os.PathLike[str]) -> Weights:
 def write(path: str | os.PathLike[str], weights: Weights, net: NetParameter | None = None) -> None:
     """Write weights in the format that the name's ending says, whole or not at all.
 
-    With `net`, Caffe's own formats hold its layers as Caffe writes them: types, connections and
-    settings, and arrays that layers share. Raises WeightsError if the format cannot hold them.
+    The name "-" is standard output, which gets an .npz. With `net`, Caffe's own formats hold its
+    layers as Caffe writes them: types, connections and settings, and arrays that layers share.
+    Raises WeightsError if the format cannot hold them.
     """
     path = Path(path)
     writer = check_name(path)
+    if str(path) == _STANDARD:
+        with NamedTemporaryFile() as file:
+            writer(Path(file.name), weights, net)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return
     with replacing(path) as temporary:
         writer(temporary, weights, net)
+
+
+_STANDARD = "-"
+
+
+def _load_stdin() -> Loaded:
+    """What comes through a pipe, which cannot be sought in, goes to a file first."""
+    with NamedTemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        try:
+            return replace(load(file.name), path=Path(_STANDARD))
+        except WeightsError as error:
+            problems = (replace(each, path="standard input") for each in error.problems)
+            raise WeightsError(*problems) from error
 
 
 Writer = Callable[[Path, Weights, NetParameter | None], None]
@@ -97,7 +124,7 @@ Writer = Callable[[Path, Weights, NetParameter | None], None]
 
 def check_name(path: str | os.PathLike[str]) -> Writer:
     """What writes a file of this name; WeightsError if its ending is none that can be written."""
-    name = Path(path).name.lower()
+    name = ".npz" if str(path) == _STANDARD else Path(path).name.lower()
     for suffix, writer in _WRITERS.items():
         if name.endswith(suffix):
             return writer

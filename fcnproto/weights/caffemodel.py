@@ -43,7 +43,7 @@ class _Wire(IntEnum):
     FIXED32 = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Field:
     """A field of a message: where its payload lies, or its value if it is a varint."""
 
@@ -111,72 +111,76 @@ class _File:
 
     def weights(self) -> tuple[Weights, tuple[Problem, ...]]:
         weights: Weights = {}
-        notes: list[Problem] = []
-        for name, blobs in self._layers():
-            arrays = self._arrays(name, blobs)
+        notes: dict[str, Problem] = {}
+        vintage = self._vintage()
+        for layer in self._layers(vintage):
+            name = self._name(layer, vintage)
+            arrays = self._arrays(name, layer, vintage)
             if arrays and weights.pop(name, []):
-                notes.append(
-                    Problem(
-                        "it is in the file more than once: the last one is taken, as Caffe does",
-                        str(self.path),
-                        layer=name,
-                        severity=Severity.WARNING,
-                    )
+                notes[name] = Problem(
+                    "it is in the file more than once: the last one is taken, as Caffe does",
+                    str(self.path),
+                    layer=name,
+                    severity=Severity.WARNING,
                 )
             weights[name] = arrays
-        return weights, tuple(notes)
+        return weights, tuple(notes.values())
 
-    def _layers(self) -> Iterator[tuple[str, list[_Field]]]:
-        """Each layer's name and blobs, in the order of the file."""
-        current: list[_Field] = []
-        old: list[_Field] = []
-        for field in self._fields(0, len(self.content)):
-            if field.wire is _Wire.LENGTH and field.number == _LAYER:
-                current.append(field)
-            elif field.wire is _Wire.LENGTH and field.number == _LAYERS:
-                old.append(field)
-        if current and old:
+    def _vintage(self) -> _Vintage:
+        """How old the layers are; one V0 layer makes it a V0 net (upgrade_proto.cpp)."""
+        found = {field.number for field in self._messages(0, len(self.content))}
+        if {_LAYER, _LAYERS} <= found:
             raise broken(
                 self.path, "it holds both 'layer' and 'layers', which Caffe refuses to upgrade"
             )
-        if not current and not old:
+        if _LAYER in found:
+            return _CURRENT
+        if _LAYERS not in found:
             raise broken(
                 self.path, "it holds no layer: Caffe loads it without a word, and loads nothing"
             )
-        inner = [field for field in map(self._v0_layer, old) if field is not None]
-        if current:
-            yield from (self._layer(field, _CURRENT) for field in current)
-        elif inner:  # one V0 layer makes it a V0 net (upgrade_proto.cpp, NetNeedsV0ToV1Upgrade)
-            yield from (self._layer(field, _V0) for field in inner)
-        else:
-            yield from (self._layer(field, _V1) for field in old)
+        return _V0 if next(self._layers(_V0), None) is not None else _V1
 
-    def _v0_layer(self, layer: _Field) -> _Field | None:
+    def _layers(self, vintage: _Vintage) -> Iterator[_Field]:
+        """The messages of the layers, in the order of the file."""
+        number = _LAYER if vintage is _CURRENT else _LAYERS
+        for field in self._messages(0, len(self.content)):
+            if field.number == number:
+                layer = self._inner(field) if vintage is _V0 else field
+                if layer is not None:
+                    yield layer
+
+    def _inner(self, layer: _Field) -> _Field | None:
+        """The V0 layer in a V1 layer."""
         inner = None
-        for field in self._fields(layer.start, layer.end):
-            if field.number == _V0_IN_V1 and field.wire is _Wire.LENGTH:
+        for field in self._messages(layer.start, layer.end):
+            if field.number == _V0_IN_V1:
                 inner = field
         return inner
 
-    def _layer(self, layer: _Field, vintage: _Vintage) -> tuple[str, list[_Field]]:
+    def _messages(self, start: int, end: int) -> Iterator[_Field]:
+        """The fields that have a length: texts and messages."""
+        return (field for field in self._fields(start, end) if field.wire is _Wire.LENGTH)
+
+    def _name(self, layer: _Field, vintage: _Vintage) -> str:
         name = b""
-        blobs: list[_Field] = []
-        for field in self._fields(layer.start, layer.end):
-            if field.wire is not _Wire.LENGTH:
-                continue
+        for field in self._messages(layer.start, layer.end):
             if field.number == vintage.name:
                 name = self.content[field.start : field.end]
-            elif field.number == vintage.blobs:
-                if field.start == field.end:
-                    raise broken(self.path, "it has a blob without values", _text(name))
-                blobs.append(field)
         try:
-            return name.decode(), blobs
+            return name.decode()
         except UnicodeDecodeError as error:
-            raise broken(self.path, f"a layer's name is not UTF-8: {_text(name)}") from error
+            shown = name[:80].decode(errors="backslashreplace")
+            raise broken(self.path, f"a layer's name is not UTF-8: {shown}") from error
 
-    def _arrays(self, layer: str, blobs: list[_Field]) -> list[Array]:
-        read = [self._array(layer, index, blob) for index, blob in enumerate(blobs)]
+    def _blobs(self, layer: _Field, vintage: _Vintage) -> Iterator[_Field]:
+        for field in self._messages(layer.start, layer.end):
+            if field.number == vintage.blobs:
+                yield field
+
+    def _arrays(self, name: str, layer: _Field, vintage: _Vintage) -> list[Array]:
+        blobs = enumerate(self._blobs(layer, vintage))
+        read = [self._array(name, index, blob) for index, blob in blobs]
         arrays = [array for array, _ in read]
         for index, (array, legacy) in enumerate(read):
             if legacy:
@@ -349,10 +353,6 @@ _MISTAKEN = (
 )
 
 
-def _text(name: bytes) -> str:
-    return name[:80].decode(errors="backslashreplace")
-
-
 def _signed(value: int, bits: int) -> int:
     value &= 2**bits - 1
     return value - 2**bits if value >> (bits - 1) else value
@@ -383,14 +383,14 @@ def blobs_of(
     WeightsError as `read` does.
     """
     walker = _File(path, file, content)
-    fields = list(walker._fields(0, len(content)))
     given = {
         field.number: _signed(field.value, 32)
-        for field in fields
+        for field in walker._fields(0, len(content))
         if field.number in numbers and field.wire is _Wire.VARINT
     }
-    whole = _Field(0, _Wire.LENGTH, 0, len(content))
-    text, found = walker._layer(whole, _Vintage(name, blobs))
+    whole, vintage = _Field(0, _Wire.LENGTH, 0, len(content)), _Vintage(name, blobs)
+    text = walker._name(whole, vintage)
+    found = walker._blobs(whole, vintage)
     return given, text, [walker._array(text, *each)[0] for each in enumerate(found)]
 
 
@@ -443,7 +443,7 @@ def _layers_of(weights: Mapping[str, list[Array]]) -> list[LayerParameter]:
 
 @dataclass(frozen=True)
 class _Message:
-    """A LayerParameter, or another message, in three parts, so that its arrays are written from where they lie."""
+    """A message of arrays in three parts, so that these are written from where they lie."""
 
     head: bytes
     arrays: list[Array]

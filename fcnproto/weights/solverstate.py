@@ -7,6 +7,7 @@ HDF5 form datasets /iter, /learned_net, /current_step and /history/<i> (sgd_solv
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.files import replacing
+from fcnproto.layers.base import Shape, show
 from fcnproto.proto.caffe_pb2 import SolverState
 from fcnproto.weights import caffemodel, hdf5
 from fcnproto.weights.arrays import Array, broken
@@ -107,10 +109,15 @@ def _write_hdf5(path: Path, stop: Stop) -> None:
             group.create_dataset(str(index), data=array)
 
 
-def misfit(path: Path, expected: int, found: int) -> WeightsError:
-    """The error of a history that is not of this solver and net."""
-    message = (
-        f"its history has {found} arrays, expected {expected}: it is of another net or of another"
-        " type of solver"
-    )
-    return WeightsError(Problem(message, str(path)))
+def misfit(path: Path, expected: Sequence[Shape], history: Sequence[Array]) -> WeightsError:
+    """The error of a history that does not fit a solver whose arrays have the `expected` shapes."""
+    if len(history) != len(expected):
+        message = f"its history has {len(history)} arrays, expected {len(expected)}"
+    else:
+        pairs = zip(expected, history, strict=True)
+        number, (shape, array) = next(
+            (number, pair) for number, pair in enumerate(pairs) if pair[0] != pair[1].shape
+        )
+        message = f"array {number} of its history is {show(array.shape)}, expected {show(shape)}"
+    hint = "it is of another net or of another type of solver"
+    return WeightsError(Problem(f"{message}: {hint}", str(path)))

@@ -1,0 +1,329 @@
+"""The verbs of models: export-onnx, verify, segment."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fcnproto.cli.common import Function, Verb, check_output, load_net, tell
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.metadata import Mean, Metadata, completed, given, missing
+
+if TYPE_CHECKING:
+    from fcnproto.segment import Segmented
+    from fcnproto.surgery import Source
+
+# What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
+# image is segmented faster than onnx is imported.
+
+DEFAULT_NET = "net.prototxt"
+
+
+class MeanType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A number for each channel, written 104.007,116.669,122.679."""
+
+    name = "B,G,R"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mean:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            mean = tuple(float(part) for part in value.split(","))
+        except ValueError:
+            mean = ()
+        if not mean or not all(map(math.isfinite, mean)):
+            self.fail(
+                f"'{value}' is not a mean: write a number for each channel, B,G,R", param, ctx
+            )
+        return mean
+
+
+def about_options(function: Function) -> Function:
+    """What a model may not say of itself: --dataset, --mean, --classes, --palette."""
+    options: list[Callable[[Function], Function]] = [
+        click.option("--dataset", metavar="D", help="What the net is trained on; see list."),
+        click.option("--mean", type=MeanType(), help="What is subtracted from each image."),
+        click.option(
+            "--classes",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Class names, one in each line, from class 0 on.",
+        ),
+        click.option(
+            "--palette",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Their colours, one in each line, as R G B or #rrggbb.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.command("export-onnx", cls=Verb)
+@click.argument("net", default=DEFAULT_NET)
+@click.option("--weights", metavar="W", help="Unless told, those beside NET under its stem.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where the model goes; NET's stem and .onnx unless told."
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
+@click.option("--opset", type=click.IntRange(13, 26), default=21, show_default=True)
+@click.option(
+    "--result",
+    type=click.Choice(["score", "labels", "both"]),
+    default="score",
+    show_default=True,
+    help="The score of each class, or the class with the highest as uint8.",
+)
+@about_options
+@click.option("--image-input", is_flag=True, help="Take N×H×W×3 uint8 RGB; the mean is built in.")
+@click.option("--init", is_flag=True, help="Fill what has no weights as its fillers say.")
+def export_onnx(
+    net: str,
+    weights: str | None,
+    output: str | None,
+    force: bool,
+    opset: int,
+    result: str,
+    dataset: str | None,
+    mean: Mean | None,
+    classes: Path | None,
+    palette: Path | None,
+    image_input: bool,
+    init: bool,
+) -> None:
+    """Write NET with its weights as an ONNX model that holds for every N, H and W."""
+    from fcnproto import zoo
+    from fcnproto.deploy import deploy, weights_beside
+    from fcnproto.export import Result
+
+    check_output(output, force)
+    said = given(dataset, mean, classes, palette)
+    source = load_net(net)
+    beside = weights_beside(net) if weights is None and net != "-" else None
+    if beside is not None:
+        click.echo(f"weights: {beside}", err=True)
+    deployed = deploy(
+        source,
+        _source(weights or beside),
+        name=net if net in zoo.nets() else "",
+        init=init,
+        opset=opset,
+        result=Result(result),
+        image_input=image_input,
+        given=said,
+    )
+    tell(deployed.notes)
+    if (output or net) == "-":
+        deployed.model.write(sys.stdout.buffer)
+        return
+    path = Path(output) if output else Path(net).with_suffix(".onnx")
+    files = deployed.model.save(path)
+    click.echo(f"wrote {' and '.join(map(str, files))}", err=True)
+
+
+def _source(weights: str | Path | None) -> Source | None:
+    """Weights by a path or by the name of a net whose weights have been fetched."""
+    from fcnproto import fetch, surgery
+    from fcnproto.weights import read
+
+    if weights is None:
+        return None
+    return surgery.Source(str(weights), read(fetch.locate(str(weights))))
+
+
+@click.command(cls=Verb)
+@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@click.argument("other", metavar="[OTHER]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Arrays in/<blob> and out/<blob> that Caffe computed, as .npz.",
+)
+@click.option("--net", metavar="NET", help="Compare with the plain model of this net.")
+@click.option("--weights", metavar="W", help="Its weights; unless told, those beside NET.")
+@click.option(
+    "--rtol",
+    type=click.FloatRange(0),
+    default=1e-4,
+    show_default=True,
+    help="Of the largest magnitude in the blob.",
+)
+@click.option("--atol", type=click.FloatRange(0), default=1e-6, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    model: Path,
+    other: Path | None,
+    reference: Path | None,
+    net: str | None,
+    weights: str | None,
+    rtol: float,
+    atol: float,
+    as_json: bool,
+) -> None:
+    """Compare MODEL blob by blob with arrays, with a net, or with the model OTHER.
+
+    Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
+    """
+    from fcnproto import verify as verifying
+
+    if sum(each is not None for each in (other, reference, net)) != 1:
+        raise click.UsageError("give one of --reference FILE, --net NET, and a second model")
+    if weights is not None and net is None:
+        raise click.UsageError("--weights goes with --net")
+    tolerance = verifying.Tolerance(rtol, atol)
+    if reference is not None:
+        comparison = verifying.with_arrays(model, reference, tolerance)
+    elif net is not None:
+        comparison = verifying.with_model(model, _plain(net, weights), tolerance, every_blob=True)
+    elif other is not None:
+        comparison = verifying.with_model(model, other, tolerance)
+    tell(comparison.notes)
+    if as_json:
+        click.echo(json.dumps(verifying.as_json(comparison), indent=2))
+    else:
+        for line in verifying.table(comparison):
+            click.echo(line)
+    if not comparison.agrees:
+        ctx.exit(1)
+
+
+def _plain(net: str, weights: str | None) -> Any:
+    """The model of a net with all its blobs as outputs."""
+    from fcnproto.deploy import every_blob, weights_beside
+
+    source = load_net(net)
+    found = weights or weights_beside(net)
+    if found is None:
+        raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))
+    loaded = _source(found)
+    assert loaded is not None
+    return every_blob(source, loaded).to_proto()
+
+
+@click.command(cls=Verb)
+@click.argument("arguments", metavar="IMAGE…", nargs=-1, required=True)
+@click.option("--model", required=True, metavar="M", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    default=".",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where the results go; here unless told.",
+)
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to run."
+)
+@click.option("--fast", is_flag=True, help="Let CUDA round factors to TF32, 10 bits.")
+@click.option(
+    "--tile",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Cut images into tiles of N pixels: the same result with less memory.",
+)
+@click.option(
+    "--scale",
+    "scales",
+    type=click.FloatRange(0, min_open=True, max=16),
+    multiple=True,
+    metavar="S",
+    help="Run images at this scale; scores of several are averaged.",
+)
+@click.option("--flip", is_flag=True, help="Average with the scores of the mirror image.")
+@click.option(
+    "--hha", type=click.Path(path_type=Path), metavar="DIR", help="The images' HHA, by name."
+)
+@click.option(
+    "--depth", type=click.Path(path_type=Path), metavar="DIR", help="The images' depth, by name."
+)
+@about_options
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
+@click.pass_context
+def segment(
+    ctx: click.Context,
+    arguments: tuple[str, ...],
+    model: Path,
+    folder: Path,
+    device: str,
+    fast: bool,
+    tile: int | None,
+    scales: tuple[float, ...],
+    flip: bool,
+    hha: Path | None,
+    depth: Path | None,
+    dataset: str | None,
+    mean: Mean | None,
+    classes: Path | None,
+    palette: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a label map and an overlay for each IMAGE, and print the share of each class.
+
+    IMAGE is a file, a folder, a glob, a list of paths (.txt), or - for standard input.
+    """
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    from fcnproto import images
+    from fcnproto.segment import Plan, Segmented, Segmenter, blobs_of
+    from fcnproto.segment import segment as segment_images
+    from fcnproto.session import Session
+
+    said = given(dataset, mean, classes, palette)
+    sources = images.find(arguments)
+    session = Session(model, device, fast=fast)
+    if device == "auto":
+        reason = f" ({session.reason})" if session.reason else ""
+        click.echo(f"device: {session.device}{reason}", err=True)
+    blobs = blobs_of(session)
+    about = completed(Metadata.from_props(session.metadata, str(model)), said, blobs)
+    segmenter = Segmenter(session, about, Plan(tile, scales or (1.0,), flip))
+    tell(missing(about, blobs))
+    companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
+    folder.mkdir(parents=True, exist_ok=True)
+    failed = False
+    with tqdm(total=len(sources), unit="image", disable=None, file=sys.stderr) as bar:
+        for outcome in segment_images(segmenter, sources, folder, companions):
+            bar.clear()
+            if isinstance(outcome, Segmented):
+                click.echo(_as_json(outcome) if as_json else _as_text(outcome))
+            else:
+                tell([outcome])
+                failed = failed or outcome.severity is Severity.ERROR
+            if isinstance(outcome, Segmented) or outcome.severity is Severity.ERROR:
+                bar.update()
+            bar.refresh()
+    if failed:
+        ctx.exit(1)
+
+
+def _as_text(done: Segmented) -> str:
+    return "\n".join(
+        f"{done.labels[blob]}: "
+        + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        for blob, shares in done.shares.items()
+    )
+
+
+def _as_json(done: Segmented) -> str:
+    return json.dumps(
+        {
+            "image": str(done.source.path),
+            "labels": {blob: str(path) for blob, path in done.labels.items()},
+            "overlay": str(done.overlay),
+            "shares": done.shares,
+        },
+        ensure_ascii=False,
+    )

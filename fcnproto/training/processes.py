@@ -1,0 +1,55 @@
+"""Several processes that train one net together, as torchrun starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as group
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes there are, and which one this is."""
+
+    count: int = 1
+    rank: int = 0
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes."""
+        if self.count > 1:
+            for tensor in tensors:
+                group.all_reduce(tensor)
+
+    def share(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by that of the first process."""
+        if self.count > 1:
+            for tensor in tensors:
+                group.broadcast(tensor, 0)
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[Processes, str]]:
+    """The processes that torchrun started, and this one's device; without torchrun, this alone.
+
+    On GPUs each process takes the one of its number, unless `device` names one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE, device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    group.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield Processes(group.get_world_size(), group.get_rank()), device
+    finally:
+        group.destroy_process_group()
