@@ -19,6 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from fcnproto.errors import FcnprotoError, LayerError, Problem
+from fcnproto.field import field_words
 from fcnproto.graph import Graph, Node
 from fcnproto.layers.base import Kind, show
 from fcnproto.proto import text as prototxt
@@ -26,7 +27,7 @@ from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.summary import (
     Row,
     Summary,
-    field_words,
+
     in_height_and_width,
     size_of,
     summarize,

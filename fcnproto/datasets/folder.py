@@ -86,8 +86,8 @@ class FolderSegDataLayer(Reader):
 def read_legend(path: Path) -> tuple[Entry, ...]:
     """The entries of a file, one in each line: a name, with a colour as R G B or without.
 
-    They are the classes from 0 on, and void, which is no class, wherever it stands. Nothing if there
-    is no such file. Raises DataError.
+    They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
+    if there is no such file. Raises DataError.
     """
     if not path.is_file():
         return ()

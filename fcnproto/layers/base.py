@@ -281,6 +281,14 @@ class Layer:
         """
         raise self._silent("a PyTorch form")
 
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """The bottom's gradient as Caffe's backward pass finds it, from its data and the top's.
+
+        Types say it whose bottom or top may be overwritten before then, which changes what they
+        find; for others what PyTorch knows of `torch` is right.
+        """
+        raise self._silent("a backward pass of its own")
+
     def _silent(self, what: str) -> LayerError:
         return LayerError(f"layers of type {self.type} do not have {what}")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Pointwise,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -27,3 +28,7 @@ class BNLL(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """softplus."""
         return [t.functional.softplus(bottoms[0])]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """A sigmoid of the bottom."""
+        return gradient * bottom.sigmoid()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Pointwise,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -40,3 +41,8 @@ class Clip(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Two clamps, the lower bound last, as it wins in Caffe."""
         return [bottoms[0].clamp(max=self.param.max).clamp(min=self.param.min)]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """1 where the bottom is within the bounds."""
+        within = (bottom >= self.param.min) & (bottom <= self.param.max)
+        return gradient * within

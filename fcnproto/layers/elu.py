@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -39,3 +40,7 @@ class ELU(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """elu."""
         return [t.functional.elu(bottoms[0], self.param.alpha)]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """1 or alpha + top, by the bottom's sign."""
+        return gradient * t.torch.where(bottom > 0, 1.0, self.param.alpha + top)

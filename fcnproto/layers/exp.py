@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
     require,
@@ -63,3 +64,8 @@ class Exp(Pointwise):
         base = self.param.base
         rate = 1.0 if base == -1 else log(base)
         return [((bottoms[0] * self.param.scale + self.param.shift) * rate).exp()]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """In proportion to the top."""
+        base = self.param.base
+        return gradient * top * (self.param.scale * (1.0 if base == -1 else log(base)))

@@ -118,7 +118,8 @@ class PositiveUnitball(Filler):
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Positive numbers, each output's adding up to one."""
         rows = rng.random((shape[0], prod(shape[1:])), np.float32)
-        return (rows / rows.sum(axis=1, keepdims=True)).reshape(shape)
+        scaled: Array = rows / rows.sum(axis=1, keepdims=True)
+        return scaled.reshape(shape)
 
 
 class Xavier(Filler):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
     require,
@@ -62,3 +63,9 @@ class Log(Pointwise):
         base = self.param.base
         rate = 1.0 if base == -1 else 1 / log(base)
         return [(bottoms[0] * self.param.scale + self.param.shift).log() * rate]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """In inverse proportion to shift + scale · bottom."""
+        base = self.param.base
+        rate = self.param.scale * (1.0 if base == -1 else 1 / log(base))
+        return gradient * rate / (bottom * self.param.scale + self.param.shift)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Context,
@@ -22,6 +20,7 @@ from fcnproto.layers.base import (
     shapes_of,
     show,
 )
+from fcnproto.layers.pooling_onnx import LOWEST, Pool
 from fcnproto.layers.spatial import Window, pooling_windows
 from fcnproto.proto.caffe_pb2 import (
     TRAIN,
@@ -31,12 +30,6 @@ from fcnproto.proto.caffe_pb2 import (
 
 if TYPE_CHECKING:
     from fcnproto.builder import Builder
-
-LOWEST = -3.4028234663852886e38
-"""−FLT_MAX, Caffe's maximum of no pixels."""
-
-PLANE = range(2, 4)
-"""The axes of rows and columns."""
 
 
 class Pooling(Windowed):
@@ -118,10 +111,8 @@ class Pooling(Windowed):
         if self.param.global_pooling:
             top = b.node("GlobalMaxPool" if is_max else "GlobalAveragePool", x)
             return [top, _place_of_maximum(b, x)] if wants_mask else [top]
-        windows = pooling_windows(self.param, 0, 0)
-        if is_max:
-            return max_pool(b, x, windows, ceil=self.rounds_up, mask=wants_mask)
-        return [average_pool(b, x, windows, ceil=self.rounds_up)]
+        pool = Pool(b, x, pooling_windows(self.param, 0, 0), ceil=self.rounds_up)
+        return pool.maxima(mask=wants_mask) if is_max else [pool.average()]
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """max_pool2d, avg_pool2d, or a choice by chance."""
@@ -144,150 +135,10 @@ def stochastic_obstacle(is_stochastic: bool) -> str | None:
     )
 
 
-def max_pool(
-    b: Builder, x: str, windows: Sequence[Window], *, ceil: bool, mask: bool = False
-) -> list[str]:
-    """The maximum of each window, and if asked for, as floats, its index in the plane.
-
-    MaxPool's ceil_mode leaves out a window that starts past the image, as Caffe does where there
-    is padding. Where there is none, Caffe keeps it: the maximum is −FLT_MAX, its index −1.
-    """
-    tops = b.node_with("MaxPool", [x], 1 + mask, **_settings(windows, ceil=ceil))
-    if mask:
-        # ONNX counts through the whole tensor.
-        tops[1] = b.floats(b.node("Mod", tops[1], _area(b, x)))
-    if not (ceil and _can_be_outside(b, x, windows)):
-        return tops
-    outside = _windows_outside(b, x, windows)
-    return [
-        b.padded(top, PLANE, [0, 0], outside, fill)
-        for top, fill in zip(tops, (LOWEST, -1), strict=False)
-    ]
-
-
-def average_pool(b: Builder, x: str, windows: Sequence[Window], *, ceil: bool) -> str:
-    """The average of each window, in which the padding counts, but not what lies past it.
-
-    With ceil_mode AveragePool leaves out what lies past only as long as it leaves out the padding
-    too: cuDNN knows no third way. So the padding is then made part of the image.
-    """
-    is_padded = any(window.pad for window in windows)
-    if not (ceil and _can_be(_past_padding, b, x, windows)):
-        settings = _settings(windows, ceil=False)
-        return b.node("AveragePool", x, **settings, count_include_pad=1 if is_padded else None)
-    if not is_padded:
-        top = b.node("AveragePool", x, **_settings(windows, ceil=True))
-        return _with_empty_windows(b, x, top, windows) if _can_be_outside(b, x, windows) else top
-    pads = [window.pad for window in windows]
-    bare = [Window(window.kernel, window.stride) for window in windows]
-    top = b.node("AveragePool", b.padded(x, PLANE, pads, pads), **_settings(bare, ceil=True))
-    if not _can_be(_in_padding, b, x, windows):
-        return top
-    return b.node("Slice", top, b.ints([0, 0]), _kept(b, x, windows), b.ints(PLANE))
-
-
-def _kept(b: Builder, x: str, windows: Sequence[Window]) -> str:
-    """How many windows start before the padding at the end, which are those that Caffe keeps."""
-    sizes = _fixed(b.dims(x)[2:])
-    if sizes is not None:
-        outs = [w.pool(size, ceil=True, clip=True) for w, size in zip(windows, sizes, strict=True)]
-        return b.ints(outs)
-    reach = b.node("Add", b.sizes(x, 2, 4), b.ints([w.pad + w.stride - 1 for w in windows]))
-    return b.node("Div", reach, b.ints([w.stride for w in windows]))
-
-
-def _with_empty_windows(b: Builder, x: str, top: str, windows: Sequence[Window]) -> str:
-    """Averages, and those of windows that start past the image: 0 over what Caffe counts there.
-
-    That is the way back from the start to the image's end: −0, or NaN if it is no way at all.
-    """
-    top = b.padded(top, PLANE, [0, 0], _windows_outside(b, x, windows))
-    rows, columns = (_divisors(b, x, axis, window) for axis, window in enumerate(windows, 2))
-    rows = b.node("Unsqueeze", rows, b.ints([1]))
-    return b.node("Div", top, b.floats(b.node("Mul", rows, columns)))
-
-
-def _divisors(b: Builder, x: str, axis: int, window: Window) -> str:
-    """For each window along an axis 1, or the way back if it starts past the image."""
-    known = b.dims(x)[axis]
-    if known is not None:
-        starts = np.arange(0, known - window.kernel + window.stride, window.stride)
-        return b.ints(np.minimum(known - starts, 1).tolist())
-    size = b.node("Squeeze", b.sizes(x, axis, axis + 1))
-    limit = b.node("Add", size, b.literal(window.stride - window.kernel, np.int64))
-    zero, stride = b.literal(0, np.int64), b.literal(window.stride, np.int64)
-    left = b.node("Sub", size, b.node("Range", zero, limit, stride))
-    return b.node("Min", left, b.literal(1, np.int64))
-
-
-def _windows_outside(b: Builder, x: str, windows: Sequence[Window]) -> str:
-    """1 for rows, and for columns, where a last window starts past the image, else 0."""
-    sizes = _fixed(b.dims(x)[2:])
-    if sizes is not None:
-        return b.ints(
-            [_in_padding(window, size) for window, size in zip(windows, sizes, strict=True)]
-        )
-    kernels = b.ints([window.kernel for window in windows])
-    past = b.node("Sub", kernels, b.sizes(x, 2, 4))
-    past = b.node("Mod", past, b.ints([window.stride for window in windows]))
-    return b.node("Min", b.node("Div", past, kernels), b.ints([1]))
-
-
-def _area(b: Builder, x: str) -> str:
-    """The number of pixels of a plane."""
-    sizes = _fixed(b.dims(x)[2:])
-    if sizes is not None:
-        return b.ints([prod(sizes)])
-    return b.node("ReduceProd", b.sizes(x, 2, 4), keepdims=1)
-
-
-def _fixed(sizes: Sequence[int | None]) -> list[int] | None:
-    """Sizes that are all fixed; None if one is open."""
-    fixed = [size for size in sizes if size is not None]
-    return fixed if len(fixed) == len(sizes) else None
-
-
 def _place_of_maximum(b: Builder, x: str) -> str:
     """The index of each plane's maximum, N × C × 1 × 1."""
     place = b.node("ArgMax", b.reshape(x, [0, 0, -1]), axis=2)
     return b.node("Unsqueeze", b.floats(place), b.ints([3]))
-
-
-def _settings(windows: Sequence[Window], *, ceil: bool) -> dict[str, Any]:
-    """The attributes of MaxPool and AveragePool; with a stride of 1 there is nothing to round."""
-    return {
-        "kernel_shape": [window.kernel for window in windows],
-        "strides": [window.stride for window in windows],
-        "pads": [window.pad for window in windows] * 2,
-        "ceil_mode": 1 if ceil and any(window.stride > 1 for window in windows) else None,
-    }
-
-
-def _can_be(
-    test: Callable[[Window, int | None], bool], b: Builder, x: str, windows: Sequence[Window]
-) -> bool:
-    """Whether something holds for rows or columns, at some size of them if it is open."""
-    return any(test(window, size) for window, size in zip(windows, b.dims(x)[2:], strict=True))
-
-
-def _past_padding(window: Window, size: int | None) -> bool:
-    """Whether the last window may reach past the padding, when rounding up."""
-    if size is None:
-        return window.stride > 1
-    return (size + 2 * window.pad - window.kernel) % window.stride > 0
-
-
-def _in_padding(window: Window, size: int | None) -> bool:
-    """Whether a last window may start in the padding at the end, when rounding up."""
-    if size is None:
-        return window.stride > window.kernel - window.pad
-    kept, all_ = (window.pool(size, ceil=True, clip=clip) for clip in (True, False))
-    return kept < all_
-
-
-def _can_be_outside(b: Builder, x: str, windows: Sequence[Window]) -> bool:
-    """Whether a last window may lie past the image, which padding along either axis rules out."""
-    return not any(window.pad for window in windows) and _can_be(_in_padding, b, x, windows)
 
 
 def maximum_in_torch(

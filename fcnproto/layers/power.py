@@ -11,6 +11,7 @@ import numpy as np
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -57,6 +58,17 @@ class Power(Pointwise):
             return [t.torch.full_like(bottoms[0], value)]
         base = bottoms[0] * scale + shift
         return [base if power == 1 else base**power]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """By the bottom for a square, else by the top over the bottom."""
+        scale, shift, power = self.param.scale, self.param.shift, self.param.power
+        if power * scale == 0 or power == 1:
+            return gradient * (power * scale)
+        if power == 2:
+            return gradient * (2 * scale) * (bottom * scale + shift)
+        if shift == 0:
+            return gradient * power * (top / bottom)
+        return gradient * (power * scale) * (top / (bottom * scale + shift))
 
 
 def c_power(base: float, exponent: float) -> np.float32:

@@ -18,6 +18,7 @@ PUBLISHED: Mapping[str, Sequence[tuple[str, int]]] = {
     "SBDDSegDataLayer": (("data", 3), ("label", 1)),
     "SIFTFlowSegDataLayer": (("data", 3), ("sem", 1), ("geo", 1)),
     "PASCALContextSegDataLayer": (("data", 3), ("label", 1)),
+    "FolderSegDataLayer": (("data", 3), ("label", 1)),  # ours, for data of one's own
 }
 NYUD_LAYER = "NYUDSegDataLayer"
 NYUD_CHANNELS = {"color": 3, "hha": 3, "depth": 1, "label": 1}
@@ -62,14 +63,7 @@ class Python(Layer):
 
     def settings_dict(self) -> dict[str, Any]:
         """What param_str says; LayerError unless it is the literal of a dictionary."""
-        text = self.param.param_str
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
-            raise LayerError(f"param_str must be the literal of a dict, found {text!r}") from error
-        require(isinstance(value, dict), f"param_str must be the literal of a dict, found {text!r}")
-        settings: dict[str, Any] = value
-        return settings
+        return read_param_str(self.param.param_str)
 
     def _published_tops(self) -> Sequence[tuple[str, int]] | None:
         """The name and the channels of each top of a published data layer."""
@@ -88,3 +82,17 @@ class Python(Layer):
             f"param_str's tops must be a list of {', '.join(NYUD_CHANNELS)}, found {tops!r}",
         )
         return [(top, NYUD_CHANNELS[top]) for top in tops]
+
+
+def read_param_str(text: str) -> dict[str, Any]:
+    """The settings in a param_str, which is read, never run.
+
+    LayerError unless it is the literal of a dictionary.
+    """
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError) as error:
+        raise LayerError(f"param_str must be the literal of a dict, found {text!r}") from error
+    require(isinstance(value, dict), f"param_str must be the literal of a dict, found {text!r}")
+    settings: dict[str, Any] = value
+    return settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -43,3 +44,7 @@ class ReLU(Pointwise):
         if slope == 0:
             return [t.functional.relu(bottoms[0])]
         return [t.functional.leaky_relu(bottoms[0], slope)]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """1 or the slope, by the bottom's sign."""
+        return gradient * t.torch.where(bottom > 0, 1.0, self.param.negative_slope)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Pointwise,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -28,3 +29,7 @@ class Sigmoid(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """sigmoid."""
         return [bottoms[0].sigmoid()]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """top · (1 − top)."""
+        return gradient * top * (1 - top)

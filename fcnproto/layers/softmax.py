@@ -10,6 +10,7 @@ from fcnproto.layers.base import (
     Plane,
     Pointwise,
     Shape,
+    Tensor,
     Tensors,
     Torch,
     all_of,
@@ -55,3 +56,8 @@ class Softmax(Pointwise):
         """softmax."""
         (x,) = bottoms
         return [x.softmax(axis_index(self.param.axis, tuple(x.shape)))]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """top · (gradient − Σ gradient · top)."""
+        axis = axis_index(self.param.axis, tuple(top.shape))
+        return top * (gradient - (gradient * top).sum(axis, keepdim=True))

@@ -17,12 +17,12 @@ from fcnproto.layers.base import (
     show,
 )
 from fcnproto.layers.pooling import (
-    LOWEST,
     average_in_torch,
     chance_in_torch,
     maximum_in_torch,
     stochastic_obstacle,
 )
+from fcnproto.layers.pooling_onnx import LOWEST
 from fcnproto.layers.spatial import Window
 from fcnproto.proto.caffe_pb2 import (
     TRAIN,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Pointwise,
+    Tensor,
     Tensors,
     Torch,
 )
@@ -28,3 +29,7 @@ class TanH(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """tanh."""
         return [bottoms[0].tanh()]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """1 − top²."""
+        return gradient * (1 - top.square())

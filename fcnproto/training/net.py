@@ -94,6 +94,7 @@ class Net:
         self.parameters = self._fill(inferred)
         self._uses = self._tie(inferred)
         self._memory: list[dict[str, Any]] = [{} for _ in self.graph.nodes]
+        self._memories = self._find_memories()
         self._courses = [list(self._course(index)) for index in range(len(self.graph.nodes))]
         self._last = {
             blob: index
@@ -205,6 +206,7 @@ class Net:
         generator = torch.Generator(self.device)
         generator.manual_seed(int(rng.integers(2**62)))
         blobs = dict(values)
+        contents: dict[int, Tensor] = {}
         wanted = {*self.graph.outputs, *keep}
         loss = torch.zeros((), device=self.device)
         for index, node in enumerate(self.graph.nodes):
@@ -212,7 +214,11 @@ class Net:
                 tools = Torch(
                     torch, torch.nn.functional, self.device, generator, rng, self._memory[index]
                 )
-                blobs.update(zip(node.tops, self._compute(index, tools, blobs), strict=True))
+                tops = self._compute(index, tools, blobs, contents)
+                blobs.update(zip(node.tops, tops, strict=True))
+                for top in node.tops:
+                    if top in self._contested:
+                        contents[self._memories[top]] = blobs[top].detach()
             for weight, top in zip(_loss_weights(node), node.tops, strict=False):
                 if weight:
                     loss = loss + weight * blobs[top].sum()
@@ -347,7 +353,34 @@ class Net:
             ]
             yield bottom if self.graph.blobs[bottom] == name else own[-1]
 
-    def _compute(self, index: int, tools: Torch, blobs: Mapping[str, Tensor]) -> Sequence[Tensor]:
+    def _find_memories(self) -> dict[str, int]:
+        """Which memory each version of a blob lies in, and which of them are written twice.
+
+        An in-place layer writes where its bottom lies, and some layers hand on their bottom's.
+        """
+        memories: dict[str, int] = {}
+        self._contested: set[str] = set()
+        for node in self.graph.nodes:
+            for position, top in enumerate(node.tops):
+                at = node.bottoms[position : position + 1]
+                in_place = [b for b in at if self.graph.blobs[b] == self.graph.blobs[top]]
+                if in_place:
+                    memories[top] = memories[in_place[0]]
+                    same = {name for name, memory in memories.items() if memory == memories[top]}
+                    self._contested |= same
+                elif node.layer.shares_memory and node.bottoms:
+                    memories[top] = memories[node.bottoms[0]]
+                else:
+                    memories[top] = len(memories)
+        return memories
+
+    def _compute(
+        self,
+        index: int,
+        tools: Torch,
+        blobs: Mapping[str, Tensor],
+        contents: Mapping[int, Tensor],
+    ) -> Sequence[Tensor]:
         node = self.graph.nodes[index]
         bottoms = [
             blobs[bottom] if bottom == course else valued(blobs[bottom], blobs[course])
@@ -359,6 +392,13 @@ class Net:
             for bottom, down in zip(bottoms, propagates, strict=True)
         ]
         try:
+            if len(node.tops) == 1 and node.tops[0] in self._contested and _goes_back(node.layer):
+                in_place = self._memories[node.bottoms[0]] == self._memories[node.tops[0]]
+                memory = _Content(contents, self._memories[node.tops[0]], in_place)
+                top = _Overwritten.apply(  # type: ignore[no-untyped-call]
+                    bottoms[0], node.layer, tools, memory
+                )
+                return [top]
             return node.layer.torch(tools, bottoms, self._tensors(index))
         except LayerError as error:
             raise NetError(
@@ -389,6 +429,40 @@ class Net:
                     f"its array {number} is {show(tuple(tensor.shape))} in the net and"
                     f" {show(array.shape)} in the weights",
                 )
+
+
+def _goes_back(layer: Layer) -> bool:
+    """Whether a layer's type says what its backward pass does."""
+    return type(layer).torch_back is not Layer.torch_back
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The memory of a layer's top, in which others write later; of its bottom too if in place."""
+
+    contents: Mapping[int, Tensor]
+    number: int
+    in_place: bool
+
+
+class _Overwritten(torch.autograd.Function):
+    """A layer whose backward pass finds in memory what was written there last, as in Caffe."""
+
+    @staticmethod
+    def forward(ctx: Any, bottom: Tensor, layer: Layer, tools: Torch, memory: _Content) -> Tensor:
+        """The layer's top."""
+        ctx.layer, ctx.tools, ctx.memory, ctx.shape = layer, tools, memory, bottom.shape
+        if not memory.in_place:
+            ctx.save_for_backward(bottom)
+        top: Tensor = layer.torch(tools, [bottom], ())[0]
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The layer's own, with what lies in memory at the end of the pass."""
+        memory = ctx.memory.contents[ctx.memory.number].reshape(gradients[0].shape)
+        bottom = memory.reshape(ctx.shape) if ctx.memory.in_place else ctx.saved_tensors[0]
+        return ctx.layer.torch_back(ctx.tools, gradients[0], bottom, memory), None, None, None
 
 
 def _loss_weights(node: Node) -> list[float]:

@@ -1,0 +1,7 @@
+"""NYUDv2, for real Caffe."""
+
+from fcnproto.caffe_layers.data_layer import DataLayer
+
+
+class NYUDSegDataLayer(DataLayer):
+    """Feeds what fcnproto.datasets' reader of this name reads."""

@@ -1,0 +1,7 @@
+"""PASCAL-Context, for real Caffe."""
+
+from fcnproto.caffe_layers.data_layer import DataLayer
+
+
+class PASCALContextSegDataLayer(DataLayer):
+    """Feeds what fcnproto.datasets' reader of this name reads."""

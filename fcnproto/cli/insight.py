@@ -1,0 +1,198 @@
+"""The verbs that look at nets: summary, draw, explain, doctor."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fcnproto import doctor as examining
+from fcnproto import draw as drawing
+from fcnproto import explain as explaining
+from fcnproto import field as fields
+from fcnproto import summary as summarizing
+from fcnproto import weights as weight_files
+from fcnproto.cli.common import Size, Verb, check_output, load_net, output_option, tell, write_output
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.graph import Graph, State, build
+from fcnproto.proto.caffe_pb2 import Phase
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _net_options(function: Function) -> Function:
+    """NET, and what it is built for."""
+    options = (
+        click.argument("net"),
+        click.option("--size", type=Size(), help="Of images; the net's own unless told."),
+        click.option(
+            "--phase",
+            type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
+            default="TEST",
+            show_default=True,
+        ),
+        click.option("--level", type=int, default=0, show_default=True),
+        click.option("--stage", "stages", metavar="S", multiple=True, help="Several if repeated."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _graph(
+    net: str, size: tuple[int, int] | None, phase: str, level: int, stages: tuple[str, ...]
+) -> Graph:
+    phase = phase.upper()
+    source = load_net(net, "train" if phase == "TRAIN" else "deploy")
+    return build(source, State(Phase.Value(phase), level, stages), size)
+
+
+@click.command(cls=Verb)
+@_net_options
+@_json_option
+@click.option("--markdown", is_flag=True, help="Print a table of Markdown.")
+def summary(as_json: bool, markdown: bool, **net: Any) -> None:
+    """Print each layer's shape, parameters, multiply-adds, memory and receptive field.
+
+    The shape in H and W, the image's height and width, stands where it is short. Stride, field and
+    offset are the receptive field's in pixels of the image: how far the next pixel's lies, how
+    large it is, and where that of the first pixel begins.
+    """
+    found = summarizing.summarize(_graph(**net))
+    if as_json:
+        click.echo(json.dumps(summarizing.as_json(found), indent=2))
+    else:
+        click.echo(summarizing.table(found, markdown=markdown), nl=False)
+
+
+@click.command(cls=Verb)
+@_net_options
+@output_option("the picture", required=True)
+def draw(output: str, force: bool, **net: Any) -> None:
+    """Draw a net.
+
+    FILE's ending says how: .dot, or through Graphviz .svg, .png, .pdf, and .html for a page to look
+    around in, which needs neither network nor server.
+    """
+    check_output(output, force)
+    suffix = drawing.suffix_of(output)
+    if suffix not in drawing.FORMATS:
+        raise click.BadParameter(
+            f"'{output}' should end in one of {', '.join(drawing.FORMATS)}", param_hint="--output"
+        )
+    write_output(output, drawing.draw(_graph(**net), suffix), force)
+
+
+@click.group()
+def explain() -> None:
+    """Say why an offset is what it is, what a pad is for, what a pixel sees."""
+
+
+@explain.command("crop", cls=Verb)
+@_net_options
+@click.argument("blob", required=False)
+@_json_option
+@click.pass_context
+def explain_crop(ctx: click.Context, blob: str | None, as_json: bool, **net: Any) -> None:
+    """Say how the offset of each Crop of NET, or of the one that makes BLOB, comes about."""
+    graph = _graph(**net)
+    accounts, problems = explaining.crops(graph, blob)
+    if as_json:
+        found = [explaining.crop_json(graph, account) for account in accounts]
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(explaining.crop_text(graph, account) for account in accounts), nl=False)
+    tell(problems)
+    if problems:
+        ctx.exit(1)
+
+
+@explain.command("pad", cls=Verb)
+@_net_options
+@_json_option
+def explain_pad(as_json: bool, **net: Any) -> None:
+    """Say which image sizes the pad of NET's first layer lets survive, and what it costs."""
+    account = explaining.pad(_graph(**net))
+    if as_json:
+        click.echo(json.dumps(explaining.pad_json(account), indent=2))
+    else:
+        click.echo(explaining.pad_text(account), nl=False)
+
+
+class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "ROW,COLUMN"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        row, _, column = str(value).partition(",")
+        if not (row.isascii() and row.isdigit() and column.isascii() and column.isdigit()):
+            self.fail(f"'{value}' is not a pixel: write row,column, as in 12,30", param, ctx)
+        return int(row), int(column)
+
+
+@explain.command("field", cls=Verb)
+@_net_options
+@click.argument("blob")
+@click.option("--pixel", type=_Pixel(), help="Whose field; the middle one's unless told.")
+@click.option("--image", metavar="FILE", help="To draw the field on; NET then has its size.")
+@output_option("a picture of the field (PNG)")
+@_json_option
+def explain_field(
+    blob: str,
+    pixel: tuple[int, int] | None,
+    image: str | None,
+    output: str | None,
+    force: bool,
+    as_json: bool,
+    **net: Any,
+) -> None:
+    """Say which pixels of the image a pixel of BLOB is computed from, and draw them."""
+    check_output(output, force)
+    if image is not None and output is None:
+        raise click.UsageError("--image needs -o, where the picture goes")
+    photo = None if image is None else fields.read_image(image)
+    if photo is not None:
+        net["size"] = (photo.height, photo.width)
+    accounts = fields.account(_graph(**net), blob, pixel)
+    if output is not None:
+        buffer = io.BytesIO()
+        fields.picture(accounts[0], photo).save(buffer, "PNG")
+        write_output(output, buffer.getvalue(), force)
+    if as_json:
+        click.echo(json.dumps([fields.as_json(account) for account in accounts], indent=2))
+    elif output != "-":
+        click.echo("".join(map(fields.text, accounts)), nl=False)
+
+
+@click.command(cls=Verb)
+@_net_options
+@click.argument("weights")
+@click.argument("image", required=False)
+@_json_option
+@click.pass_context
+def doctor(
+    ctx: click.Context, weights: str, image: str | None, as_json: bool, **net: Any
+) -> None:
+    """Look for what is wrong with WEIGHTS in NET and, with IMAGE, with what they make of it.
+
+    Exits with 1 if something is.
+    """
+    graph = _graph(**net)
+    loaded = weight_files.load(weights)
+    tell(loaded.problems)
+    findings = examining.examine(graph, loaded.weights)
+    if image is not None:
+        findings += examining.examine_image(graph, loaded.weights, image)
+    if as_json:
+        click.echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
+    else:
+        click.echo(examining.text(findings), nl=False)
+    if any(finding.severity is not Severity.NOTE for finding in findings):
+        ctx.exit(1)
