@@ -61,6 +61,7 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
     """
     net = cut(graph)
     raise_if_any(NetError, _obstacles(net))
+    net = _informed(net, weights)
     sources = _sources(net)
     walked, _ = walk(net)
     unknown = [blob for blob in sources if not walked.blobs.get(blob)]
@@ -137,6 +138,25 @@ def cut(graph: Graph) -> Graph:
         outputs=outputs,
         blobs={blob: graph.blobs[blob] for blob in blobs},
     )
+
+
+def _informed(net: Graph, weights: Weights) -> Graph:
+    """The net with layers that know how many arrays a file has for them.
+
+    That tells forms of a layer apart that share a name, such as BN's.
+    """
+    shapes, _ = walk(net)
+    nodes = []
+    for index, node in enumerate(net.nodes):
+        given, wanted = weights.get(node.layer.name, ()), shapes.weights.get(index, ())
+        if wanted and given and len(given) != len(wanted) and not node.layer.proto.blobs:
+            proto = type(node.layer.proto)()
+            proto.CopyFrom(node.layer.proto)
+            for _ in given:
+                proto.blobs.add()
+            node = replace(node, layer=type(node.layer)(proto, node.layer.context))
+        nodes.append(node)
+    return replace(net, nodes=tuple(nodes))
 
 
 def _sources(net: Graph) -> dict[str, Node]:
@@ -350,13 +370,18 @@ def write(
     """
     graph = net.graph
     raise_if_any(WeightsError, _misfits(net, weights))
-    builder = Builder(opset, net.dims)
-    inputs, values = _images(net, builder, interface.images)
+    owned = _owned(net, weights)
+    prepared = {blob: _unused(f"{blob}/bgr", net.dims) for blob in interface.images}
+    builder = Builder(
+        opset, {**net.dims, **{name: net.dims[blob] for blob, name in prepared.items()}}
+    )
+    values = {blob: prepared.get(blob, blob) for blob in net.inputs}
+    inputs = _images(net, builder, interface.images, values)
     problems: list[Problem] = []
     for index, node in enumerate(graph.nodes):
         if node.layer.feeds:
             continue
-        titles, arrays = _arrays(net, index, weights)
+        titles, arrays = _arrays(net, index, owned)
         try:
             tops = builder.write(node, [values[bottom] for bottom in node.bottoms], titles, arrays)
         except LayerError as error:
@@ -373,14 +398,16 @@ def write(
 
 
 def _images(
-    net: Inference, builder: Builder, means: Mapping[str, tuple[float, ...]]
-) -> tuple[list[Value], dict[str, str]]:
-    """The model's inputs, and the value of each input blob; images are brought into its form.
+    net: Inference,
+    builder: Builder,
+    means: Mapping[str, tuple[float, ...]],
+    values: Mapping[str, str],
+) -> list[Value]:
+    """The model's inputs; images are brought into the form that the net takes, in `values`.
 
-    That comes first, as in Caffe: zero padding then is padding with the mean's colour.
+    The mean is subtracted as in Caffe before anything is padded: it can be no part of a bias.
     """
     inputs: list[Value] = []
-    values = {blob: blob for blob in net.inputs}
     for blob, sizes in net.inputs.items():
         if blob not in means:
             inputs.append((blob, TensorProto.FLOAT, sizes))
@@ -391,8 +418,15 @@ def _images(
         planes = builder.node("Transpose", blob, perm=[0, 3, 1, 2])
         bgr = builder.node("Gather", planes, builder.ints([2, 1, 0]), axis=1)
         mean = np.reshape(np.asarray(means[blob], np.float32), (1, -1, 1, 1))
-        values[blob] = builder.node("Sub", builder.floats(bgr), builder.own("mean", mean))
-    return inputs, values
+        result = builder.node("Sub", builder.floats(bgr), builder.own("mean", mean))
+        rename(builder.nodes[-1:], {result: values[blob]})
+    return inputs
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "'"
+    return name
 
 
 def _wanted(net: Inference, interface: Interface) -> list[str]:
@@ -429,16 +463,28 @@ def _results(net: Inference, builder: Builder, blob: str, result: Result) -> lis
     return [score, values] if result is Result.BOTH else [values]
 
 
+def _owned(net: Inference, weights: Weights) -> dict[Place, np.ndarray[Any, Any]]:
+    """The array for each owner of one; of layers that share it, the last to be loaded gives it."""
+    places: dict[str, int] = {}
+    for index, node in enumerate(net.graph.nodes):
+        places.setdefault(node.layer.name, index)
+    return {
+        net.shapes.owners[Place(places[name], number)]: array
+        for name, arrays in weights.items()
+        if name in places
+        for number, array in enumerate(arrays[: len(net.shapes.weights[places[name]])])
+    }
+
+
 def _arrays(
-    net: Inference, index: int, weights: Weights
+    net: Inference, index: int, owned: Mapping[Place, np.ndarray[Any, Any]]
 ) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
     """The arrays of a node and what they are called; shared ones are their owner's."""
     titles, arrays = [], []
     for number, weight in enumerate(net.shapes.weights[index]):
         owner = net.shapes.owners[Place(index, number)]
-        name = net.graph.nodes[owner.node].layer.name
-        titles.append(f"{name}/{owner.index}")
-        arrays.append(weights[name][owner.index].reshape(weight.shape))
+        titles.append(f"{net.graph.nodes[owner.node].layer.name}/{owner.index}")
+        arrays.append(owned[owner].reshape(weight.shape))
     return titles, arrays
 
 
@@ -480,7 +526,9 @@ def _settle_names(
     made = {output for node in builder.nodes for output in node.output}
     names: dict[str, str] = {}
     for blob, value in values.items():
-        if value in made and blobs[blob] == blob != value and blobs.get(value) != value:
+        if blob in net.inputs or value not in made:
+            continue
+        if blobs[blob] == blob != value and blobs.get(value) != value:
             names.setdefault(value, blob)
     for blob in outputs:
         value = values[blob]

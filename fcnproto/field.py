@@ -13,7 +13,11 @@ from fcnproto.layers.spatial import Reach, Span, hull, shifted
 from fcnproto.shapes import Shapes, infer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL.Image import Image
+
+    Array = npt.NDArray[np.uint8]
 
 Fields = Mapping[str, Mapping[str, Plane]]
 """For each blob, what its pixels see of each input that it depends on."""
@@ -231,7 +235,8 @@ def text(account: Account) -> str:
     rows, columns = account.pixel
     lines = [
         f"{account.blob} sees {image} ({account.size[0]}×{account.size[1]}):",
-        f"  receptive field {size}, stride {stride}; that of pixel 0 begins at {offset}",
+        f"  receptive field {size}, stride {stride}; that of pixel 0 begins at"
+        f" {offset.replace('-', '−')}",
         f"  pixel {rows}, {columns} sees rows {_span(account.view.rows)} and columns"
         f" {_span(account.view.columns)}",
     ]
@@ -261,12 +266,14 @@ def as_json(account: Account) -> dict[str, Any]:
     }
 
 
+MOST_PIXELS = 10**8
+
 _MARK = (213, 94, 0)
 """Vermilion, which every eye tells from most of an image."""
 
 
-def picture(account: Account, image: Image | None) -> Image:
-    """The receptive field over an image of the input's size: what lies outside it is dimmed.
+def picture(account: Account, image: Array | None) -> Image:
+    """The receptive field over an image (H×W×3 uint8, of the input's size), dimmed around it.
 
     Without an image over plain grey. Where the field reaches into the padding, so does the picture.
     Raises NetError if the pixel sees nothing of the input.
@@ -284,9 +291,12 @@ def picture(account: Account, image: Image | None) -> Image:
         left + max(width, columns[1] + 1),
         top + max(height, rows[1] + 1),
     )
+    if whole[0] * whole[1] > MOST_PIXELS:
+        message = f"the picture would have {whole[1]}×{whole[0]} pixels"
+        raise NetError(Problem(f"{message}: choose a smaller blob or image"))
     canvas = Images.new("RGB", whole, (70, 70, 70))
-    inside = Images.new("RGB", (width, height), (200, 200, 200)) if image is None else image
-    canvas.paste(inside.convert("RGB"), (left, top))
+    plain = Images.new("RGB", (width, height), (200, 200, 200))
+    canvas.paste(plain if image is None else Images.fromarray(image), (left, top))
     dimmed = canvas.point(lambda value: value * 2 // 5)
     box = (left + columns[0], top + rows[0], left + columns[1] + 1, top + rows[1] + 1)
     dimmed.paste(canvas.crop(box), box[:2])
@@ -303,5 +313,6 @@ def picture(account: Account, image: Image | None) -> Image:
             middle[1] + 2 * thick,
         ),
         fill=_MARK,
+        outline="white",
     )
     return dimmed

@@ -137,8 +137,8 @@ def _apply(size: Traced, change: Any, number: int) -> Formula | None:
 Sizes = tuple["int | Formula", ...]
 """The axes of a shape: a number where it is fixed, a formula in H or W where it is not."""
 
-_OTHER_SIZES = ((1, 2), (37, 14), (96, 131))
-"""By how many rows and columns the image grows where formulas are tried."""
+_GROWTH = 37, 131
+"""By how many rows and columns the image grows where formulas are tried: no stride divides them."""
 
 
 def formulas(graph: Graph, image: Mapping[str, Shape]) -> dict[str, Sizes]:
@@ -146,7 +146,7 @@ def formulas(graph: Graph, image: Mapping[str, Shape]) -> dict[str, Sizes]:
 
     `image` has the shapes of the inputs that have this height and width. A blob is left out where
     its shape is unknown, depends on H and W in another way, or is not what the formulas say at
-    larger sizes.
+    a larger size.
     """
     traced, _ = walk(graph, {blob: _traced(shape) for blob, shape in image.items()})
     found = {
@@ -155,17 +155,15 @@ def formulas(graph: Graph, image: Mapping[str, Shape]) -> dict[str, Sizes]:
         if shape is not None
     }
     height, width = next(iter(image.values()))[2:]
-    for rows, columns in _OTHER_SIZES:
-        larger = {
-            blob: (*shape[:2], height + rows, width + columns) for blob, shape in image.items()
+    values = {"H": height + _GROWTH[0], "W": width + _GROWTH[1]}
+    larger = {blob: (*shape[:2], *values.values()) for blob, shape in image.items()}
+    shapes, problems = walk(graph, larger)
+    if not any(problem.severity is Severity.ERROR for problem in problems):
+        found = {
+            blob: sizes
+            for blob, sizes in found.items()
+            if shapes.blobs[blob] == tuple(_value(size, values) for size in sizes)
         }
-        shapes, problems = walk(graph, larger)
-        if any(problem.severity is Severity.ERROR for problem in problems):
-            continue  # a net that fits one size only
-        values = {"H": height + rows, "W": width + columns}
-        for blob, sizes in list(found.items()):
-            if shapes.blobs[blob] != tuple(_value(size, values) for size in sizes):
-                del found[blob]
     return {
         blob: tuple(size for size in sizes if size is not None)
         for blob, sizes in found.items()

@@ -189,7 +189,9 @@ def _to_eight_bits(values: Array, mode: str) -> Array:
 
 
 def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
-    """A PNG that holds class numbers and shows their colours; of 16 bits beyond 256 classes."""
+    """A PNG that holds class numbers and shows their colours; of 16 bits where there are others."""
+    if labels.max(initial=0) < 2**8:
+        labels = labels.astype(np.uint8)
     image = Image.fromarray(labels)
     if labels.dtype == np.uint8:
         image.putpalette([part for colour in palette[:256] for part in colour])

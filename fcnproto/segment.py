@@ -38,6 +38,8 @@ class LabelMap:
     score: str | None
     labels: str | None
     classes: int | None
+    dtype: np.dtype[Any]
+    """What its labels are held in: uint8, or uint16 where there may be more than 256."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class Segmenter:
             scores = self._averaged(pictures, height, width)
             return {blob: _labels(score) for blob, score in scores.items()}
         shape = len(pictures), height, width
-        found = {each.blob: np.zeros(shape, _kind_of(each.classes)) for each in self.maps}
+        found = {each.blob: np.zeros(shape, each.dtype) for each in self.maps}
         wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
         feeds = self._feeds(pictures, height, width)
         for piece in self._run(feeds, list(wanted.values()), height, width):
@@ -309,21 +311,21 @@ def label_maps(session: Session) -> tuple[LabelMap, ...]:
         for value in session.outputs
         if len(value.sizes) == 4 and value.dtype.kind == "f" and value.sizes[1] != 1
     }
-    labels = [
-        value.name
-        for value in session.outputs
-        if len(value.sizes) == 3 and value.dtype.kind in "ui"
-    ]
     maps = {
-        blob: LabelMap(blob, blob, None, _fixed(value.sizes[1])) for blob, value in scores.items()
+        blob: LabelMap(blob, blob, None, classes, _kind_of(classes))
+        for blob, value in scores.items()
+        for classes in [_fixed(value.sizes[1])]
     }
-    for name in labels:
+    for value in session.outputs:
+        if len(value.sizes) != 3 or value.dtype.kind not in "ui":
+            continue
         # As export names them: labels, or score_labels where there are several.
-        blob = name.removesuffix("_labels")
-        if name == LABELS and len(maps) == 1:
+        blob = value.name.removesuffix("_labels")
+        if value.name == LABELS and len(maps) == 1:
             (blob,) = maps
-        known = maps.get(blob, LabelMap(blob, None, None, None))
-        maps[blob] = replace(known, labels=name)
+        dtype = value.dtype if value.dtype == np.uint8 else np.dtype(np.uint16)
+        known = maps.get(blob, LabelMap(blob, None, None, None, dtype))
+        maps[blob] = replace(known, labels=value.name)
     return tuple(maps.values())
 
 
@@ -353,8 +355,8 @@ def _fixed(size: int | str | None) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _kind_of(classes: int | None) -> type[np.unsignedinteger[Any]]:
-    return np.uint8 if classes is None or classes <= 2**8 else np.uint16
+def _kind_of(classes: int | None) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
 
 
 def _labels(score: Array) -> Array:
@@ -415,6 +417,7 @@ def segment(
     image that cannot be segmented gives a Problem, and the rest go on; a warning goes with its
     image. Raises FcnprotoError if results cannot be written.
     """
+    _check_companions(segmenter, companions)
     work = _Work(segmenter, folder, companions)
     waiting: dict[tuple[int, ...], list[tuple[Source, Picture]]] = {}
     for source in sources:
@@ -432,6 +435,27 @@ def segment(
             yield from work.finish(waiting.pop(next(iter(waiting))))
     for items in waiting.values():
         yield from work.finish(items)
+
+
+def _check_companions(segmenter: Segmenter, companions: Mapping[str, Path]) -> None:
+    """FcnprotoError unless each input has its images: those named, or of a kind with a folder."""
+    path = segmenter.session.path
+    kinds = [segmenter.kind(blob) for blob in segmenter.inputs]
+    named = [kind for kind in kinds if kind not in companions]
+    problems = [
+        Problem(f"the model takes no {kind}, only {' and '.join(kinds)}: leave out --{kind}", path)
+        for kind in companions
+        if kind not in kinds
+    ]
+    if len(named) > 1:
+        flags = " ".join(f"--{kind} DIR" for kind in named if kind != COLOR)
+        problems.append(
+            Problem(f"the model takes {' and '.join(kinds)} of each scene: {flags}".rstrip(), path)
+        )
+    elif not named and not problems:
+        problems.append(Problem("one kind of image must be named itself, not by a folder", path))
+    if problems:
+        raise FcnprotoError(*problems)
 
 
 _KEPT = 2**25  # so many pixels, 100 MB, wait for others of their size

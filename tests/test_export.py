@@ -58,8 +58,9 @@ def test_a_net_that_only_measures_is_refused(path):
 @pytest.mark.parametrize("path", [c for c in CASES if not is_measure(c)], ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_onnx_computes_what_caffe_computed(path):
     arrays = arrays_of(path)
-    net = inference(build(read_net(path)))
-    model = export(net, weights_of(arrays), metadata={})
+    weights = weights_of(arrays)
+    net = inference(build(read_net(path)), weights)
+    model = export(net, weights)
     onnx.checker.check_model(model, full_check=True)
     feeds = {name: arrays[f"in/{name}"] for name in net.inputs}
     for name, found in run(model, feeds).items():

@@ -201,6 +201,27 @@ def test_pooling_of_a_fixed_size_is_the_same(kernel):
         )
 
 
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(1, 3, 0), (2, 2, 1), (3, 2, 1), (2, 3, 0)])
+@pytest.mark.parametrize("opset", [13, 21, 22])
+def test_pooling_where_only_columns_are_open(kernel, stride, pad, opset):
+    for method, tops in POOLINGS:
+        settings = [[kernel] * 2, [stride] * 2, [pad] * 2]
+        text = pooling_text(method, *settings, rounds_up=True)
+        for rows in (4, 5, 6):
+            layer = Written("Pooling", text, (None, 2, rows, None), tops=tops, opset=opset)
+            for columns in range(1, 9):
+                x = numbers((1, 2, rows, columns))
+                with np.errstate(all="ignore"):
+                    maxima, indices, averages = pooled(x, *settings, rounds_up=True)
+                found = layer(x)
+                if method == "AVE":
+                    assert_close(found, averages)
+                elif tops == 1:
+                    np.testing.assert_array_equal(found, maxima.astype(np.float32))
+                else:
+                    np.testing.assert_array_equal(found[1], indices)
+
+
 @pytest.mark.parametrize("method", ["MAX", "AVE"])
 def test_global_pooling(method):
     layer = Written(

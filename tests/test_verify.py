@@ -34,7 +34,7 @@ def test_against_what_caffe_computed(model, case):
     assert found.agrees
     assert not found.notes
     rows = {row.blob: row for row in found.rows}
-    assert {"c1", "up8", "score"} <= rows.keys()
+    assert {"up8", "score"} <= rows.keys()
     assert (rows["score"].shape, rows["score"].agreement) == ((1, 5, 97, 75), 1)
     assert all(row.relative < 1e-5 for row in found.rows)
 

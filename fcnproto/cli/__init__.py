@@ -17,9 +17,16 @@ _VERBS = {
     "convert-weights": "weights.convert_weights",
     "convolutionize": "weights.convolutionize",
     "fetch": "weights.fetch",
+    "train": "train.train",
     "export-onnx": "run.export_onnx",
     "verify": "run.verify",
     "segment": "run.segment",
+    "score": "score.score",
+    "dataset": "score.dataset",
+    "summary": "insight.summary",
+    "draw": "insight.draw",
+    "explain": "insight.explain",
+    "doctor": "insight.doctor",
 }
 
 

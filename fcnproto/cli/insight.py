@@ -9,13 +9,19 @@ from typing import Any, TypeVar
 
 import click
 
-from fcnproto import doctor as examining
 from fcnproto import draw as drawing
 from fcnproto import explain as explaining
 from fcnproto import field as fields
 from fcnproto import summary as summarizing
-from fcnproto import weights as weight_files
-from fcnproto.cli.common import Size, Verb, check_output, load_net, output_option, tell, write_output
+from fcnproto.cli.common import (
+    Size,
+    Verb,
+    check_output,
+    load_net,
+    output_option,
+    tell,
+    write_output,
+)
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.graph import Graph, State, build
 from fcnproto.proto.caffe_pb2 import Phase
@@ -73,13 +79,15 @@ def summary(as_json: bool, markdown: bool, **net: Any) -> None:
 
 @click.command(cls=Verb)
 @_net_options
-@output_option("the picture", required=True)
-def draw(output: str, force: bool, **net: Any) -> None:
+@output_option("the picture")
+def draw(output: str | None, force: bool, **net: Any) -> None:
     """Draw a net.
 
     FILE's ending says how: .dot, or through Graphviz .svg, .png, .pdf, and .html for a page to look
     around in, which needs neither network nor server.
     """
+    if output is None:
+        raise click.UsageError("say where the picture goes: -o FILE")
     check_output(output, force)
     suffix = drawing.suffix_of(output)
     if suffix not in drawing.FORMATS:
@@ -99,7 +107,7 @@ def explain() -> None:
 @click.argument("blob", required=False)
 @_json_option
 @click.pass_context
-def explain_crop(ctx: click.Context, blob: str | None, as_json: bool, **net: Any) -> None:
+def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: Any) -> None:
     """Say how the offset of each Crop of NET, or of the one that makes BLOB, comes about."""
     graph = _graph(**net)
     accounts, problems = explaining.crops(graph, blob)
@@ -107,7 +115,9 @@ def explain_crop(ctx: click.Context, blob: str | None, as_json: bool, **net: Any
         found = [explaining.crop_json(graph, account) for account in accounts]
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(explaining.crop_text(graph, account) for account in accounts), nl=False)
+        click.echo(
+            "\n".join(explaining.crop_text(graph, account) for account in accounts), nl=False
+        )
     tell(problems)
     if problems:
         ctx.exit(1)
@@ -137,6 +147,15 @@ class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(row), int(column)
 
 
+def _read_image(path: str) -> Any:
+    from fcnproto import images
+
+    sources = images.find([path])
+    if len(sources) != 1:
+        raise FcnprotoError(Problem(f"expected one image, found {len(sources)}", path))
+    return images.read(sources[0])
+
+
 @explain.command("field", cls=Verb)
 @_net_options
 @click.argument("blob")
@@ -157,9 +176,9 @@ def explain_field(
     check_output(output, force)
     if image is not None and output is None:
         raise click.UsageError("--image needs -o, where the picture goes")
-    photo = None if image is None else fields.read_image(image)
+    photo = None if image is None else _read_image(image)
     if photo is not None:
-        net["size"] = (photo.height, photo.width)
+        net["size"] = photo.shape[:2]
     accounts = fields.account(_graph(**net), blob, pixel)
     if output is not None:
         buffer = io.BytesIO()
@@ -178,18 +197,21 @@ def explain_field(
 @_json_option
 @click.pass_context
 def doctor(
-    ctx: click.Context, weights: str, image: str | None, as_json: bool, **net: Any
+    ctx: click.Context, /, weights: str, image: str | None, as_json: bool, **net: Any
 ) -> None:
     """Look for what is wrong with WEIGHTS in NET and, with IMAGE, with what they make of it.
 
     Exits with 1 if something is.
     """
-    graph = _graph(**net)
-    loaded = weight_files.load(weights)
-    tell(loaded.problems)
-    findings = examining.examine(graph, loaded.weights)
-    if image is not None:
-        findings += examining.examine_image(graph, loaded.weights, image)
+    from fcnproto import doctor as examining
+    from fcnproto import images
+    from fcnproto.weights import read
+
+    graph, arrays = _graph(**net), read(weights)
+    photos = [] if image is None else images.find([image])
+    findings = examining.examine(graph, arrays, net["net"])
+    for photo in photos:
+        findings += examining.examine_image(graph, arrays, photo, net["net"])
     if as_json:
         click.echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
     else:

@@ -109,11 +109,9 @@ def _numbers(image: Image.Image) -> Array:
 def _read_npy(path: Path) -> Array:
     try:
         # Mapped, a file that claims to be larger than it is fails before memory is taken.
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
         raise _unreadable(path, error) from error
-    if not isinstance(found, np.ndarray):
-        raise DataError(Problem("is no .npy file: expected one array, found an archive", str(path)))
     shape = found.shape
     if found.dtype.kind not in "iub" or len(shape) < 2 or set(shape[:-2]) - {1}:
         message = f"expected H×W whole numbers, found {found.dtype} {_by(shape)}"

@@ -28,6 +28,7 @@ from fcnproto.layers.loss import (
     Labels,
     Loss,
     check_labels,
+    summed,
 )
 from fcnproto.proto.caffe_pb2 import (
     BlobProto,
@@ -88,6 +89,10 @@ class InfogainLoss(Loss):
         """loss_param's."""
         param = self.proto.loss_param
         return param.ignore_label if param.HasField("ignore_label") else None
+
+    def sums(self, labels: Shape) -> int | None:
+        """As loss_param says."""
+        return summed(self.proto.loss_param.normalization, labels)
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Log probabilities weighed by the label's row of the matrix."""

@@ -31,6 +31,13 @@ class Loss(Layer):
     measures = True
     kind = Kind.LOSS
 
+    def sums(self, labels: Shape) -> int | None:
+        """Over how many labels, of this shape, the loss is a sum; 1 if it is their mean.
+
+        None if it is not one of labels that are counted.
+        """
+        return None
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """A scalar."""
         prediction, truth = bottoms[:2]
@@ -86,6 +93,15 @@ class Labels:
             LossParameter.NONE: 1,
         }
         return max(1, sizes[mode])
+
+
+def summed(mode: int, labels: Shape) -> int:
+    """Over how many labels a loss is a sum that is divided as `mode` says."""
+    sizes: dict[int, int] = {
+        LossParameter.BATCH_SIZE: prod(labels[1:]),
+        LossParameter.NONE: prod(labels),
+    }
+    return sizes.get(mode, 1)
 
 
 def normalization(param: LossParameter, unset: int = LossParameter.VALID) -> int:

@@ -80,7 +80,14 @@ class Pool:
     def _average_of_padded(self) -> str:
         pads = [window.pad for window in self.windows]
         padded = self.b.padded(self.x, PLANE, pads, pads)
-        return self._kept(self.b.node("AveragePool", padded, **self._settings(is_written=True)))
+        if self.b.opset >= 18:
+            top = self.b.node("AveragePool", padded, **self._settings(is_written=True))
+        else:
+            # onnxruntime would take the Pad back into the pooling, but not over a change of sign.
+            negative = self.b.node("Neg", padded)
+            top = self.b.node("AveragePool", negative, **self._settings(is_written=True))
+            top = self.b.node("Neg", top)
+        return self._kept(top)
 
     def _settings(self, *, is_written: bool = False) -> dict[str, Any]:
         """The attributes of MaxPool and AveragePool; `is_written` if the padding is written out.

@@ -16,6 +16,7 @@ from fcnproto.layers.loss import (
     Labels,
     Loss,
     normalization,
+    summed,
 )
 from fcnproto.proto.caffe_pb2 import LossParameter
 
@@ -44,6 +45,10 @@ class SigmoidCrossEntropyLoss(Loss):
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The product with each target."""
         return prod(bottoms[0])
+
+    def sums(self, labels: Shape) -> int | None:
+        """As loss_param says."""
+        return summed(normalization(self.proto.loss_param, unset=LossParameter.BATCH_SIZE), labels)
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """binary_cross_entropy_with_logits, less what is ignored."""

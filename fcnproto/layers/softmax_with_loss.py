@@ -23,6 +23,7 @@ from fcnproto.layers.loss import (
     Loss,
     check_labels,
     normalization,
+    summed,
 )
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
 
@@ -69,6 +70,10 @@ class SoftmaxWithLoss(Loss):
         """loss_param's."""
         param = self.proto.loss_param
         return param.ignore_label if param.HasField("ignore_label") else None
+
+    def sums(self, labels: Shape) -> int | None:
+        """As loss_param says."""
+        return summed(normalization(self.proto.loss_param), labels)
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Minus the label's log probability.

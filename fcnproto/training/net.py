@@ -7,6 +7,7 @@ bottom that does not propagate down, all with force_backward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fcnproto.errors import LayerError, NetError, Problem, WeightsError, nearest, raise_if_any
-from fcnproto.graph import Graph, Node, State, build
+from fcnproto.graph import Node, State, build
 from fcnproto.layers import fillers
 from fcnproto.layers.base import Layer, Shape, Torch, Weight, show, valued
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
@@ -177,6 +178,10 @@ class Net:
                 layer.loss_weight.extend(_loss_weights(node))
             net.layer.append(layer)
         return net
+
+    def shape(self, blob: str) -> Shape | None:
+        """The shape of a version of a blob, for what was fed last."""
+        return self._shapes.blobs.get(blob)
 
     # Passes -----------------------------------------------------------------------------------
 
@@ -427,7 +432,7 @@ class Net:
                 yield self.graph.problem(
                     node,
                     f"its array {number} is {show(tuple(tensor.shape))} in the net and"
-                    f" {show(array.shape)} in the weights",
+                    f" {show(array.shape)} in the weights; fcnproto convert-weights makes them fit",
                 )
 
 
@@ -465,11 +470,14 @@ class _Overwritten(torch.autograd.Function):
         return ctx.layer.torch_back(ctx.tools, gradients[0], bottom, memory), None, None, None
 
 
+def caffes_precision() -> AbstractContextManager[None]:
+    """Whole float32 on GPUs, by algorithms that give the same numbers each time."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return context
+
+
 def _loss_weights(node: Node) -> list[float]:
     """What each top counts in the loss; a loss layer's first counts 1 unless told."""
     return list(node.layer.proto.loss_weight) or [1.0] * int(node.layer.auto_top)
-
-
-def inputs(graph: Graph) -> list[Node]:
-    """The layers whose blobs are fed in."""
-    return [node for node in graph.nodes if not node.bottoms and node.layer.feeds]

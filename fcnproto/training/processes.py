@@ -25,6 +25,14 @@ class Processes:
             for tensor in tensors:
                 group.all_reduce(tensor)
 
+    def agree(self, wish: bool, device: str) -> bool:
+        """Whether any process wishes it."""
+        if self.count == 1:
+            return wish
+        wishes = torch.tensor(int(wish), device=device)
+        self.add([wishes])
+        return bool(wishes)
+
     def share(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by that of the first process."""
         if self.count > 1:

@@ -18,7 +18,7 @@ from fcnproto.errors import FcnprotoError, Problem, PrototxtError, Severity, rai
 from fcnproto.layers.base import Shape
 from fcnproto.proto.caffe_pb2 import SolverParameter
 from fcnproto.proto.source import SolverSource, read_solver
-from fcnproto.training.net import Feed, Net, Parameter
+from fcnproto.training.net import Feed, Net, Parameter, caffes_precision
 from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.rates import rate
 from fcnproto.training.updates import TYPES
@@ -29,8 +29,8 @@ class Solver:
     """A net that is being trained, and how: everything that Caffe's solver of that file would do.
 
     `source` is the solver's file. `shapes` are those of blobs fed in which the net does not say
-    (others may follow), `device` is as PyTorch calls it. With `processes` each process is fed its
-    own part: gradients are added up as over a larger iter_size.
+    (others may follow). `device` is as PyTorch calls it. `seed` is random_seed unless given. With
+    `processes` each process is fed its own part: gradients are added up as over a larger iter_size.
 
     Raises PrototxtError and NetError for what Caffe would refuse, WeightsError if the solver names
     weights that do not fit.
@@ -43,6 +43,7 @@ class Solver:
         shapes: Mapping[str, Shape] = MappingProxyType({}),
         device: str = "cpu",
         processes: Processes = ALONE,
+        seed: int | None = None,
     ) -> None:
         raise_if_any(PrototxtError, (*source.problems, *_refusals(source)))
         self.source = source
@@ -52,9 +53,11 @@ class Solver:
         self.iteration = 0
         self.losses: deque[float] = deque(maxlen=self.param.average_loss)
         """The losses of the last iterations, of which average_loss are averaged."""
+        self.loss_per_label: float | None = None
+        """The last iteration's loss for each label that counts, where losses are of labels."""
         self._step = 0
         self._update = TYPES[self.param.type](self.param)
-        self.seed = self.param.random_seed if self.param.random_seed >= 0 else _any_seed()
+        self.seed = chosen_seed(self.param, processes, device) if seed is None else seed
         trained = rules.train_net(source)
         self.net = Net(trained.source, trained.state, shapes=shapes, device=device, seed=self.seed)
         self._history = self._new_history()
@@ -130,7 +133,7 @@ class Solver:
         """
         sums: dict[str, Tensor] = {}
         net, passes = None, 0
-        with torch.no_grad():
+        with torch.no_grad(), caffes_precision():
             for number, feed in enumerate(feeds):
                 net = net or self.test_net(index, {name: np.shape(feed[name]) for name in feed})
                 blobs = net.run(net.take(feed), self.iteration, number).blobs
@@ -155,14 +158,16 @@ class Solver:
 
     # Snapshots --------------------------------------------------------------------------------
 
-    def snapshot(self, prefix: str | Path | None = None) -> Path:
+    def snapshot(self, prefix: str | Path | None = None, *, numbered: bool = True) -> Path:
         """Write weights and state as Caffe does, and give the path of the .solverstate.
 
         They are called <prefix>_iter_<n>.caffemodel and .solverstate, both with .h5 appended if
-        snapshot_format is HDF5; the prefix is the solver's unless given. Each is written whole or
-        not at all, the weights first. Raises FcnprotoError where they cannot be written.
+        snapshot_format is HDF5; the prefix is the solver's unless given, and _iter_<n> is left out
+        if not `numbered`. Each is written whole or not at all, the weights first. Raises
+        FcnprotoError where they cannot be written.
         """
-        stem = f"{self.prefix if prefix is None else prefix}_iter_{self.iteration}"
+        stem = str(self.prefix if prefix is None else prefix)
+        stem += f"_iter_{self.iteration}" if numbered else ""
         suffix = ".h5" if self.param.snapshot_format == SolverParameter.HDF5 else ""
         model, state = f"{stem}.caffemodel{suffix}", Path(f"{stem}.solverstate{suffix}")
         weight_files.write(model, self.weights, self.net.message())
@@ -208,13 +213,18 @@ class Solver:
         for parameter in self.net.parameters:
             parameter.tensor.grad = None
         total = 0.0
+        means = []
         first = self.processes.rank * len(values)
         for number, given in enumerate(values, first):
             # Chance differs from pass to pass, but not from one run of the training to the next.
-            loss = self.net.run(given, self.iteration, number).loss
-            if loss.requires_grad:
-                loss.backward()  # type: ignore[no-untyped-call]
+            with caffes_precision():
+                loss = self.net.run(given, self.iteration, number).loss
+                if loss.requires_grad:
+                    loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+            means.append(self.net.mean_loss())
+        known = [mean for mean in means if mean is not None]
+        self.loss_per_label = sum(known) / len(known) if known else None
         mean = torch.tensor(total / len(values), dtype=torch.float64, device=self.device)
         self.processes.add([mean])
         return float(mean) / self.processes.count
@@ -290,8 +300,13 @@ def _listed(names: Iterable[str]) -> list[str]:
     return [part for name in names for each in name.split(",") if (part := each.strip())]
 
 
-def _any_seed() -> int:
-    return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+def chosen_seed(param: SolverParameter, processes: Processes, device: str) -> int:
+    """random_seed, or if that is negative any number, the same in all processes."""
+    if param.random_seed >= 0:
+        return param.random_seed
+    drawn = torch.tensor(int(np.random.SeedSequence().generate_state(1)[0]), device=device)
+    processes.share([drawn])
+    return int(drawn)
 
 
 def _weights_beside(state: Path, name: str) -> Path:

@@ -184,7 +184,7 @@ def _is_hdf5(path: Path, _head: bytes, size: int) -> bool:
 
 
 def _is_zip(_path: Path, head: bytes, _size: int) -> bool:
-    return head.startswith(b"PK\x03\x04")
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))  # the latter without any member
 
 
 def _is_torch(path: Path, head: bytes, size: int) -> bool:

@@ -54,6 +54,10 @@ class _Field:
     value: int = 0
 
 
+_Parts = tuple[_Field, ...]
+"""Where a message lies; a single one that is given several times is all of them, merged."""
+
+
 @dataclass(frozen=True)
 class _Numbers:
     """A repeated float or double field: the field's number and its values' type."""
@@ -62,11 +66,16 @@ class _Numbers:
     dtype: np.dtype[np.floating]
     single: _Wire
 
+    def holds(self, field: _Field) -> bool:
+        """Whether a field of this number is written as values are: packed or single."""
+        return field.wire in (_Wire.LENGTH, self.single)
+
 
 _DATA = _Numbers(5, np.dtype("<f4"), _Wire.FIXED32)
 _DIFF = _Numbers(6, np.dtype("<f4"), _Wire.FIXED32)
 _DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), _Wire.FIXED64)
 _DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), _Wire.FIXED64)
+_NUMBERS = {numbers.field: numbers for numbers in (_DATA, _DIFF, _DOUBLE_DATA, _DOUBLE_DIFF)}
 _SHAPE = 7
 _LEGACY = (1, 2, 3, 4)  # num, channels, height, width
 
@@ -128,7 +137,7 @@ class _File:
 
     def _vintage(self) -> _Vintage:
         """How old the layers are; one V0 layer makes it a V0 net (upgrade_proto.cpp)."""
-        found = {field.number for field in self._messages(0, len(self.content))}
+        found = {field.number for field in self._messages(self.whole)}
         if {_LAYER, _LAYERS} <= found:
             raise broken(
                 self.path, "it holds both 'layer' and 'layers', which Caffe refuses to upgrade"
@@ -141,30 +150,34 @@ class _File:
             )
         return _V0 if next(self._layers(_V0), None) is not None else _V1
 
-    def _layers(self, vintage: _Vintage) -> Iterator[_Field]:
+    def _layers(self, vintage: _Vintage) -> Iterator[_Parts]:
         """The messages of the layers, in the order of the file."""
         number = _LAYER if vintage is _CURRENT else _LAYERS
-        for field in self._messages(0, len(self.content)):
+        for field in self._messages(self.whole):
             if field.number == number:
-                layer = self._inner(field) if vintage is _V0 else field
-                if layer is not None:
+                layer = self._inner((field,)) if vintage is _V0 else (field,)
+                if layer:
                     yield layer
 
-    def _inner(self, layer: _Field) -> _Field | None:
+    def _inner(self, layer: _Parts) -> _Parts:
         """The V0 layer in a V1 layer."""
-        inner = None
-        for field in self._messages(layer.start, layer.end):
-            if field.number == _V0_IN_V1:
-                inner = field
-        return inner
+        return tuple(field for field in self._messages(layer) if field.number == _V0_IN_V1)
 
-    def _messages(self, start: int, end: int) -> Iterator[_Field]:
-        """The fields that have a length: texts and messages."""
-        return (field for field in self._fields(start, end) if field.wire is _Wire.LENGTH)
+    @property
+    def whole(self) -> _Parts:
+        """The message that the file is."""
+        return (_Field(0, _Wire.LENGTH, 0, len(self.content)),)
 
-    def _name(self, layer: _Field, vintage: _Vintage) -> str:
+    def _messages(self, parts: _Parts) -> Iterator[_Field]:
+        """The fields of a message that have a length: texts and messages."""
+        for part in parts:
+            for field in self._fields(part.start, part.end):
+                if field.wire is _Wire.LENGTH:
+                    yield field
+
+    def _name(self, layer: _Parts, vintage: _Vintage) -> str:
         name = b""
-        for field in self._messages(layer.start, layer.end):
+        for field in self._messages(layer):
             if field.number == vintage.name:
                 name = self.content[field.start : field.end]
         try:
@@ -173,12 +186,12 @@ class _File:
             shown = name[:80].decode(errors="backslashreplace")
             raise broken(self.path, f"a layer's name is not UTF-8: {shown}") from error
 
-    def _blobs(self, layer: _Field, vintage: _Vintage) -> Iterator[_Field]:
-        for field in self._messages(layer.start, layer.end):
+    def _blobs(self, layer: _Parts, vintage: _Vintage) -> Iterator[_Field]:
+        for field in self._messages(layer):
             if field.number == vintage.blobs:
                 yield field
 
-    def _arrays(self, name: str, layer: _Field, vintage: _Vintage) -> list[Array]:
+    def _arrays(self, name: str, layer: _Parts, vintage: _Vintage) -> list[Array]:
         blobs = enumerate(self._blobs(layer, vintage))
         read = [self._array(name, index, blob) for index, blob in blobs]
         arrays = [array for array, _ in read]
@@ -193,7 +206,7 @@ class _File:
         count = prod(shape)
         if len(shape) > MOST_AXES or any(size < 0 for size in shape):
             raise self._misfit(layer, index, f"a shape of {len(shape)} axes, {show(shape[:8])}")
-        sizes = {numbers: self._count(blob, numbers) for numbers in _DOUBLES_FIRST}
+        sizes = self._counts(blob)
         data = _DOUBLE_DATA if sizes[_DOUBLE_DATA] else _DATA
         diff = _DOUBLE_DIFF if sizes[_DOUBLE_DIFF] else _DIFF
         if sizes[data] != count:
@@ -237,14 +250,18 @@ class _File:
                     dims.append(_signed(value, 64))
         return dims
 
-    def _count(self, blob: _Field, numbers: _Numbers) -> int:
-        width = numbers.dtype.itemsize
-        total = 0
-        for start, end in self._runs(blob, numbers):
-            if (end - start) % width:
-                raise self._malformed(start, f"a packed field of {end - start} bytes")
-            total += (end - start) // width
-        return total
+    def _counts(self, blob: _Field) -> dict[_Numbers, int]:
+        """How many values and gradients a blob has, of each type."""
+        counts = dict.fromkeys(_NUMBERS.values(), 0)
+        for field in self._fields(blob.start, blob.end):
+            numbers = _NUMBERS.get(field.number)
+            if numbers is None or not numbers.holds(field):
+                continue
+            size = field.end - field.start
+            if size % numbers.dtype.itemsize:
+                raise self._malformed(field.start, f"a packed field of {size} bytes")
+            counts[numbers] += size // numbers.dtype.itemsize
+        return counts
 
     def _values(self, blob: _Field, numbers: _Numbers, count: int) -> Array:
         values = np.empty(count, np.float32)
@@ -258,7 +275,7 @@ class _File:
     def _runs(self, blob: _Field, numbers: _Numbers) -> Iterator[tuple[int, int]]:
         """Where the values of a repeated field lie; each single one is a run."""
         for field in self._fields(blob.start, blob.end):
-            if field.number == numbers.field and field.wire in (_Wire.LENGTH, numbers.single):
+            if field.number == numbers.field and numbers.holds(field):
                 yield field.start, field.end
 
     def _read(self, target: Array, start: int, dtype: np.dtype[np.floating]) -> None:
@@ -340,8 +357,6 @@ class _File:
         )
 
 
-_DOUBLES_FIRST = (_DOUBLE_DATA, _DATA, _DOUBLE_DIFF, _DIFF)
-
 _MISTAKEN = (
     (b"<", "a web page or XML (was the download an error page?)"),
     (b"version https://git-lfs", "a pointer of Git LFS (fetch the file itself)"),
@@ -388,9 +403,9 @@ def blobs_of(
         for field in walker._fields(0, len(content))
         if field.number in numbers and field.wire is _Wire.VARINT
     }
-    whole, vintage = _Field(0, _Wire.LENGTH, 0, len(content)), _Vintage(name, blobs)
-    text = walker._name(whole, vintage)
-    found = walker._blobs(whole, vintage)
+    vintage = _Vintage(name, blobs)
+    text = walker._name(walker.whole, vintage)
+    found = walker._blobs(walker.whole, vintage)
     return given, text, [walker._array(text, *each)[0] for each in enumerate(found)]
 
 

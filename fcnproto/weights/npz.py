@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tokenize
+import warnings
 import zipfile
 import zlib
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +26,9 @@ from fcnproto.weights.arrays import (
 )
 
 _FLAWS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError,
-          RuntimeError, MemoryError, SyntaxError)  # fmt: skip
-
+          RuntimeError, MemoryError)  # fmt: skip
+_HEADER_FLAWS = (SyntaxError, TypeError, IndexError, KeyError, tokenize.TokenError)
+"""What NumPy's reader of headers lets through of the parsers that it uses."""
 
 _PIECE = 2**18  # zipfile would hold all that is asked for at once, twice
 
@@ -48,32 +52,62 @@ def read(path: Path) -> Arrays:
                     arrays[key] = _member(path, key, stream, member.file_size)
             return arrays
     except _FLAWS as error:
-        raise broken(path, f"it is not a whole .npz: {error or type(error).__name__}") from error
+        raise broken(path, f"it is not a whole .npz: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """NumPy quotes the header that it cannot read, however long that is."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What the header of an .npy says of its array."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        """How many bytes the values take."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
+    """The header of an .npy, in the two versions that plain arrays have."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise broken(path, f"'{key}' is of .npy version {version}, which plain arrays never are")
+    first = version == (1, 0)
+    reader = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that Python 2 wrote, which are read well
+            shape, fortran, dtype = reader(stream)
+    except _HEADER_FLAWS as error:
+        raise broken(path, f"'{key}' has a header that is none: {_first_line(error)}") from error
+    return _Header(tuple(map(int, shape)), fortran, dtype)
 
 
 def _member(path: Path, key: str, stream: IO[bytes], size: int) -> Array:
     """An array of an .npz; its header is believed only where it agrees with its size."""
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise broken(path, f"'{key}' is of .npy version {version}, which plain arrays never are")
-    if dtype.hasobject:
+    header = _header(path, key, stream)
+    if header.dtype.hasobject:
         raise broken(
             path,
             f"'{key}' is a pickled Python object, which is never loaded since it could run code;"
             " save plain arrays with numpy.savez(file, **arrays) where you trust the file",
         )
-    check_dtype(path, key, dtype)
-    _check_shape(path, key, shape)
-    if prod(shape) * dtype.itemsize != size - stream.tell():
+    check_dtype(path, key, header.dtype)
+    _check_shape(path, key, header.shape)
+    if header.size != size - stream.tell():
         raise broken(
             path,
-            f"'{key}' claims the shape {shape} of {dtype}, and holds {size - stream.tell()} bytes",
+            f"'{key}' claims the shape {header.shape} of {header.dtype}, and holds"
+            f" {size - stream.tell()} bytes",
         )
-    values = np.empty(shape, dtype, order="F" if fortran else "C")
+    values = np.empty(header.shape, header.dtype, order="F" if header.fortran else "C")
     content = values.reshape(-1, order="A").view(np.uint8)
     for start in range(0, content.size, _PIECE):
         piece = content[start : start + _PIECE]
@@ -96,27 +130,32 @@ def read_npy(path: Path) -> Arrays:
     A pickled dictionary, which is what numpy.save makes of a dict, is refused.
     """
     try:
-        array: np.ndarray[Any, Any] = np.lib.format.open_memmap(path, mode="r")
+        with path.open("rb") as file:
+            header = _header(path, path.name, file)
+            start = file.tell()
     except _FLAWS as error:
-        if "object" in str(error):
-            raise broken(
-                path,
-                "it is a pickled dictionary, which is never loaded since it could run code; where"
-                " you trust it: d = numpy.load(file, allow_pickle=True, encoding='latin1').item();"
-                " then numpy.savez('weights.npz', **{f'{k}/{i}': a for k in d for i, a in"
-                " enumerate(d[k].values() if isinstance(d[k], dict) else d[k])})",
-            ) from error
-        raise broken(path, f"it is not a whole .npy: {error}") from error
-    if array.dtype.names is None or array.size != 1:
+        raise broken(path, f"it is not a whole .npy: {_first_line(error)}") from error
+    if header.dtype.hasobject:
+        raise broken(
+            path,
+            "it is a pickled dictionary, which is never loaded since it could run code; where"
+            " you trust it: d = numpy.load(file, allow_pickle=True, encoding='latin1').item();"
+            " then numpy.savez('weights.npz', **{f'{k}/{i}': a for k in d for i, a in"
+            " enumerate(d[k].values() if isinstance(d[k], dict) else d[k])})",
+        )
+    names = header.dtype.names
+    if names is None or prod(header.shape) != 1:
         raise broken(
             path, "it holds a single array, not one for each layer: save them with numpy.savez"
         )
-    record = array.reshape(())
-    for name in array.dtype.names:
-        field = record[name]
-        check_dtype(path, name, field.dtype)
+    if header.size != path.stat().st_size - start:
+        raise broken(path, f"it claims {header.size} bytes of values, and does not hold them")
+    for name in names:
+        field = header.dtype[name]
+        check_dtype(path, name, field.base)
         _check_shape(path, name, field.shape)
-    return {name: as_float32(np.array(record[name])) for name in array.dtype.names}
+    record = np.memmap(path, header.dtype, "r", start, ())
+    return {name: as_float32(np.array(record[name])) for name in names}
 
 
 def write(path: Path, weights: Weights) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from fcnproto.weights.arrays import (
     keyed,
 )
 
-_NUMBERS = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
+_NUMBERS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
 
 
 def read_safetensors(path: Path) -> Arrays:
@@ -34,15 +34,27 @@ def read_safetensors(path: Path) -> Arrays:
         with safe_open(path, framework="numpy") as file:
             arrays = {}
             for key in file.keys():  # noqa: SIM118  (the handle is no mapping)
-                piece = file.get_slice(key)
-                if piece.get_dtype() not in _NUMBERS:
-                    raise broken(
-                        path, f"'{key}' holds {piece.get_dtype()}; save it as F32 or F16 first"
-                    )
-                arrays[key] = _checked(path, key, file.get_tensor(key))
+                kind = file.get_slice(key).get_dtype()
+                if kind not in _NUMBERS:
+                    raise broken(path, f"'{key}' holds {kind}; save it as F32 or F16 first")
+                values = _bfloat16(path, key) if kind == "BF16" else file.get_tensor(key)
+                arrays[key] = _checked(path, key, values)
             return arrays
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise broken(path, f"it is not a whole .safetensors: {error}") from error
+
+
+def _bfloat16(path: Path, key: str) -> Array:
+    """A tensor of BF16, the upper half of float32, for which NumPy has no type.
+
+    The file's header, whose length stands in the first 8 bytes, has been checked by safetensors.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[key]
+    start, end = entry["data_offsets"]
+    halves = np.fromfile(path, "<u2", (end - start) // 2, offset=8 + length + start)
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Array:
@@ -82,12 +94,17 @@ def read_pytorch(path: Path) -> Arrays:
         first = str(error).splitlines() or [type(error).__name__]
         raise broken(path, f"torch cannot read it: {first[0]}") from error
     tensors = _state_dict(path, loaded, torch.Tensor)
-    arrays = {}
     for key, tensor in tensors.items():
-        if prod(tensor.shape) and (tensor.is_complex() or tensor.is_quantized):
+        if tensor.is_nested or tensor.layout is not torch.strided or tensor.is_meta:
+            raise broken(path, f"'{key}' is no plain tensor; save its to_dense() without views")
+        if tensor.is_complex() or tensor.is_quantized or tensor.dtype is torch.bool:
             raise broken(path, f"'{key}' holds {tensor.dtype}, expected plain numbers")
-        arrays[key] = _checked(path, key, tensor.detach().to(torch.float32).numpy())
-    return arrays
+    # A tensor can show the same few numbers again and again (Tensor.expand).
+    check_unfolded(path, sum(4 * tensor.numel() for tensor in tensors.values()))
+    return {
+        key: _checked(path, key, tensor.detach().to(torch.float32).numpy())
+        for key, tensor in tensors.items()
+    }
 
 
 def _state_dict(path: Path, loaded: Any, tensor: type) -> Mapping[str, Any]:

@@ -1,0 +1,276 @@
+"""The verbs of data and measures: score, dataset check, dataset convert."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fcnproto.cli.common import Verb, check_output, tell, write_output
+from fcnproto.errors import Problem, Severity
+
+if TYPE_CHECKING:
+    from fcnproto.datasets import Reader
+    from fcnproto.score import Maps, Score
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@contextmanager
+def _progress(unit: str, total: int | None = None) -> Iterator[Callable[[], object]]:
+    """A bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    with tqdm(total=total, unit=unit, disable=None, file=sys.stderr, leave=False) as bar:
+        yield bar.update
+
+
+@click.command(cls=Verb)
+@click.option("--model", metavar="M", type=_FOLDER, help="An ONNX model to measure.")
+@click.option("--pred", metavar="DIR", type=_FOLDER, help="Label maps to measure.")
+@click.option("--data", metavar="DIR", type=_FOLDER, help="A dataset that has the truth.")
+@click.option("--truth", metavar="DIR", type=_FOLDER, help="Label maps that are the truth.")
+@click.option("--split", metavar="S", help="Of the dataset; its paper's unless told.")
+@click.option(
+    "--classes", type=click.IntRange(1), metavar="N", help="As many as occur unless told."
+)
+@click.option(
+    "--ignore", type=int, default=255, show_default=True, metavar="L", help="The ignored label."
+)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@click.option("--picture", metavar="FILE", help="Draw the confusion matrix, as PNG.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def score(
+    model: Path | None,
+    pred: Path | None,
+    data: Path | None,
+    truth: Path | None,
+    split: str | None,
+    classes: int | None,
+    ignore: int,
+    device: str,
+    picture: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Print pixel accuracy, mean accuracy, mean IU and frequency weighted IU, and each class's.
+
+    What is measured is a model (--model) or label maps (--pred); the truth is a dataset (--data)
+    or label maps (--truth), PNG or .npy, matched by name. All come from one confusion matrix over
+    the whole set.
+    """
+    if (model is None) == (pred is None):
+        raise click.UsageError("give --model M or --pred DIR")
+    if (data is None) == (truth is None) or (model and not data):
+        raise click.UsageError("give --data DIR, or with --pred, --truth DIR")
+    if split and not data:
+        raise click.UsageError("--split goes with --data")
+    if model and (classes or ignore != 255):
+        raise click.UsageError("--classes and --ignore go with --pred")
+    check_output(picture, force)
+    if model is not None and data is not None:
+        results = _of_model(model, data, split, device)
+    elif pred is not None:
+        results = _of_maps(pred, truth, data, split, classes, ignore)
+    if as_json:
+        found = {top: _as_json(*result) for top, result in results.items()}
+        only = len(found) == 1
+        click.echo(json.dumps(next(iter(found.values())) if only else found, indent=2))
+    else:
+        for top, result in results.items():
+            click.echo("\n".join(([f"{top}:"] if len(results) > 1 else []) + _as_table(*result)))
+    if picture is not None:
+        _draw(results, picture, force)
+
+
+Result = tuple["Score", tuple[str, ...]]
+"""A score, and the names of its classes."""
+
+
+def _of_model(model: Path, data: Path, split: str | None, device: str) -> dict[str, Result]:
+    from fcnproto import datasets
+    from fcnproto.metadata import Metadata
+    from fcnproto.score import score_model
+    from fcnproto.segment import Segmenter
+    from fcnproto.session import Session
+
+    reader = datasets.find(data, split)
+    session = Session(model, device)
+    if device == "auto":
+        reason = f" ({session.reason})" if session.reason else ""
+        click.echo(f"device: {session.device}{reason}", err=True)
+    segmenter = Segmenter(session, Metadata.from_props(session.metadata, str(model)))
+    with _progress("image", len(reader)) as progress:
+        scores = score_model(segmenter, reader, progress=progress)
+    return {top: (each, _names(each, reader.classes(top))) for top, each in scores.items()}
+
+
+def _of_maps(
+    pred: Path,
+    truth: Path | None,
+    data: Path | None,
+    split: str | None,
+    classes: int | None,
+    ignore: int,
+) -> dict[str, Result]:
+    from fcnproto import datasets
+    from fcnproto.score import Classes, Folder, Truth, score_maps
+
+    names: tuple[str, ...] = ()
+    if data is not None:
+        reader: Reader = datasets.find(data, split)
+        top = reader.label_tops[0]
+        names = reader.classes(top)
+        true: Maps = Truth(reader, top)
+    elif truth is not None:
+        true = Folder(truth)
+    numbers = Classes(classes or len(names) or None, ignore)
+    with _progress("pair", len(true.names)) as progress:
+        found = score_maps(true, Folder(pred), numbers, progress=progress)
+    _warn(found, str(truth or data))
+    return {"label": (found, _names(found, names))}
+
+
+def _warn(score: Score, place: str) -> None:
+    """Say so where a truth of one class makes every measure meaningless."""
+    present = int((score.pixels > 0).sum())
+    if present <= 1:
+        message = f"the truth has {present} class{'es' * (not present)} that is not ignored"
+        hint = "masks of 0 and 255 become classes by `fcnproto dataset convert`"
+        tell([Problem(f"{message}: {hint}", place, severity=Severity.WARNING)])
+
+
+def _names(score: Score, names: Sequence[str]) -> tuple[str, ...]:
+    """A name for each class: its number where it has none."""
+    count = len(score.confusion)
+    return (*names, *map(str, range(len(names), count)))[:count]
+
+
+_MEASURES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "mean_iu": "mean IU",
+    "frequency_weighted_iu": "frequency weighted IU",
+}
+
+
+def _as_table(score: Score, names: Sequence[str]) -> list[str]:
+    width = max(map(len, (*names, *_MEASURES.values())))
+    lines = [
+        f"{title:<{width}}  {_percent(getattr(score, key))}" for key, title in _MEASURES.items()
+    ]
+    lines += ["", f"{'class':<{width}}  accuracy      IU  pixels"]
+    rows = zip(names, score.accuracies, score.ius, score.pixels, strict=True)
+    return lines + [
+        f"{name:<{width}}   {_percent(accuracy)} {_percent(iu)}  {pixels}"
+        for name, accuracy, iu, pixels in rows
+    ]
+
+
+def _percent(value: float) -> str:
+    return f"{'–':>7}" if math.isnan(value) else f"{value * 100:6.2f}%"
+
+
+def _as_json(score: Score, names: Sequence[str]) -> dict[str, Any]:
+    measures = {key: _number(getattr(score, key)) for key in _MEASURES}
+    rows = zip(names, score.accuracies, score.ius, score.pixels, strict=True)
+    per_class = [
+        {
+            "class": index,
+            "name": name,
+            "accuracy": _number(accuracy),
+            "iu": _number(iu),
+            "pixels": int(pixels),
+        }
+        for index, (name, accuracy, iu, pixels) in enumerate(rows)
+    ]
+    return {**measures, "per_class": per_class}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _draw(results: dict[str, Result], picture: str, force: bool) -> None:
+    """A picture for each label map; those after the first have the top in their names."""
+    from fcnproto.matrix import draw
+
+    for number, (top, (score, names)) in enumerate(results.items()):
+        path = Path(picture)
+        file = path.with_name(f"{path.stem}.{top}{path.suffix}") if number else path
+        title = f"mean IU {_percent(score.mean_iu).strip()}"
+        content = io.BytesIO()
+        draw(score.confusion, names, title).save(content, "PNG")
+        write_output(str(file), content.getvalue(), force)
+
+
+@click.group()
+def dataset() -> None:
+    """What is wrong with a folder of images and label maps, and mending it."""
+
+
+@dataset.command(cls=Verb)
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--classes",
+    type=click.IntRange(1, 255),
+    metavar="N",
+    help="Those that classes.txt or the dataset names unless told.",
+)
+@click.pass_context
+def check(ctx: click.Context, folder: Path, classes: int | None) -> None:
+    """Read all label maps in DIR, and print every problem with what would mend it.
+
+    DIR has images/ and labels/, or is a dataset as it is distributed, or holds label maps only.
+    """
+    from fcnproto.datasets.check import check as check_dataset
+
+    with _progress("label") as progress:
+        report = check_dataset(folder, classes, progress=progress)
+    for problem in report.problems:
+        click.echo(str(problem))
+    used = [label for label in report.used if label != 255]
+    ignored = report.pixels[255] / max(1, report.pixels.sum())
+    shown = f"{used[0]} to {used[-1]}" if used else "none"
+    errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
+    warnings = len(report.problems) - errors
+    click.echo(
+        f"{folder}: {report.labels} label maps, classes {shown} ({len(used)}), {ignored:.1%} of"
+        f" pixels ignored; {errors} error{'s' * (errors != 1)},"
+        f" {warnings} warning{'s' * (warnings != 1)}",
+        err=True,
+    )
+    if errors:
+        ctx.exit(1)
+
+
+@dataset.command(cls=Verb)
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=_FOLDER, help="Where class maps go."
+)
+def convert(folder: Path, output: Path) -> None:
+    """Turn the label pictures in DIR into class maps: RGB masks, and masks of 0 and 255.
+
+    classes.txt in DIR says which colour is which class, one line NAME R G B for each, and void for
+    what is ignored. Images and splits are copied.
+    """
+    from fcnproto.datasets.convert import convert as convert_dataset
+
+    with _progress("file") as progress:
+        done = convert_dataset(folder, output, progress=progress)
+    click.echo(f"{output}: {done.labels} class maps, {done.rule.value}", err=True)
+    number = 0
+    for entry in done.legend:
+        title = "255" if entry.name == "void" else str(number)
+        number += entry.name != "void"
+        colour = " ".join(map(str, entry.colour or ()))
+        click.echo(f"  {title:>3} {entry.name} {colour}".rstrip(), err=True)

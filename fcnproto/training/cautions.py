@@ -1,0 +1,94 @@
+"""What people trip over when they train an FCN, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fcnproto.errors import Problem, Severity
+from fcnproto.layers.base import Kind
+from fcnproto.layers.loss import Loss
+from fcnproto.training.data import Data
+from fcnproto.training.solver import Solver
+
+LARGE, SMALL = 1.0, 1e-7
+"""Learning rates per label above which training diverges, and below which nothing happens."""
+
+_BY_SIZE = ("SGD", "Nesterov")  # the others do not care how large a gradient is
+
+
+def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Problem]:
+    """Warnings of zeros that no gradient passes, of rates that do not fit the loss, of RGB means.
+
+    `pretrained` says whether weights were loaded.
+    """
+    yield from _zeros(solver, pretrained)
+    yield from _rates(solver)
+    yield from _means(data)
+
+
+def _zeros(solver: Solver, pretrained: bool) -> Iterator[Problem]:
+    """Layers that start with nothing but zeros."""
+    graph, weights = solver.net.graph, solver.net.weights
+    zero = [
+        node
+        for node in graph.nodes
+        if node.layer.name in weights and not weights[node.layer.name][0].any()
+    ]
+    for node in zero:
+        if node.layer.kind is Kind.UPSAMPLING:
+            yield graph.problem(
+                node,
+                "its weights are all 0, so that no score and no gradient passes it:"
+                ' fcnproto convert-weights fills it, or weight_filler { type: "bilinear" }',
+                Severity.WARNING,
+            )
+    learning = [node.title for node in zero if node.layer.kind is Kind.CONVOLUTION]
+    if learning and not pretrained:
+        names = ", ".join(learning[:6]) + (", …" if len(learning) > 6 else "")
+        message = (
+            f"no weights are loaded, and those of {names} are all 0: where zeros lie upon zeros"
+            " nothing is ever learned; give --weights, or each a weight_filler"
+        )
+        yield Problem(message, graph.path, severity=Severity.WARNING)
+
+
+def _rates(solver: Solver) -> Iterator[Problem]:
+    """Losses that are sums where the rate is one for means, and the reverse."""
+    graph, rate = solver.net.graph, solver.learning_rate
+    if solver.param.type not in _BY_SIZE or not rate > 0:
+        return
+    for node in graph.nodes:
+        if not isinstance(node.layer, Loss) or len(node.bottoms) < 2:
+            continue
+        shape = solver.net.shape(node.bottoms[1])
+        summed = node.layer.sums(shape) if shape else None
+        if summed is None:
+            continue
+        line = f"base_lr {solver.param.base_lr:g}"
+        if summed > 1 and rate * summed > LARGE:
+            yield graph.problem(
+                node,
+                f"it adds up the loss of {summed} labels, for which {line} is too large: about"
+                f" {1e-3 / summed:.0e} is usual; or set loss_param {{ normalization: VALID }}",
+                Severity.WARNING,
+            )
+        elif summed == 1 and rate < SMALL:
+            yield graph.problem(
+                node,
+                f"its loss is a mean over labels, for which {line} is too small: that is a rate"
+                " for a sum; set loss_param { normalize: false }, or a base_lr of about 1e-3",
+                Severity.WARNING,
+            )
+
+
+def _means(data: Data) -> Iterator[Problem]:
+    """Means in the order RGB; images are read as BGR."""
+    for source in data.sources:
+        reader = source.reader
+        for kind in set(reader.images.values()) & {"color"}:
+            own, usual = reader.mean(kind), reader.spec.mean[kind]
+            distance = abs(own - usual).sum()
+            if abs(own[::-1] - usual).sum() < distance:
+                listed = ", ".join(f"{value:g}" for value in own)
+                message = f"the mean {listed} looks like RGB: images are fed as BGR, turn it round"
+                yield Problem(message, severity=Severity.WARNING)

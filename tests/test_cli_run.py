@@ -1,0 +1,342 @@
+"""export-onnx, verify and segment from the command line."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from exporting import input_text, layer_text
+from PIL import Image
+
+from fcnproto import zoo
+from fcnproto.cli import main
+
+CASE = "net_fcn8s_97x75"
+MEAN = ["--mean", "104,116.5,122.25"]
+
+
+def call(*arguments, code=0, **settings):
+    result = CliRunner().invoke(main, [str(each) for each in arguments], **settings)
+    assert result.exit_code == code, result.output + result.stderr
+    return result
+
+
+@pytest.fixture
+def net(golden, tmp_path, monkeypatch):
+    """A directory with net.prototxt and net.caffemodel, which is the working directory."""
+    for ending in (".prototxt", ".caffemodel"):
+        shutil.copy(golden / "layers" / f"{CASE}{ending}", tmp_path / f"net{ending}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def model(net):
+    call("export-onnx", *MEAN)
+    return net / "net.onnx"
+
+
+@pytest.fixture
+def photo(net):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize((60, 45))
+    image.save(net / "photo.jpg")
+    return net / "photo.jpg"
+
+
+# export-onnx ----------------------------------------------------------------------------------
+
+
+def test_export_reads_and_writes_beside_the_net(net):
+    result = call("export-onnx")
+    assert "weights: net.caffemodel" in result.stderr
+    assert "wrote net.onnx" in result.stderr
+    assert "--mean B,G,R" in result.stderr
+    assert result.stdout == ""
+    onnx.checker.check_model(str(net / "net.onnx"), full_check=True)
+    first = (net / "net.onnx").read_bytes()
+    call("export-onnx")  # its own default output may be overwritten
+    assert (net / "net.onnx").read_bytes() == first
+
+
+def test_export_to_where_it_is_told(net):
+    call("export-onnx", "net.prototxt", "--weights", "net.caffemodel", "-o", "other.onnx")
+    assert "it exists" in call("export-onnx", "-o", "other.onnx", code=1).stderr
+    call("export-onnx", "-o", "other.onnx", "--force", "--result", "labels")
+    (output,) = onnx.load("other.onnx").graph.output
+    assert output.name == "labels"
+
+
+def test_export_to_standard_output(net):
+    result = call("export-onnx", "-o", "-")
+    call("export-onnx")
+    assert result.stdout_bytes == (net / "net.onnx").read_bytes()
+
+
+def test_export_from_standard_input(net):
+    text = (net / "net.prototxt").read_bytes()
+    result = call("export-onnx", "-", "--weights", "net.caffemodel", input=text)
+    onnx.checker.check_model(onnx.load_from_string(result.stdout_bytes), full_check=True)
+
+
+def test_export_options(net):
+    (net / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    (net / "palette.txt").write_text("0 0 0\n1 1 1\n2 2 2\n3 3 3\n4 4 4\n")
+    flags = ["--classes", "classes.txt", "--palette", "palette.txt", "--image-input"]
+    call("export-onnx", *MEAN, *flags, "--opset", 17, "--result", "both")
+    found = onnx.load("net.onnx")
+    assert found.opset_import[0].version == 17
+    props = {each.key: each.value for each in found.metadata_props}
+    assert json.loads(props["classes"]) == {"score": list("abcde")}
+    assert [each.name for each in found.graph.output] == ["score", "labels"]
+
+
+def test_export_of_a_dataset(net):
+    call("export-onnx", "--dataset", "voc")
+    props = {each.key: each.value for each in onnx.load("net.onnx").metadata_props}
+    assert json.loads(props["mean"]) == {"data": list(zoo.dataset("voc").mean["color"])}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["none.prototxt"], 1, "there is no file 'none.prototxt'"),
+        (["--weights", "none.npz"], 1, "none.npz"),
+        (["--mean", "a,b,c"], 2, "'a,b,c' is not a mean"),
+        (["--mean", "1,2,nan"], 2, "is not a mean"),
+        (["--mean", "1,2"], 1, "--mean has 2 channels"),
+        (["--dataset", "coco"], 1, "no dataset 'coco'"),
+        (["--opset", "12"], 2, "12"),
+        (["--image-input"], 1, "--mean B,G,R or --dataset D"),
+        (["-o", "nowhere/net.onnx"], 1, "nowhere/net.onnx: error: cannot be written"),
+    ],
+)
+def test_export_of_what_cannot_be(net, arguments, code, message):
+    result = call("export-onnx", *arguments, code=code)
+    assert message in result.stderr
+    assert not list(net.glob("*.onnx")) and not list(net.glob(".net*"))
+
+
+def test_export_without_weights(net):
+    (net / "net.caffemodel").unlink()
+    result = call("export-onnx", code=1)
+    assert "layer 'c1'" in result.stderr and "layer 'sp3'" in result.stderr
+    assert "--init" in result.stderr
+    call("export-onnx", "--init")
+
+
+def test_a_full_disk_leaves_nothing(net, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fcnproto.model._write", full)
+    assert "No space left" in call("export-onnx", code=1).stderr
+    assert sorted(path.name for path in net.iterdir()) == ["net.caffemodel", "net.prototxt"]
+
+
+# verify ---------------------------------------------------------------------------------------
+
+
+def test_verify_with_arrays(model, golden):
+    result = call("verify", model, "--reference", golden / "layers" / f"{CASE}.npz")
+    assert "1×5×97×75" in result.stdout
+    assert "100.000000%" in result.stdout
+    rows = json.loads(
+        call("verify", model, "--reference", golden / "layers" / f"{CASE}.npz", "--json").stdout
+    )
+    score = next(row for row in rows if row["blob"] == "score")
+    assert score["shape"] == [1, 5, 97, 75]
+    assert score["agrees"] and score["agreement"] == 1
+
+
+def test_verify_with_a_net(model):
+    result = call("verify", model, "--net", "net.prototxt")
+    assert {"c1", "fc7", "score"} <= {line.split()[0] for line in result.stdout.splitlines()}
+    call(
+        "verify",
+        model,
+        "--net",
+        "net.prototxt",
+        "--weights",
+        "net.caffemodel",
+        "--rtol",
+        0,
+        "--atol",
+        0,
+    )
+
+
+def test_verify_finds_what_differs(model, net):
+    other = onnx.load(model)
+    for tensor in other.graph.initializer:
+        if tensor.name == "sp3/1":
+            array = onnx.numpy_helper.to_array(tensor) + np.float32(0.5)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    onnx.save(other, net / "other.onnx")
+    result = call("verify", model, "other.onnx", code=1)
+    assert "too far" in result.stdout
+    call("verify", model, "other.onnx", "--atol", 100)
+    rows = json.loads(call("verify", model, "other.onnx", "--json", code=1).stdout)
+    assert not rows[0]["agrees"]
+    result = call("verify", "other.onnx", "--net", "net.prototxt", code=1)
+    lines = {line.split()[0]: line for line in result.stdout.splitlines()}
+    assert "too far" in lines["sp3"] and "too far" not in lines["p3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "give one of --reference"),
+        (["net.onnx", "--net", "net.prototxt"], 2, "give one of --reference"),
+        (["net.onnx", "--weights", "w"], 2, "--weights goes with --net"),
+        (["none.onnx"], 1, "none.onnx"),
+        (["net.prototxt"], 1, "is no ONNX model"),
+        (["--reference", "none.npz"], 1, "no such file"),
+        (["--reference", "net.prototxt"], 1, "net.prototxt"),
+        (["net.onnx", "--rtol", "-1"], 2, "-1"),
+    ],
+)
+def test_verify_of_what_cannot_be(model, arguments, code, message):
+    result = call("verify", model, *arguments, code=code)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# segment --------------------------------------------------------------------------------------
+
+
+def test_segment(model, photo, net):
+    result = call("segment", photo, "--model", model)
+    assert "device: cpu" in result.stderr or "device: cuda" in result.stderr
+    assert result.stdout.startswith("photo.png: class ")
+    with Image.open("photo.png") as image:
+        assert (image.mode, image.size) == ("P", (60, 45))
+    with Image.open("photo.overlay.jpg") as image:
+        assert image.size == (60, 45)
+
+
+def test_segment_prints_nothing_but_results(model, photo):
+    result = call("segment", photo, "--model", model, "--device", "cpu", "--json", "-o", "out")
+    (line,) = result.stdout.splitlines()
+    found = json.loads(line)
+    assert found["labels"] == {"score": "out/photo.png"}
+    assert sum(found["shares"]["score"].values()) == pytest.approx(1)
+    assert "image/s" not in result.stderr  # no bar where there is no terminal
+
+
+def test_segment_in_tiles_gives_the_same(model, photo):
+    call("segment", photo, "--model", model, "-o", "whole")
+    call("segment", photo, "--model", model, "-o", "tiles", "--tile", 32)
+    assert Path("whole/photo.png").read_bytes() == Path("tiles/photo.png").read_bytes()
+
+
+def test_segment_with_scales_and_flip(model, photo):
+    call("segment", photo, "--model", model, "--scale", 0.5, "--scale", 1, "--flip", "-o", "out")
+    call("segment", photo, "--model", model, "--scale", 0, code=2)
+
+
+def test_a_bad_image_does_not_stop_the_rest(model, photo, net):
+    (net / "bad.jpg").write_bytes(b"no image")
+    (net / "list.txt").write_text("bad.jpg\nmissing.jpg\nphoto.jpg\n")
+    result = call("segment", "list.txt", "--model", model, "-o", "out", code=1)
+    assert "bad.jpg: error: " in result.stderr
+    assert "missing.jpg: error: " in result.stderr
+    assert (net / "out" / "photo.png").exists()
+    assert not (net / "out" / "bad.png").exists()
+
+
+def test_segment_from_standard_input(model, photo):
+    call("segment", "-", "--model", model, input=photo.read_bytes())
+    assert Path("stdin.png").exists()
+    call("segment", "-", "--model", model, "-o", "out", input=b"photo.jpg\n")
+    assert Path("out/photo.png").exists()
+    result = call("segment", "-", "--model", model, input=b"\xff\xfe\x00", code=1)
+    assert "neither an image nor a list" in result.stderr
+
+
+def test_segment_never_replaces_the_image(model, net):
+    Image.new("RGB", (9, 9)).save("same.png")
+    before = (net / "same.png").read_bytes()
+    result = call("segment", "same.png", "--model", model, code=1)
+    assert "choose another -o DIR" in result.stderr
+    assert (net / "same.png").read_bytes() == before
+
+
+def foreign(path):
+    """A model that says nothing of itself."""
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, "foreign.onnx")
+    return "foreign.onnx"
+
+
+def test_segment_with_a_model_that_is_not_ours(model, photo, net):
+    path = foreign(model)
+    result = call("segment", photo, "--model", path, code=1)
+    assert "mean of input 'data'" in result.stderr
+    assert "--mean B,G,R or --dataset D" in result.stderr
+    (net / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    result = call("segment", photo, "--model", path, *MEAN, "--classes", "classes.txt", "-o", "out")
+    assert result.stdout.startswith("out/photo.png: ") and " class " not in result.stdout
+    assert "--palette FILE" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--device", "gpu"], 1, "there is no device 'gpu'"),
+        (["--tile", "0"], 2, "0"),
+        (["--hha", "."], 1, "takes no hha"),
+        (["--dataset", "coco"], 1, "no dataset 'coco'"),
+        (["--classes", "photo.jpg"], 1, "photo.jpg"),
+        (["nothing.jpg"], 1, "nothing.jpg: error: there is no such file"),
+    ],
+)
+def test_segment_of_what_cannot_be(model, photo, arguments, code, message):
+    result = call("segment", photo, "--model", model, *arguments, "-o", "out", code=code)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"no model"])
+def test_segment_with_what_is_no_model(photo, net, content):
+    (net / "bad.onnx").write_bytes(content)
+    result = call("segment", photo, "--model", "bad.onnx", code=1)
+    assert "no model that onnxruntime can load" in result.stderr
+    assert "no such file" in call("segment", photo, "--model", "none.onnx", code=1).stderr
+
+
+def test_segment_of_color_and_hha(net, photo):
+    text = input_text(color=(1, 3, 8, 8), hha=(1, 3, 8, 8)) + layer_text(
+        "Eltwise", ["color", "hha"], ["score"]
+    )
+    (net / "fused.prototxt").write_text(text)
+    call("export-onnx", "fused.prototxt", "--dataset", "nyud")
+    (net / "hha").mkdir()
+    shutil.copy(photo, net / "hha" / "photo.jpg")
+    call("segment", photo, "--model", "fused.onnx", "--hha", "hha", "-o", "out")
+    result = call("segment", photo, "--model", "fused.onnx", "-o", "out", code=1)
+    assert "--hha DIR" in result.stderr
+
+
+def test_segment_starts_fast(model, photo):
+    """Not a second of overhead; what it needs not, it does not import."""
+    arguments = ["segment", str(photo), "--model", str(model), "--device", "cpu", "-o", "out"]
+    code = (
+        "import sys; from fcnproto.cli import main;"
+        f"main({arguments!r}, standalone_mode=False);"
+        "print([each for each in ('onnx', 'jinja2', 'google.protobuf', 'scipy', 'torch')"
+        " if each in sys.modules])"
+    )
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert time.perf_counter() - start < 10
+    assert result.stdout.splitlines()[-1] == "[]"

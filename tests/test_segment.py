@@ -1,0 +1,582 @@
+"""Images to label maps: reading any image, preparing it, running it whole or in tiles."""
+
+import io
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from exporting import input_text, layer_text, net_of
+from PIL import Image
+
+from fcnproto import images, zoo
+from fcnproto.deploy import deploy
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.export import Interface, Result, write
+from fcnproto.images import ImageError, Source
+from fcnproto.metadata import Blobs, Given, Metadata, completed
+from fcnproto.proto.source import parse_net, read_net
+from fcnproto.segment import Plan, Segmented, Segmenter, label_maps, segment
+from fcnproto.session import Session
+from fcnproto.surgery import Source as WeightSource
+from fcnproto.weights import read
+
+MEAN = (104.0, 116.5, 122.25)
+CLASSES = ("nothing", "cat", "dog", "sky", "boat")
+
+
+@pytest.fixture(scope="module")
+def fcn(golden):
+    """A small FCN-8s: its net, weights, and as bytes of ONNX for each way to call it."""
+    path = golden / "layers" / "net_fcn8s_97x75"
+    source = read_net(path.with_suffix(".prototxt"))
+    weights = WeightSource("weights", read(path.with_suffix(".caffemodel")))
+
+    def model(result=Result.SCORE, image_input=False, **given):
+        settings = {"mean": MEAN, "classes": CLASSES, **given}
+        return (
+            deploy(source, weights, result=result, image_input=image_input, given=Given(**settings))
+            .model.to_proto()
+            .SerializeToString()
+        )
+
+    return model
+
+
+def segmenter_of(model, plan=Plan()):
+    session = Session(model, "cpu", threads=1)
+    return Segmenter(session, Metadata.from_props(session.metadata), plan)
+
+
+def photograph(height, width, seed=0):
+    """Something with areas and edges, and not the same on both sides."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def saved(path, array, mode=None, **settings):
+    image = Image.fromarray(array)
+    image = image.convert(mode) if mode else image
+    image.save(path, **settings)
+    return Source(path)
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("RGB", "png"), ("RGBA", "png"), ("RGB", "bmp"), ("RGB", "tif"), ("RGBX", "tif")],
+)
+def test_colour_is_read_as_it_is(tmp_path, mode, suffix):
+    rgb = photograph(20, 30)
+    source = saved(tmp_path / f"a.{suffix}", rgb, mode)
+    np.testing.assert_array_equal(images.read(source), rgb)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA"])
+def test_grey_and_palette(tmp_path, mode):
+    grey = np.where(np.arange(600).reshape(20, 30) % 7 < 3, 255, 0).astype(np.uint8)
+    source = saved(tmp_path / "a.png", grey, mode)
+    np.testing.assert_array_equal(images.read(source), np.repeat(grey[..., None], 3, 2))
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    deep = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
+    found = images.read(saved(tmp_path / "a.png", deep))
+    np.testing.assert_array_equal(found[..., 0], np.round(deep / 257))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "F", "I"])
+def test_other_modes(tmp_path, mode):
+    source = saved(tmp_path / "a.tif", photograph(20, 30), mode)
+    found = images.read(source)
+    assert (found.shape, found.dtype) == ((20, 30, 3), np.uint8)
+
+
+def test_what_is_transparent_is_seen_on_white(tmp_path):
+    rgba = np.zeros((2, 2, 4), np.uint8)
+    rgba[0, 0] = 10, 20, 30, 255
+    found = images.read(saved(tmp_path / "a.png", rgba))
+    assert found[0, 0].tolist() == [10, 20, 30]
+    assert found[1, 1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_images_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    rgb = photograph(16, 24)
+    image = Image.fromarray(rgb)
+    image.save(tmp_path / "a.png", exif=exif)
+    found = images.read(Source(tmp_path / "a.png"))
+    turned = {
+        1: rgb,
+        2: rgb[:, ::-1],
+        3: rgb[::-1, ::-1],
+        4: rgb[::-1],
+        5: rgb.transpose(1, 0, 2),
+        6: rgb[::-1].transpose(1, 0, 2),
+        7: rgb[::-1, ::-1].transpose(1, 0, 2),
+        8: rgb[:, ::-1].transpose(1, 0, 2),
+    }
+    np.testing.assert_array_equal(found, turned[orientation])
+
+
+def cut_off():
+    stream = io.BytesIO()
+    Image.fromarray(photograph(64, 64)).save(stream, "PNG")
+    return stream.getvalue()[:-2000]
+
+
+BROKEN = {
+    "empty": b"",
+    "text": b"this is no image",
+    "cut off": cut_off(),
+    "no pixels": b"P6 0 0 255\n",
+    "one side": b"P6 5 0 255\n",
+    "head only": b"\x89PNG\r\n\x1a\n",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_images_are_one_line(tmp_path, name):
+    path = tmp_path / "a.png"
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(ImageError) as caught:
+        images.read(Source(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factor", [1.5, 3])
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch, factor):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", round(600 / factor))
+    source = saved(tmp_path / "a.png", photograph(20, 30))
+    with pytest.raises(ImageError, match="decompression bomb"):
+        images.read(source)
+
+
+def test_mutated_images_only_ever_give_our_own_errors(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a"
+    for form in ("PNG", "JPEG", "GIF", "TIFF", "BMP"):
+        stream = io.BytesIO()
+        Image.fromarray(photograph(16, 16)).save(stream, form)
+        whole = np.frombuffer(stream.getvalue(), np.uint8)
+        for _ in range(60):
+            bytes_ = whole.copy()
+            places = rng.integers(0, min(len(bytes_), 200), 3)
+            bytes_[places] = rng.integers(0, 256, 3)
+            path.write_bytes(bytes_[: rng.integers(1, len(bytes_) + 1)].tobytes())
+            with suppress(ImageError):
+                assert images.read(Source(path)).dtype == np.uint8
+
+
+# Finding --------------------------------------------------------------------------------------
+
+
+def test_finding_files_folders_globs_and_lists(tmp_path):
+    for name in ("b.png", "a.jpg", "c.txt"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "c.txt").write_text(f"{tmp_path / 'a.jpg'}\n\n# no\nelsewhere.png\n")
+
+    def names(*arguments):
+        return [source.path.name for source in images.find([str(each) for each in arguments])]
+
+    assert names(tmp_path / "b.png") == ["b.png"]
+    assert names(tmp_path) == ["a.jpg", "b.png"]
+    assert names(f"{tmp_path}/*.jpg") == ["a.jpg"]
+    assert names(tmp_path / "c.txt") == ["a.jpg", "elsewhere.png"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError) as caught:
+        names(tmp_path / "empty", tmp_path / "none.png", f"{tmp_path}/*.gif")
+    assert len(caught.value.problems) == 3
+
+
+# Preparing ------------------------------------------------------------------------------------
+
+
+def test_images_go_in_as_bgr_less_the_mean(fcn):
+    segmenter = segmenter_of(fcn())
+    rgb = photograph(9, 7)
+    (found,) = segmenter._feeds([{"data": rgb}], 9, 7)["data"]
+    expected = (
+        rgb[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) - np.float32(MEAN)[:, None, None]
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_image_input_gives_the_same_scores_bit_for_bit(fcn):
+    """Zero padding is around the image less its mean, so the mean cannot go into a bias."""
+    rgb = np.stack([photograph(33, 45, seed) for seed in range(2)])
+    plain, image = (Session(fcn(image_input=flag), "cpu", threads=1) for flag in (False, True))
+    mean = np.float32(MEAN)
+    prepared = np.ascontiguousarray(
+        (rgb[..., ::-1].astype(np.float32) - mean).transpose(0, 3, 1, 2)
+    )
+    assert image.inputs[0].sizes == ("N", "H", "W", 3)
+    np.testing.assert_array_equal(
+        image.run({"data": rgb})["score"], plain.run({"data": prepared})["score"]
+    )
+
+
+# Running --------------------------------------------------------------------------------------
+
+
+def expected_labels(fcn, rgb):
+    segmenter = segmenter_of(fcn())
+    feeds = segmenter._feeds([{"data": rgb}], *rgb.shape[:2])
+    return segmenter.session.run(feeds)["score"].argmax(axis=1)[0]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 64), (97, 131)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"result": Result.LABELS},
+        {"result": Result.BOTH},
+        {"image_input": True},
+        {"result": Result.LABELS, "image_input": True},
+    ],
+)
+def test_every_kind_of_model_gives_the_same_labels(fcn, settings, size):
+    pictures = [{"data": photograph(*size, seed)} for seed in range(3)]
+    found = segmenter_of(fcn(**settings)).label(pictures)
+    (labels,) = found.values()
+    assert (labels.shape, labels.dtype) == ((3, *size), np.uint8)
+    for picture, each in zip(pictures, labels, strict=True):
+        np.testing.assert_array_equal(each, expected_labels(fcn, picture["data"]))
+
+
+@pytest.mark.parametrize("tile", [1, 40, 64, 1000])
+@pytest.mark.parametrize("settings", [{}, {"result": Result.LABELS, "image_input": True}])
+def test_tiles_give_the_same_labels(fcn, tile, settings):
+    picture = {"data": photograph(75, 130)}
+    whole = segmenter_of(fcn(**settings)).label([picture])
+    found = segmenter_of(fcn(**settings), Plan(tile)).label([picture])
+    assert found.keys() == whole.keys()
+    for blob, labels in whole.items():
+        np.testing.assert_array_equal(found[blob], labels)
+
+
+def test_tiles_and_scales_together(fcn):
+    picture = {"data": photograph(75, 130)}
+    whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).label([picture])
+    tiled = segmenter_of(fcn(), Plan(32, (0.5, 1.25), True)).label([picture])
+    np.testing.assert_array_equal(tiled["score"], whole["score"])
+
+
+def test_flip_averages_with_the_mirror_image(fcn):
+    rgb = photograph(40, 52)
+    segmenter = segmenter_of(fcn(), Plan(flip=True))
+
+    def score(image):
+        return segmenter.session.run(segmenter._feeds([{"data": image}], 40, 52))["score"]
+
+    expected = (score(rgb) + score(rgb[:, ::-1])[..., ::-1]).argmax(axis=1)
+    np.testing.assert_array_equal(segmenter.label([{"data": rgb}])["score"], expected)
+    # What is averaged so cannot tell left from right.
+    mirrored = segmenter.label([{"data": rgb[:, ::-1]}])["score"]
+    np.testing.assert_array_equal(mirrored[..., ::-1], expected)
+
+
+def test_one_scale_is_not_another(fcn):
+    picture = {"data": photograph(64, 64)}
+    plain = segmenter_of(fcn()).label([picture])["score"]
+    halved = segmenter_of(fcn(), Plan(None, (0.5,))).label([picture])["score"]
+    assert halved.shape == plain.shape
+    assert (halved != plain).any()
+
+
+def metadata_for(text_or_net, **given):
+    net = net_of(text_or_net) if isinstance(text_or_net, str) else text_or_net
+    blobs = Blobs(
+        {blob: sizes[1] for blob, sizes in net.inputs.items()},
+        {blob: sizes[1] for blob, sizes in net.outputs.items()},
+    )
+    return net, completed(Metadata(), Given(**given), blobs)
+
+
+def fixed_net():
+    """A net whose input is fixed at 2×3×8×6, and whose scores are its input."""
+    text = input_text(data=(2, 3, 8, 6)) + layer_text(
+        "Reshape", ["data"], ["score"], "reshape_param { shape { dim: 2 dim: 3 dim: 8 dim: 6 } }"
+    )
+    return metadata_for(text, mean=(1.0, 2.0, 3.0))
+
+
+def test_models_of_fixed_size_get_images_of_that_size():
+    net, about = fixed_net()
+    model = write(net, {}, metadata=about.to_props()).to_proto().SerializeToString()
+    segmenter = segmenter_of(model)
+    assert segmenter.batch == 2
+    rgb = photograph(8, 6)
+    expected = (rgb[..., ::-1] - np.float32([1, 2, 3])).argmax(axis=2)
+    np.testing.assert_array_equal(segmenter.label([{"data": rgb}])["score"][0], expected)
+    large = np.asarray(Image.fromarray(rgb).resize((60, 80), Image.Resampling.NEAREST))
+    found = segmenter.label([{"data": large}])["score"]
+    assert found.shape == (1, 80, 60)
+    with pytest.raises(FcnprotoError, match="fixed at 8×6"):
+        segmenter_of(model, Plan(scales=(2.0,)))
+
+
+def test_scores_at_a_larger_stride_are_scaled_up():
+    text = input_text(data=(1, 3, 32, 32)) + layer_text(
+        "Pooling", ["data"], ["score"], "pooling_param { pool: AVE kernel_size: 4 stride: 4 }"
+    )
+    net, about = metadata_for(text, mean=(0.0, 0.0, 0.0))
+    model = write(net, {}, metadata=about.to_props()).to_proto().SerializeToString()
+    rgb = np.zeros((16, 32, 3), np.uint8)
+    rgb[:, :16, 0] = 200
+    rgb[:, 16:, 1] = 200
+    found = segmenter_of(model).label([{"data": rgb}])["score"][0]
+    assert (found[:, :16] == 2).all()
+    assert (found[:, 16:] == 1).all()
+
+
+def test_more_than_256_classes_are_16_bits(tmp_path):
+    text = input_text(data=(1, 3, 8, 8)) + layer_text(
+        "Convolution", ["data"], ["score"], "convolution_param { num_output: 300 kernel_size: 1 }"
+    )
+    net, about = metadata_for(text, mean=(0.0, 0.0, 0.0))
+    weights = {"it": [np.zeros((300, 3, 1, 1), np.float32), np.arange(300, dtype=np.float32)]}
+    for result in (Result.SCORE, Result.LABELS):
+        interface = Interface(result)
+        model = write(net, weights, metadata=about.to_props(), interface=interface).to_proto()
+        segmenter = segmenter_of(model.SerializeToString())
+        (labels,) = segmenter.label([{"data": photograph(5, 5)}]).values()
+        assert labels.dtype == np.uint16
+        assert (labels == 299).all()
+    images.write_labels(tmp_path / "a.png", labels[0], segmenter.palette)
+    with Image.open(tmp_path / "a.png") as image:
+        assert (np.asarray(image) == 299).all()
+
+
+# Models that are not ours ---------------------------------------------------------------------
+
+
+def test_models_that_do_not_say_their_mean(fcn):
+    session = Session(fcn(), "cpu")
+    with pytest.raises(FcnprotoError, match=r"mean of input 'data'.*--mean B,G,R or --dataset D"):
+        Segmenter(session, Metadata())
+    with pytest.raises(FcnprotoError, match="cut into tiles"):
+        Segmenter(session, Metadata(mean={"data": MEAN}), Plan(tile=10))
+
+
+def test_models_that_give_no_score_for_each_pixel():
+    text = input_text(data=(1, 3, 8, 8)) + layer_text("Flatten", ["data"], ["flat"])
+    model = write(net_of(text), {}).to_proto().SerializeToString()
+    with pytest.raises(FcnprotoError, match="no score or label for each pixel: 'flat' is N×"):
+        Segmenter(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
+
+
+def test_labels_cannot_be_averaged(fcn):
+    with pytest.raises(FcnprotoError, match="--result score"):
+        segmenter_of(fcn(result=Result.LABELS), Plan(flip=True))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", "[1, 2]"),
+        ("mean", "{"),
+        ("mean", '{"data": ["x"]}'),
+        ("classes", '{"score": 3}'),
+        ("palette", "[[1, 2]]"),
+        ("palette", "[[1, 2, 256]]"),
+        ("tiling", '{"stride": [0, 1], "before": [1, 1], "after": [1, 1]}'),
+        ("tiling", '{"stride": [1, 1]}'),
+        ("channel_order", "RGB"),
+        ("images", "[" * 100000),
+    ],
+)
+def test_metadata_that_makes_no_sense(key, value):
+    with pytest.raises(FcnprotoError, match=f"its metadata '{key}'"):
+        Metadata.from_props({key: value})
+
+
+# From files to files --------------------------------------------------------------------------
+
+
+def test_files_to_files(fcn, tmp_path):
+    palette = tuple((index, 2 * index, 3 * index) for index in range(5))
+    segmenter = segmenter_of(fcn(palette=palette))
+    sources = [
+        saved(tmp_path / f"{name}.png", photograph(*size, seed))
+        for seed, (name, size) in enumerate(
+            [("a", (40, 30)), ("b", (30, 40)), ("c", (40, 30)), ("d", (40, 30))]
+        )
+    ]
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    out = tmp_path / "out"
+    out.mkdir()
+    outcomes = list(segment(segmenter, [*sources, Source(tmp_path / "bad.png")], out, {}))
+    done = {each.source.stem: each for each in outcomes if isinstance(each, Segmented)}
+    problems = [each for each in outcomes if isinstance(each, Problem)]
+    assert sorted(done) == ["a", "b", "c", "d"]
+    assert len(problems) == 1 and "bad.png" in str(problems[0])
+    for source in sources:
+        rgb = images.read(source)
+        expected = expected_labels(fcn, rgb)
+        with Image.open(out / f"{source.stem}.png") as image:
+            assert image.mode == "P"
+            np.testing.assert_array_equal(np.asarray(image), expected)
+            found = np.asarray(image.convert("RGB"))
+            np.testing.assert_array_equal(found, np.uint8(palette)[expected])
+        with Image.open(out / f"{source.stem}.overlay.jpg") as image:
+            assert image.size == (rgb.shape[1], rgb.shape[0])
+        shares = done[source.stem].shares["score"]
+        assert sum(shares.values()) == pytest.approx(1)
+        assert list(shares.values()) == sorted(shares.values(), reverse=True)
+        for name, share in shares.items():
+            assert share == (expected == CLASSES.index(name)).mean()
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        f"{name}.{ending}" for name in "abcd" for ending in ("png", "overlay.jpg")
+    )
+
+
+def test_images_of_one_size_run_together(fcn, tmp_path, monkeypatch):
+    segmenter = segmenter_of(fcn())
+    counts = []
+    label = segmenter.label
+    monkeypatch.setattr(
+        segmenter, "label", lambda pictures: counts.append(len(pictures)) or label(pictures)
+    )
+    monkeypatch.setattr("fcnproto.segment.BATCH_PIXELS", 2 * 24 * 16)
+    sources = [
+        saved(tmp_path / f"{index}.png", photograph(*((24, 16) if index % 2 else (16, 20)), index))
+        for index in range(8)
+    ]
+    outcomes = list(segment(segmenter, sources, tmp_path / ".", {}))
+    # The results would replace the images themselves.
+    assert len(outcomes) == 8 and all(isinstance(each, Problem) for each in outcomes)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert len(list(segment(segmenter, sources, out, {}))) == 8
+    assert counts == [2, 2, 2, 2]
+
+
+def test_two_images_of_one_name(fcn, tmp_path):
+    sources = [saved(tmp_path / f"a.{ending}", photograph(8, 8)) for ending in ("png", "bmp")]
+    out = tmp_path / "out"
+    out.mkdir()
+    first, second = segment(segmenter_of(fcn()), sources, out, {})
+    (problem,) = [each for each in (first, second) if isinstance(each, Problem)]
+    assert "a.png" in problem.message
+
+
+def test_a_full_disk_stops_it(fcn, tmp_path, monkeypatch):
+    def full(*_args, **_settings):
+        raise OSError(28, "No space left on device")
+
+    source = saved(tmp_path / "a.png", photograph(8, 8))
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(FcnprotoError, match="No space left"):
+        list(segment(segmenter_of(fcn()), [source], out, {}))
+    assert not list(out.iterdir())
+
+
+def test_overlay_lets_the_image_through_where_the_colour_is_black(tmp_path):
+    rgb = np.full((16, 32, 3), 100, np.uint8)
+    labels = np.repeat([[0] * 16 + [1] * 16], 16, 0).astype(np.uint8)
+    images.write_overlay(tmp_path / "a.jpg", rgb, labels, ((0, 0, 0), (200, 0, 0)))
+    with Image.open(tmp_path / "a.jpg") as image:
+        found = np.asarray(image).astype(int)
+    assert np.abs(found[:, :8] - 100).max() < 12
+    assert np.abs(found[:, 24:] - (150, 50, 50)).max() < 12
+
+
+# Two images for one scene ---------------------------------------------------------------------
+
+
+def two_inputs(first, second, channels):
+    """A net that adds two inputs up, with NYUDv2's means."""
+    shapes = {first: (1, 3, 8, 8), second: (1, channels, 8, 8)}
+    text = input_text(**shapes) + layer_text("Concat", [first, second], ["score"])
+    net, about = metadata_for(text, dataset=zoo.dataset("nyud"))
+    return segmenter_of(write(net, {}, metadata=about.to_props()).to_proto().SerializeToString())
+
+
+def test_colour_and_hha(tmp_path):
+    segmenter = two_inputs("color", "hha", 3)
+    assert segmenter.metadata.images == {"color": "color", "hha": "hha"}
+    color, hha = photograph(9, 8, 1), photograph(9, 8, 2)
+    for name in ("hha", "out"):
+        (tmp_path / name).mkdir()
+    source = saved(tmp_path / "room.png", color)
+    saved(tmp_path / "hha" / "room.png", hha)
+    (done,) = segment(segmenter, [source], tmp_path / "out", {"hha": tmp_path / "hha"})
+    means = zoo.dataset("nyud").mean
+    stacked = np.concatenate(
+        [color[..., ::-1] - np.float32(means["color"]), hha[..., ::-1] - np.float32(means["hha"])],
+        axis=2,
+    )
+    with Image.open(done.labels["score"]) as image:
+        np.testing.assert_array_equal(np.asarray(image), stacked.argmax(axis=2))
+
+
+def test_colour_and_depth(tmp_path):
+    segmenter = two_inputs("color", "depth", 1)
+    depth = np.full((9, 8), 2550, np.uint16)
+    depth[0, 0] = 0
+    picture = {"color": photograph(9, 8), "depth": depth.astype(np.float32)}
+    found = segmenter._feeds([picture], 9, 8)["depth"][0, 0]
+    mean = zoo.dataset("nyud").mean["depth"][0]
+    np.testing.assert_allclose(found[1:], np.log(2550) - mean, atol=1e-6)
+    assert found[0, 0] == 0
+    for name in ("depth", "out"):
+        (tmp_path / name).mkdir()
+    source = saved(tmp_path / "room.png", picture["color"])
+    saved(tmp_path / "depth" / "room.png", depth)
+    warning, done = segment(segmenter, [source], tmp_path / "out", {"depth": tmp_path / "depth"})
+    assert warning.severity is Severity.WARNING and "1 of its pixels" in warning.message
+    assert isinstance(done, Segmented)
+
+
+def test_what_does_not_belong_together(tmp_path):
+    segmenter = two_inputs("color", "hha", 3)
+    for name in ("hha", "out"):
+        (tmp_path / name).mkdir()
+    sources = [saved(tmp_path / f"{name}.png", photograph(9, 8)) for name in ("alone", "larger")]
+    saved(tmp_path / "hha" / "larger.png", photograph(10, 8))
+    alone, larger = segment(segmenter, sources, tmp_path / "out", {"hha": tmp_path / "hha"})
+    assert "there is no" in alone.message
+    assert "different size: 'color' 9×8, 'hha' 10×8" in larger.message
+    with pytest.raises(FcnprotoError, match="--hha DIR"):
+        list(segment(segmenter, sources, tmp_path / "out", {}))
+
+
+def test_sources_that_are_not_asked_for(fcn, tmp_path):
+    with pytest.raises(FcnprotoError, match="takes no hha"):
+        list(segment(segmenter_of(fcn()), [], tmp_path, {"hha": tmp_path}))
+
+
+def test_two_label_maps(tmp_path):
+    text = (
+        input_text(data=(1, 3, 8, 8))
+        + 'layer { name: "a" type: "AbsVal" bottom: "data" top: "score_sem" }\n'
+        + 'layer { name: "b" type: "Power" bottom: "data" top: "score_geo" '
+        "power_param { scale: -1 } }\n"
+    )
+    net, about = metadata_for(text, mean=(0.0, 0.0, 0.0), classes=("x", "y", "z"))
+    for result in Result:
+        model = write(net, {}, metadata=about.to_props(), interface=Interface(result)).to_proto()
+        segmenter = segmenter_of(model.SerializeToString())
+        assert [each.blob for each in label_maps(segmenter.session)] == ["score_sem", "score_geo"]
+        out = tmp_path / result.value
+        out.mkdir()
+        source = saved(tmp_path / "a.png", photograph(6, 5))
+        (done,) = segment(segmenter, [source], out, {})
+        assert [path.name for path in done.labels.values()] == ["a.png", "a.score_geo.png"]
+        rgb = images.read(source)
+        with Image.open(out / "a.score_geo.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), rgb[..., ::-1].argmin(axis=2))
+        assert set(done.shares["score_geo"]) <= {"x", "y", "z"}
+
+
+def test_nets_without_a_size_of_their_own_parse():
+    assert parse_net(input_text(data=(1, 3, 4, 4))).net.layer
