@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import prod
 
 from fcnproto import solver
 from fcnproto.coords import align
 from fcnproto.errors import LayerError, NetError, Problem, PrototxtError, Severity
 from fcnproto.graph import Graph, State, assemble
+from fcnproto.layers.base import Shape, show
+from fcnproto.layers.convolution import Convolution
 from fcnproto.layers.crop import Crop
-from fcnproto.proto.caffe_pb2 import LayerParameter
+from fcnproto.proto.caffe_pb2 import BlobProto, LayerParameter
 from fcnproto.proto.source import NetSource, SolverSource
-from fcnproto.shapes import walk
+from fcnproto.shapes import Shapes, walk
 
 
 def check_net(
@@ -22,8 +25,9 @@ def check_net(
     `size` (height, width) stands in for the size of its images.
     """
     graph, structural = assemble(source, state, size)
-    _, spatial = walk(graph)
-    problems = [*source.problems, *structural, *spatial, *_oddities(graph), *_crops(graph)]
+    shapes, spatial = walk(graph)
+    problems = [*source.problems, *structural, *spatial]
+    problems += [*_own_weights(graph, shapes), *_oddities(graph), *_crops(graph)]
     if not source.net.layer:
         problems.append(Problem("the net has no layers", source.path, severity=Severity.WARNING))
     return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)
@@ -46,13 +50,48 @@ def check_solver(source: SolverSource, size: tuple[int, int] | None = None) -> l
         ]
     if any(problem.severity is Severity.ERROR for problem in problems):
         return problems  # which nets it means is not certain
-    for nets in (lambda: [solver.train_net(source)], lambda: solver.test_nets(source)):
+    for nets in (_train_nets, solver.test_nets):
         try:
-            for net in nets():
+            for net in nets(source):
                 problems += check_net(net.source, net.state, size)
-        except PrototxtError as error:
+        except (NetError, PrototxtError) as error:
             problems += error.problems
     return list(dict.fromkeys(problems))
+
+
+def _train_nets(source: SolverSource) -> list[solver.SolverNet]:
+    return [solver.train_net(source)]
+
+
+def _own_weights(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
+    """Weights in the prototxt itself that Caffe refuses (blob.cpp, base_conv_layer.cpp)."""
+    for index, weights in shapes.weights.items():
+        node = graph.nodes[index]
+        blobs = node.layer.proto.blobs
+        given = [_shape_of(blob) for blob in blobs]
+        for number, (blob, shape) in enumerate(zip(blobs, given, strict=True)):
+            found = len(blob.double_data) or len(blob.data)
+            if found != prod(shape):
+                message = f"blob {number} is {show(shape)}, but holds {found} numbers"
+                yield graph.problem(node, message)
+        wanted = [weight.shape for weight in weights]
+        if blobs and isinstance(node.layer, Convolution) and given != wanted:
+            message = f"its blobs must be {_listed(wanted)}, found {_listed(given)}"
+            yield graph.problem(node, message)
+
+
+_LEGACY_SHAPE = "num", "channels", "height", "width"
+
+
+def _shape_of(blob: BlobProto) -> Shape:
+    """Any of the older fields hides the shape (blob.cpp, Blob::FromProto)."""
+    if any(blob.HasField(name) for name in _LEGACY_SHAPE):
+        return blob.num, blob.channels, blob.height, blob.width
+    return tuple(blob.shape.dim)
+
+
+def _listed(shapes: Sequence[Shape]) -> str:
+    return " and ".join(map(show, shapes))
 
 
 def _oddities(graph: Graph) -> Iterator[Problem]:

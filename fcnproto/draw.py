@@ -27,7 +27,6 @@ from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.summary import (
     Row,
     Summary,
-
     in_height_and_width,
     size_of,
     summarize,
@@ -48,19 +47,19 @@ class Colours:
 # After Okabe and Ito, whose colours stay apart in the eyes of the colour-blind; the insides are
 # thinned so that text can be read on them.
 COLOURS = {
-    Kind.DATA: Colours("#e6e6e6", "#5f5f5f", "#3a3a3a", "#b0b0b0"),
+    Kind.DATA: Colours("#e2e2e2", "#3d3d3d", "#333333", "#d2d2d2"),
     Kind.CONVOLUTION: Colours("#cfe3f4", "#0072b2", "#0d3350", "#56a8e0"),
     Kind.UPSAMPLING: Colours("#ffd3b0", "#d55e00", "#5a2800", "#ff9a4d"),
-    Kind.POOLING: Colours("#faf2a8", "#8f7d00", "#4a4200", "#f0e442"),
-    Kind.CROP: Colours("#efd0e4", "#a03c78", "#4d1a3a", "#e39ac6"),
+    Kind.POOLING: Colours("#faf0a0", "#8f7d00", "#4a4200", "#f0e442"),
+    Kind.CROP: Colours("#eebfdc", "#a03c78", "#551a40", "#e894c6"),
     Kind.FUSION: Colours("#bfe8d8", "#00795a", "#003d2e", "#2fd3a5"),
-    Kind.NORMALIZATION: Colours("#e3f4fd", "#2f8fc4", "#12303f", "#8fd0f5"),
-    Kind.LOSS: Colours("#c4c4c4", "#111111", "#565656", "#f2f2f2"),
-    Kind.OTHER: Colours("#fbfbfb", "#7d7d7d", "#1c1c1c", "#8c8c8c"),
+    Kind.NORMALIZATION: Colours("#e6f7ff", "#56b0dc", "#10303f", "#a5dcfa"),
+    Kind.LOSS: Colours("#b9b9b9", "#000000", "#585858", "#ffffff"),
+    Kind.OTHER: Colours("#fdfdfd", "#7d7d7d", "#17181a", "#808080"),
 }
 PAPER = Colours("#ffffff", "#ffffff", "#121417", "#121417")
 INK = Colours("#1b1b1b", "#1b1b1b", "#ececec", "#ececec")
-PALE_INK = Colours("#5c5c5c", "#5c5c5c", "#a8a8a8", "#a8a8a8")
+PALE_INK = Colours("#505050", "#505050", "#b6b6b6", "#b6b6b6")
 LINE = Colours("#4a4a4a", "#4a4a4a", "#c9c9c9", "#c9c9c9")
 REFERENCE = Colours("#9a9a9a", "#9a9a9a", "#7c7c7c", "#7c7c7c")
 
@@ -107,6 +106,11 @@ class Picture:
     summary: Summary
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
+
+    @property
+    def title(self) -> str:
+        """The net's name, or its file's."""
+        return self.summary.name or PurePath(self.graph.path or "net").stem
 
     @cached_property
     def columns(self) -> tuple[tuple[int, ...], ...]:
@@ -236,7 +240,7 @@ def _title(net: Picture) -> str:
     inputs = ", ".join(
         f"{top.blob} {'?' if top.shape is None else show(top.shape)}" for top in net.summary.inputs
     )
-    name = _text(net.summary.name or net.graph.path or "net")
+    name = _text(net.title)
     return (
         f'<<table border="0" cellspacing="4" cellpadding="2"><tr>'
         f'<td colspan="{max(len(kinds), 1)}"><font point-size="16"><b>{name}</b></font></td></tr>'
@@ -254,7 +258,7 @@ def _label(box: Box) -> str:
         lines.append(_small("+ " + ", ".join(row.type for row in others)))
     shapes = [top.shape for top in first.tops if top.shape is not None]
     if shapes:
-        lines.append(_small(show(shapes[0])))
+        lines.append(_small(show(shapes[0]) if shapes[0] else "a scalar"))
     return f"<{'<br/>'.join(lines)}>"
 
 
@@ -379,7 +383,7 @@ def page(net: Picture, svg: str) -> str:
     data = json.dumps({"boxes": boxes, "totals": totals}).replace("<", "\\u003c")
     return fill_template(
         "draw.html.j2",
-        title=escape(net.summary.name or "net"),
+        title=escape(net.title),
         svg=svg[svg.index("<svg") :],
         data=data,
     )

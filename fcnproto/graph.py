@@ -286,9 +286,9 @@ class _Assembly:
     def _memory(self, layer: Layer | None, bottoms: Sequence[_Version]) -> _Memory:
         """Where a new blob lies: in memory of its own, unless its layer hands on its bottom's."""
         fresh = len(self.writers)
-        if layer is None or not layer.shares_memory or bottoms[0] not in self.memory:
+        shared = self.memory.get(bottoms[0]) if bottoms else None
+        if layer is None or not layer.shares_memory or shared is None:
             return _Memory(fresh, fresh)
-        shared = self.memory[bottoms[0]]
         return shared if _keeps_shape(layer) else _Memory(shared.place, fresh)
 
     def _overwrite(self, old: _Version, new: _Version) -> None:
@@ -392,6 +392,6 @@ def _counts(layer: Layer, tops: int) -> Iterator[str]:
             f" found {len(proto.propagate_down)}"
         )
     # A loss has a weight of 1 unless told, which counts as one given (loss_layer.cpp).
-    weights = len(proto.loss_weight) or int(layer.auto_top)
+    weights = len(proto.loss_weight) or int(layer.is_loss)
     if weights and weights != tops:
         yield f"loss_weight must be given once for each of {tops} tops, found {weights}"

@@ -276,8 +276,8 @@ def detect(named: Named) -> Layout:
     A layer's biases count its outputs, so that weights show on which axis these lie unless both
     ends are of one size.
     """
-    if named.keys_say is not None and named.caffes_own:
-        return named.keys_say
+    if named.caffes_own:
+        return Layout.CAFFE
     first, last = _outputs_first_or_last(named.weights)
     certain = {
         Layout.CAFFE: not last,

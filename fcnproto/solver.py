@@ -79,8 +79,8 @@ def _net_refusals(solver: SolverParameter) -> Iterator[Complaint]:
         yield (
             "test_state",
             (
-                f"test_state must be given once for each test net, or not at all: {iterations} nets,"
-                f" found {len(solver.test_state)}"
+                "test_state must be given once for each test net, or not at all:"
+                f" {iterations} nets, found {len(solver.test_state)}"
             ),
         )
     if iterations and solver.test_interval <= 0:

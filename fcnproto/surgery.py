@@ -198,13 +198,14 @@ class _Surgery:
 
     def _pieces(self, target: Target, arrays: list[Array]) -> Iterator[tuple[Place, Piece]]:
         places = [Place(target.index, number) for number in range(len(target.weights))]
-        left_out = places[len(arrays) :]
+        given = {place: array for place, array in zip(places, arrays, strict=False) if array.size}
+        left_out = (place for place in places if place not in given)
         if len(arrays) > len(places) or not all(map(self._is_shared, left_out)):
             wanted = ", ".join(show(weight.shape) for weight in target.weights)
             found = ", ".join(show(array.shape) for array in arrays) or "none"
             raise WeightsError(f"the net has {len(places)} arrays for it, {wanted}; found {found}")
         problems: list[Problem] = []
-        for place, array in zip(places, arrays, strict=False):
+        for place, array in given.items():
             piece = self._piece(array, target, place)
             if piece is None:
                 problems.append(Problem(_misfit(array.shape, target, place.index)))
@@ -278,8 +279,9 @@ class _Surgery:
                 self.shapes.owners[Place(target.index, i)] for i in range(len(target.weights))
             ]
             if part is not None and any(owner not in chosen for owner in owners):
+                found = sum(bool(array.size) for array in part.arrays)
                 yield Problem(
-                    f"the net has {len(owners)} arrays for it; found {len(part.arrays)}",
+                    f"the net has {len(owners)} arrays for it; found {found}",
                     part.source.title,
                     layer=target.name,
                 )

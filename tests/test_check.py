@@ -73,3 +73,50 @@ def test_nonsense_that_caffe_accepts_is_a_warning(name):
     (case,) = [case for case in CASES if case["case"] == name]
     warnings = [p.message for p in problems_of(case["prototxt"]) if p.severity is Severity.WARNING]
     assert any(NONSENSE[name] in warning for warning in warnings), warnings
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("embedded", None),
+        ("embedded_bad", "its blobs must be 1×3×1×1 and 1, found 3 and 1"),
+        ("embedded_legacy_bias", "its blobs must be 1×3×1×1 and 1, found 1×3×1×1 and 1×1×1×1"),
+    ],
+)
+def test_weights_in_the_prototxt(name, message):
+    text = (HERE / "golden" / "loading" / f"{name}.prototxt").read_text()
+    found = errors(problems_of(text))
+    assert [message in line for line in found] == [True] * (message is not None)
+    (short,) = errors(problems_of(text.replace("data: 4", "data: 4 data: 5")))[:1]
+    assert "blob 1 is" in short
+    assert "but holds 2 numbers" in short
+
+
+@pytest.mark.parametrize("kind", ["Split", "Flatten", "Reshape", "Slice", "Concat"])
+def test_a_layer_that_hands_on_its_bottom_and_has_none(kind):
+    (error,) = errors(problems_of(f'layer {{ name: "l" type: "{kind}" top: "x" }}'))
+    assert "bottoms, found 0" in error
+
+
+def test_a_data_layer_that_makes_its_own_tops_is_no_loss():
+    # PSPNet's and DeepLab's; only losses have a loss_weight of 1 unless told.
+    text = 'layer { name: "d" type: "ImageSegData" top: "data" top: "label" }'
+    assert not errors(problems_of(text))
+
+
+@pytest.mark.usefixtures("solver_net")
+def test_what_a_solver_holds_of_an_older_form_is_not_upgraded():
+    net = 'net_param { input: "data" input_dim: [1, 3, 8, 8] %s }'
+    (error,) = errors(problems_of(net % 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'))
+    assert "no layer before it makes its bottom 'data'" in error
+    assert not errors(problems_of(net % 'layers { type: RELU bottom: "nowhere" top: "r" }'))
+
+
+@pytest.mark.usefixtures("solver_net")
+def test_a_net_that_cannot_be_upgraded_does_not_hide_what_else_is_wrong():
+    Path("mixed.prototxt").write_text("layer { } layers { }")
+    solver = 'train_net: "mixed.prototxt" test_net: "gone.prototxt" test_iter: 1 test_interval: 1'
+    found = errors(problems_of(solver))
+    assert len(found) == 2
+    assert "'layers' are used" in found[0]
+    assert "gone.prototxt" in found[1]

@@ -255,10 +255,11 @@ def test_doubles_stored_as_bytes_in_either_order(tmp_path):
         assert read_mat(path, "S").tolist() == [[1, 3, 5], [2, 4, 6]]
 
 
-def test_a_small_file_does_not_unfold_to_any_size(tmp_path):
+def test_a_small_file_does_not_unfold_to_any_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.mat, "LARGEST", 2**20)
     path = tmp_path / "a.mat"
     savemat(path, {"S": np.zeros((1, 2))})
-    huge = zlib.compress(bytes(2**28 + 8))
+    huge = zlib.compress(bytes(2**20 + 8))
     path.write_bytes(path.read_bytes()[:128] + struct.pack("<II", 15, len(huge)) + huge)
     with pytest.raises(DataError, match="unfolds to more than any label map"):
         read_mat(path, "S")
@@ -632,9 +633,20 @@ def test_a_published_dataset_is_checked(tmp_path):
     assert "b.mat: error: holds 39 (48 pixels), and there are 33 classes" in lines[0]
 
 
+def test_a_dataset_of_two_folders_is_checked(tmp_path):
+    for name in ("train", "val"):
+        trees.context(tmp_path, ["a", "b"], name)
+    trees.save(tmp_path / "pascal" / "VOC2010" / "JPEGImages" / "b.jpg", trees.colours(0, (5, 8)))
+    lines = [line for line in found(tmp_path) if "error" in line]
+    assert len(lines) == 2  # once in each split
+    assert all("b.mat: error: is 6×8, and its image b.jpg is 5×8" in line for line in lines)
+
+
 def test_nothing_to_check(tmp_path):
-    with pytest.raises(DataError, match="there are no label maps"):
+    with pytest.raises(DataError, match="there are no label maps: expected images/ and labels/"):
         check(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        check(tmp_path / "nowhere")
     (tmp_path / "classes.txt").write_text("a\nb\n")
     np.save(tmp_path / "a.npy", np.zeros((2, 2), np.uint8))
     with pytest.raises(DataError, match="names 2 classes, and --classes says 3"):

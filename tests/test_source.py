@@ -174,8 +174,8 @@ def test_a_solver_is_told_by_its_outermost_fields(content, expected):
 
 def test_a_solver_is_upgraded_and_holds_nets_with_their_lines():
     source = parse_solver(
-        "solver_type: ADAM\nnet_param {\n layers { name: 'a' type: RELU }\n}\n"
-        "test_net_param { }\ntest_net_param {\n input: 'x' input_shape { }\n"
+        "solver_type: ADAM\nnet_param {\n layer { name: 'a' type: 'ReLU' }\n}\n"
+        "test_net_param { }\ntest_net_param {\n layer { }\n"
         " layer { name: 'b' }\n colour: 1 }\n",
         "s",
     )
@@ -188,6 +188,22 @@ def test_a_solver_is_upgraded_and_holds_nets_with_their_lines():
     assert (net.path, net.net.layer[0].type, net.lines) == ("s", "ReLU", (3,))
     assert source.embedded("test_net_param", 1).lines == (7, 8)
     assert source.embedded("test_net_param", 1).problems == ()
+
+
+def test_a_net_in_a_solver_is_not_upgraded():
+    # solver.cpp copies it, while nets from files go through UpgradeNetAsNeeded.
+    source = parse_solver(
+        "net_param {\n input: 'x' input_shape { dim: 1 }\n layers { type: RELU }\n"
+        " layer { type: 'BatchNorm' param { } param { } param { } }\n}\n",
+        "s",
+    )
+    net = source.embedded("net_param")
+    assert [str(problem) for problem in net.problems] == [
+        "s:3: warning: 'layers' is not read: Caffe upgrades no net that stands in a solver",
+        "s:2: warning: 'input' is not read: Caffe upgrades no net that stands in a solver",
+    ]
+    (layer,) = net.net.layer
+    assert (layer.type, layer.param[0].lr_mult, net.lines) == ("BatchNorm", 1, (4,))
 
 
 def test_a_solver_with_both_types_is_refused_at_its_line(tmp_path):

@@ -32,9 +32,10 @@ from fcnproto.render import render_solver
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_names(as_json: bool) -> None:
     """The nets, datasets and backbones that can be named."""
-    kinds = {"nets": zoo.nets(), "datasets": zoo.datasets(), "backbones": zoo.backbones()}
     titles = {
-        kind: {name: spec.title for name, spec in specs.items()} for kind, specs in kinds.items()
+        "nets": {name: net.title for name, net in zoo.nets().items()},
+        "datasets": {name: dataset.title for name, dataset in zoo.datasets().items()},
+        "backbones": {name: backbone.title for name, backbone in zoo.backbones().items()},
     }
     if as_json:
         click.echo(json.dumps(titles, indent=2))

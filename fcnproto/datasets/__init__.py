@@ -9,7 +9,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from fcnproto.datasets.base import IGNORE, Reader
+from fcnproto.datasets.base import IGNORE, Reader, layout, located
 from fcnproto.errors import DataError, Problem, nearest
 
 __all__ = ["IGNORE", "Reader", "find", "reader"]
@@ -33,7 +33,7 @@ def reader(layer: str, settings: Mapping[str, Any], data: Path | None = None) ->
         return kind(settings)
     directories = kind.placed(data)
     if directories is None:
-        raise DataError(Problem(f"there are no data for {layer} here: {_layout(kind)}", str(data)))
+        raise DataError(Problem(f"there are no data for {layer} here: {layout(kind)}", str(data)))
     return kind({**settings, **directories})
 
 
@@ -43,22 +43,10 @@ def find(data: Path, split: str | None = None) -> Reader:
     The split is the one that its paper measures on unless told; val for a plain folder. Raises
     DataError if no dataset, or more than one, is there, and for everything that is wrong with it.
     """
-    if not data.is_dir():
-        raise DataError(Problem("there is no such folder", str(data)))
-    found = [(kind, placed) for kind in Reader.registry.values() if (placed := kind.placed(data))]
-    # A folder that is a dataset's own goes before those that lie in it.
-    found = [each for each in found if set(each[1].values()) == {str(data)}] or found
-    if not found:
-        layouts = "; or ".join(_layout(kind) for kind in Reader.registry.values())
+    found = located(data)
+    if found is None:
+        layouts = "; ".join(map(layout, Reader.registry.values()))
         raise DataError(Problem(f"no dataset is here: {layouts}", str(data)))
-    if len(found) > 1:
-        folders = ", ".join(folder for _, placed in found for folder in placed.values())
-        raise DataError(Problem(f"several datasets are here, name one of {folders}", str(data)))
-    kind, directories = found[0]
+    kind, directories = found
     further = kind.found_settings(directories)
     return kind({**directories, **further, "split": split or kind.splits[-1]})
-
-
-def _layout(kind: type[Reader]) -> str:
-    folders = [f"{folder}/" for inside in kind.directories.values() for folder in inside]
-    return f"{kind.__name__} reads {', '.join(folders)}"

@@ -276,6 +276,29 @@ class Reader(ABC):
             yield Problem(f"{type(self).__name__}'s '{key}' must be {what}, found {found}")
 
 
+def located(data: Path) -> tuple[type[Reader], dict[str, str]] | None:
+    """The dataset in a folder, known by the folders in it, and its directories' settings.
+
+    The folder is the dataset's own, or that in which all datasets lie; None if there is none.
+    Raises DataError if the folder is not there, or several datasets are in it.
+    """
+    if not data.is_dir():
+        raise DataError(Problem("there is no such folder", str(data)))
+    found = [(kind, placed) for kind in Reader.registry.values() if (placed := kind.placed(data))]
+    # A folder that is a dataset's own goes before those that lie in it.
+    found = [each for each in found if set(each[1].values()) == {str(data)}] or found
+    if len(found) > 1:
+        folders = ", ".join(folder for _, placed in found for folder in placed.values())
+        raise DataError(Problem(f"several datasets are here, name one of {folders}", str(data)))
+    return found[0] if found else None
+
+
+def layout(kind: type[Reader]) -> str:
+    """What a reader expects to find, in words."""
+    folders = [f"{folder}/" for inside in kind.directories.values() for folder in inside]
+    return f"{kind.__name__} reads {', '.join(folders)}"
+
+
 def as_classes(path: Path, labels: Array) -> Array:
     """A label map as uint8, as Caffe's layers take it; DataError for what uint8 cannot hold."""
     low, high = labels.min(initial=0), labels.max(initial=0)

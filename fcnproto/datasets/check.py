@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto.datasets.base import IGNORE, Reader
+from fcnproto.datasets.base import IGNORE, Reader, located
 from fcnproto.datasets.folder import LEGEND, FolderSegDataLayer, class_names
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
@@ -65,8 +65,6 @@ def check(
     label maps. `classes` is their number where the folder does not say it. Raises DataError if
     there is nothing to check.
     """
-    if not folder.is_dir():
-        raise DataError(Problem("there is no such folder", str(folder)))
     problems: list[Problem] = []
     total, count = np.zeros(IGNORE + 1, np.int64), 0
     for pairs in _pairs(folder, classes, problems):
@@ -82,21 +80,19 @@ def check(
 
 def _pairs(folder: Path, classes: int | None, problems: list[Problem]) -> Iterator[Pairs]:
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
-    for kind in Reader.registry.values():
-        if kind is FolderSegDataLayer:
-            continue
-        directories = kind.placed(folder)
-        if directories is not None and set(directories.values()) == {str(folder)}:
-            yield from _published(kind, directories, problems)
-            return
-    if FolderSegDataLayer.placed(folder) is not None:
-        yield _plain(folder, classes, problems)
+    found = located(folder)
+    if found is None:
+        labels = by_name(folder, LABELS)
+        if not labels:
+            message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
+            raise DataError(Problem(message, str(folder)))
+        yield Pairs(None, labels, read_labels, *_known(folder, classes))
         return
-    labels = by_name(folder, LABELS)
-    if not labels:
-        message = "there are no label maps: expected images/ and labels/, or .png and .npy files"
-        raise DataError(Problem(message, str(folder)))
-    yield Pairs(None, labels, read_labels, *_known(folder, classes))
+    kind, directories = found
+    if kind is FolderSegDataLayer:
+        yield _plain(folder, classes, problems)
+    else:
+        yield from _published(kind, directories, problems)
 
 
 def _published(

@@ -194,6 +194,11 @@ class Layer:
         return False
 
     @property
+    def is_loss(self) -> bool:
+        """Whether it has a loss_weight of 1 unless told otherwise (loss_layer.cpp)."""
+        return self.auto_top and self.measures
+
+    @property
     def in_place(self) -> InPlace:
         """What happens when the top is the bottom; most types set it as a class attribute."""
         return InPlace.NONSENSE

@@ -29,6 +29,7 @@ class AnnotatedData(Known):
     type = "AnnotatedData"
     fork = "ssd"
     settings = "annotated_data_param"
+    other_settings = ("transform_param", "data_param")
     bottoms = exactly(0)
     feeds = True
     tops = between(1, 2)
@@ -78,6 +79,7 @@ class VideoData(Known):
     type = "VideoData"
     fork = "ssd"
     settings = "video_data_param"
+    other_settings = ("transform_param", "data_param")
     bottoms = exactly(0)
     feeds = True
     tops = at_least(1)
@@ -125,6 +127,7 @@ class ImageSegData(Known):
     type = "ImageSegData"
     fork = "pspnet"
     settings = "image_data_param"
+    other_settings = ("transform_param",)
     bottoms = exactly(0)
     feeds = True
     tops = exactly(3)
@@ -175,6 +178,7 @@ class DenseImageData(Known):
     type = "DenseImageData"
     fork = "segnet"
     settings = "dense_image_data_param"
+    other_settings = ("transform_param",)
     bottoms = exactly(0)
     feeds = True
     tops = exactly(2)

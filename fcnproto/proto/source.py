@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any
 from fcnproto.proto import text as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
-from fcnproto.proto.text import Document, FieldPath
+from fcnproto.proto.text import Document
 from fcnproto.proto.upgrade import Upgraded, UpgradeError, upgrade_net, upgrade_solver
 
 
@@ -48,10 +48,27 @@ class SolverSource:
         return self.document.line(*place)
 
     def embedded(self, name: str, index: int | None = None) -> NetSource:
-        """A net that stands in the solver itself: net_param, train_net_param or test_net_param."""
+        """A net that stands in the solver itself: net_param, train_net_param or test_net_param.
+
+        Caffe upgrades nets in files of their own, but none in a solver: what is of an older form
+        there it leaves unread, which is warned of.
+        """
         prefix = (name,) if index is None else (name, index)
-        net = getattr(self.solver, name)
-        return _net_source(self.document, net if index is None else net[index], prefix)
+        value = getattr(self.solver, name)
+        net = NetParameter()
+        net.CopyFrom(value if index is None else value[index])
+        unread = tuple(
+            Problem(
+                f"'{old}' is not read: Caffe upgrades no net that stands in a solver",
+                self.path,
+                self.document.line(*prefix, old, 0),
+                severity=Severity.WARNING,
+            )
+            for old in ("layers", "input")
+            if getattr(net, old)
+        )
+        lines = tuple(self.document.line(*prefix, "layer", i) for i in range(len(net.layer)))
+        return NetSource(self.path, net, lines, (*unread, *_make_readable(net, self.path)))
 
 
 def read_net(path: str | Path, *, lenient: bool = False) -> NetSource:
@@ -66,7 +83,7 @@ def read_net(path: str | Path, *, lenient: bool = False) -> NetSource:
 def parse_net(text: str, path: str = "<text>", *, lenient: bool = False) -> NetSource:
     """A net from text, as by `read_net`; `path` is the name that problems bear."""
     document = prototxt.parse(text, path, NetParameter, lenient=lenient)
-    return _net_source(document, document.message, ())
+    return _net_source(document)
 
 
 def read_solver(path: str | Path, *, lenient: bool = False) -> SolverSource:
@@ -120,7 +137,7 @@ def upgrade_file(path: str | Path, *, lenient: bool = False) -> UpgradedFile:
     content = _read(path, _LARGEST_BINARY)
     if _is_binary(content):
         net = _parse_binary(content, name)
-        upgraded = _upgrade_net(net, Document(net, name, (), {}), ())
+        upgraded = _upgrade_net(Document(net, name, (), {}))
         problems = _warnings(upgraded, name)
         return _upgraded_file(name, upgraded, upgraded.message.SerializeToString(), problems)
 
@@ -133,7 +150,7 @@ def upgrade_file(path: str | Path, *, lenient: bool = False) -> UpgradedFile:
         return _upgraded_file(name, current, written, solver.problems)
     document = prototxt.parse(text, name, NetParameter, lenient=lenient)
     raise_if_any(PrototxtError, document.problems)
-    upgraded = _upgrade_net(document.message, document, ())
+    upgraded = _upgrade_net(document)
     problems = (*document.problems, *_warnings(upgraded, name))
     return _upgraded_file(name, upgraded, prototxt.format(upgraded.message).encode(), problems)
 
@@ -222,32 +239,29 @@ def _parse_binary(content: bytes, path: str) -> NetParameter:
 # Upgrading --------------------------------------------------------------------------------------
 
 
-def _net_source(document: Document[Any], net: NetParameter, prefix: FieldPath) -> NetSource:
-    """The source of a net that stands at `prefix` in a document: () for a file of its own."""
-    known = () if prefix else document.problems
+def _net_source(document: Document[NetParameter]) -> NetSource:
+    net = document.message
     try:
-        upgraded = _upgrade_net(net, document, prefix)
+        upgraded = _upgrade_net(document)
     except NetError as error:
-        raise NetError(*known, *error.problems) from None
+        raise NetError(*document.problems, *error.problems) from None
     current = upgraded.message
     warnings = (*_warnings(upgraded, document.path), *_make_readable(current, document.path))
     old = "layers" if net.layers else "layer"
     lines = tuple(
-        document.line(*prefix, "input", 0) if index is None else document.line(*prefix, old, index)
+        document.line("input", 0) if index is None else document.line(old, index)
         for index in upgraded.origins
     )
-    return NetSource(document.path, current, lines, (*known, *warnings))
+    return NetSource(document.path, current, lines, (*document.problems, *warnings))
 
 
-def _upgrade_net(
-    net: NetParameter, document: Document[Any], prefix: FieldPath
-) -> Upgraded[NetParameter]:
+def _upgrade_net(document: Document[NetParameter]) -> Upgraded[NetParameter]:
     try:
-        return upgrade_net(net)
+        return upgrade_net(document.message)
     except UpgradeError as error:
         raise NetError(
             *(
-                replace(problem, path=document.path, line=document.line(*prefix, *place))
+                replace(problem, path=document.path, line=document.line(*place))
                 for place, problem in zip(error.places, error.problems, strict=True)
             )
         ) from None

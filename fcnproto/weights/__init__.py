@@ -90,10 +90,13 @@ def write(path: str | os.PathLike[str], weights: Weights, net: NetParameter | No
 
     The name "-" is standard output, which gets an .npz. With `net`, Caffe's own formats hold its
     layers as Caffe writes them: types, connections and settings, and arrays that layers share.
-    Raises WeightsError if the format cannot hold them.
+    Raises WeightsError if the format cannot hold them, and for an array without values.
     """
     path = Path(path)
     writer = check_name(path)
+    if missing := [name for name, arrays in weights.items() if not all(a.size for a in arrays)]:
+        what = "an array of it has no values, since another layer shares it: fit it to its net"
+        raise WeightsError(*(Problem(what, str(path), layer=name) for name in missing))
     if str(path) == _STANDARD:
         with NamedTemporaryFile() as file:
             writer(Path(file.name), weights, net)

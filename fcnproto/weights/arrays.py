@@ -17,10 +17,14 @@ Arrays = dict[str, Array]
 Weights = dict[str, list[Array]]
 """Each layer's learned arrays, float32, in Caffe's order and Caffe's layout.
 
-A layer that a file lists without arrays has an empty list.
+A layer that a file lists without arrays has an empty list. An array without values stands for one
+that the file leaves to another layer, which shares it.
 """
 
 MOST_AXES = 32  # blob.hpp, kMaxBlobAxes
+MOST_ARRAYS = 1000  # that a layer may have; Caffe's recurrent ones have eight
+
+NO_LAYER = "it holds no layer: Caffe loads it without a word, and loads nothing"
 
 FREE_SIZE = 256 * 2**20
 EXPANSION = 20

@@ -23,7 +23,7 @@ from google.protobuf.message import Message
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.layers.base import Shape, show
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
-from fcnproto.weights.arrays import MOST_AXES, Array, Weights, broken
+from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Array, Weights, broken
 
 LARGEST = 2**31 - 1
 """Protobuf refuses longer messages."""
@@ -145,9 +145,7 @@ class _File:
         if _LAYER in found:
             return _CURRENT
         if _LAYERS not in found:
-            raise broken(
-                self.path, "it holds no layer: Caffe loads it without a word, and loads nothing"
-            )
+            raise broken(self.path, NO_LAYER)
         return _V0 if next(self._layers(_V0), None) is not None else _V1
 
     def _layers(self, vintage: _Vintage) -> Iterator[_Parts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +13,9 @@ import numpy as np
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.weights.arrays import (
+    MOST_ARRAYS,
     MOST_AXES,
+    NO_LAYER,
     Array,
     Weights,
     broken,
@@ -26,9 +29,10 @@ _ROOT = "data"
 def read(path: Path) -> Weights:
     """The weights in an HDF5 file as Caffe writes it, in the order of the layers' names.
 
-    Layers that only share the arrays of another have none here. Numbers of any type become float32
-    by HDF5's own conversion, as in Caffe. Raises WeightsError for anything but plain datasets,
-    links to other files included, which are not followed.
+    An array that a layer shares with an earlier one is not in such a file: here it is empty where
+    another of the layer's follows it, and else not there. Numbers of any type become float32 by
+    HDF5's own conversion, as in Caffe. Raises WeightsError for a file without layers, and for
+    anything but plain datasets, links to other files included, which are not followed.
     """
     h5py = h5py_module()
     try:
@@ -37,8 +41,10 @@ def read(path: Path) -> Weights:
             if not isinstance(root, h5py.Group):
                 raise broken(path, f"expected a group '/{_ROOT}', as Caffe writes it")
             datasets = {name: _datasets(h5py, path, root, name) for name in root}
-            _check_sizes(path, [each for layer in datasets.values() for each in layer])
-            return {name: [_read(each) for each in layer] for name, layer in datasets.items()}
+            if not datasets:
+                raise broken(path, NO_LAYER)
+            _check_sizes(path, [each for layer in datasets.values() for each in layer.values()])
+            return {name: _arrays(layer) for name, layer in datasets.items()}
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
 
@@ -55,8 +61,10 @@ def h5py_module() -> ModuleType:
 def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Array]:
     """The arrays 0, 1, … in a group; only plain datasets of numbers are read."""
     datasets = _datasets(h5py, path, root, name)
-    _check_sizes(path, datasets)
-    return [_read(each) for each in datasets]
+    if sorted(datasets) != list(range(len(datasets))):
+        raise broken(path, f"its arrays must be called 0, 1, …, found {_some(datasets)}", name)
+    _check_sizes(path, list(datasets.values()))
+    return _arrays(datasets)
 
 
 def _one_line(error: Exception) -> str:
@@ -68,21 +76,25 @@ def _member(h5py: ModuleType, path: Path, group: Any, name: str) -> Any:
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
         target = f"{getattr(link, 'filename', '')} {link.path}".strip()
-        raise broken(path, f"'{group.name}/{name}' is a link to {target}; links are not followed")
+        raise broken(
+            path, f"'{group.name.rstrip('/')}/{name}' is a link to {target}; links are not followed"
+        )
     return group.get(name)
 
 
-def _datasets(h5py: ModuleType, path: Path, root: Any, layer: str) -> list[Any]:
+def _datasets(h5py: ModuleType, path: Path, root: Any, layer: str) -> dict[int, Any]:
+    """A layer's datasets by number."""
     group = _member(h5py, path, root, layer)
     if not isinstance(group, h5py.Group):
         raise broken(path, "expected a group of arrays 0, 1, …, found none", layer)
-    names = list(group)
-    if set(names) != {str(index) for index in range(len(names))}:
-        found = ", ".join(sorted(names)[:8])
-        raise broken(path, f"its arrays must be called 0, 1, …, found {found}", layer)
-    return [
-        _checked(h5py, path, _member(h5py, path, group, str(index))) for index in range(len(names))
-    ]
+    names = {str(index) for index in range(MOST_ARRAYS)}
+    if not names.issuperset(group):
+        raise broken(path, f"its arrays must be called 0, 1, …, found {_some(group)}", layer)
+    return {int(name): _checked(h5py, path, _member(h5py, path, group, name)) for name in group}
+
+
+def _some(names: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, names))[:8])
 
 
 def _checked(h5py: ModuleType, path: Path, dataset: Any) -> Any:
@@ -102,6 +114,13 @@ def _check_sizes(path: Path, datasets: list[Any]) -> None:
     claimed = sum(prod(each.shape) * max(each.dtype.itemsize, 4) for each in datasets)
     chunks = max((prod(each.chunks or ()) * each.dtype.itemsize for each in datasets), default=0)
     check_unfolded(path, max(claimed, chunks))
+
+
+def _arrays(datasets: dict[int, Any]) -> list[Array]:
+    return [
+        _read(datasets[index]) if index in datasets else np.empty(0, np.float32)
+        for index in range(max(datasets, default=-1) + 1)
+    ]
 
 
 def _read(dataset: Any) -> Array:

@@ -160,5 +160,8 @@ def read_npy(path: Path) -> Arrays:
 
 def write(path: Path, weights: Weights) -> None:
     """Write each array under `<layer>/<i>`, uncompressed."""
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **dict(keyed(weights)))
+    # NumPy's savez would pickle, before 2.1 whatever it is told.
+    with zipfile.ZipFile(path, "w") as file:
+        for key, array in keyed(weights):
+            with file.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
