@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.message import Message
 
 from fcnproto.errors import NetError, Problem, raise_if_any
 from fcnproto.fitting import Action
@@ -23,7 +24,7 @@ from fcnproto.proto.caffe_pb2 import ConvolutionParameter, LayerParameter, NetPa
 from fcnproto.proto.source import NetSource
 from fcnproto.shapes import Shapes, infer
 from fcnproto.surgery import Entry, Source, fit
-from fcnproto.targets import as_net, flattened
+from fcnproto.targets import flattened
 from fcnproto.weights import Weights
 
 
@@ -89,7 +90,10 @@ def _check_larger(source: NetSource, graph: Graph, shapes: Shapes) -> None:
 def _rewritten(graph: Graph, shapes: Shapes) -> NetParameter:
     rewritten = NetParameter(name=f"{graph.name or 'net'}{SUFFIX}")
     blobs: dict[str, str] = {}  # what blobs are called now
-    for node, layer in zip(graph.nodes, as_net(graph).layer, strict=True):
+    for node in graph.nodes:
+        layer = LayerParameter()
+        layer.CopyFrom(node.layer.proto)
+        layer.ClearField("blobs")
         layer.bottom[:] = [blobs.get(blob, blob) for blob in layer.bottom]
         if _only_flattens(node, shapes):
             blobs[layer.top[0]] = layer.bottom[0]
@@ -110,13 +114,26 @@ def _rewrite(layer: LayerParameter, node: Node, graph: Graph, shapes: Shapes) ->
         layer.convolution_param.CopyFrom(_convolution(layer, plane or [1, 1]))
         layer.ClearField("inner_product_param")
         layer.type = "Convolution"
-    elif isinstance(node.layer, Pooling) and layer.pooling_param.global_pooling:
+        return
+    _count_axes_from_front(layer, node, shapes)
+    if isinstance(node.layer, Pooling) and layer.pooling_param.global_pooling:
         plane = list(_shape(shapes, node.bottoms[0])[2:])
         layer.pooling_param.ClearField("global_pooling")
         if plane[0] == plane[1]:
             layer.pooling_param.kernel_size = plane[0]
         else:
             layer.pooling_param.kernel_h, layer.pooling_param.kernel_w = plane
+
+
+def _count_axes_from_front(layer: LayerParameter, node: Node, shapes: Shapes) -> None:
+    """Write an axis that is counted from the back so that two axes of 1 behind it do not move it.
+
+    Reshape means something else by a negative one; where that matters, its shape differs.
+    """
+    for _, param in layer.ListFields():
+        counted = isinstance(param, Message) and "axis" in param.DESCRIPTOR.fields_by_name
+        if counted and param.axis < 0 and not isinstance(node.layer, Reshape):
+            param.axis += len(_shape(shapes, node.bottoms[0]))
 
 
 def _convolution(layer: LayerParameter, plane: list[int]) -> ConvolutionParameter:
@@ -174,11 +191,11 @@ def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
 def _differences(
     graph: Graph, kept: Sequence[Node], before: Shapes, convolutional: Graph, after: Shapes
 ) -> Iterator[Problem]:
-    """Blobs that are neither what they were nor that with a plane of 1×1."""
+    """Blobs that are neither what they were, nor that with a plane of 1×1, nor not flattened."""
     for old, new in zip(kept, convolutional.nodes, strict=True):
         for old_top, new_top in zip(old.tops, new.tops, strict=True):
             was, is_now = _shape(before, old_top), _shape(after, new_top)
-            if is_now not in (was, (*was, 1, 1)):
+            if is_now not in (was, (*was, 1, 1), flattened(graph, before, old_top)):
                 yield graph.problem(
                     old,
                     f"its top '{old_top}' is {show(was)} and would become {show(is_now)}:"

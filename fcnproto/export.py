@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto
+from onnx import __version__ as onnx_version
+from onnx.defs import onnx_opset_version
 
 from fcnproto import __version__
 from fcnproto.builder import Builder, Dims, model_of, rename
@@ -369,6 +371,8 @@ def write(
     cannot be written at this opset.
     """
     graph = net.graph
+    if opset > onnx_opset_version():
+        raise NetError(f"onnx {onnx_version} knows opsets up to {onnx_opset_version()} only")
     raise_if_any(WeightsError, _misfits(net, weights))
     owned = _owned(net, weights)
     prepared = {blob: _unused(f"{blob}/bgr", net.dims) for blob in interface.images}

@@ -95,8 +95,8 @@ def _shape(shapes: Shapes, blob: str) -> Shape:
 class View:
     """What one pixel of a blob sees of an input: rows and columns, first and last.
 
-    The spans are those of the windows, which may begin in the padding; `inside` are those pixels
-    of the input's that it is in fact computed from, None where there are none.
+    The spans are those of the windows, which may begin in the padding. `inside` is the smaller part
+    of them that lies in the input and that padding further up does not cut off, None if nothing.
     """
 
     image: str
@@ -119,8 +119,18 @@ def view(graph: Graph, shapes: Shapes, blob: str, pixel: tuple[int, int]) -> lis
     views = []
     for image, field in fields(graph, shapes)[blob].items():
         rows, columns = (axis.of(place) for axis, place in zip(field, pixel, strict=True))
-        views.append(View(image, rows, columns, exact.get(image)))
+        views.append(View(image, rows, columns, _inside(exact.get(image), rows, columns)))
     return views
+
+
+def _inside(
+    exact: tuple[Span, Span] | None, rows: Span | None, columns: Span | None
+) -> tuple[Span, Span] | None:
+    """What a walk down found, but for what it took for seen between two pixels that are."""
+    if exact is None:
+        return None
+    first, second = _within(exact[0], rows), _within(exact[1], columns)
+    return None if first is None or second is None else (first, second)
 
 
 def _descend(

@@ -53,7 +53,7 @@ def reshaped(array: Array, shape: Shape) -> Piece | None:
     """O×I·kh·kw ↔ O×I×kh×kw, and axes of 1 in front: the same numbers in the same order."""
     legal = (
         _without_ones(array.shape) == _without_ones(shape)
-        or _flattens(shape, array.shape)
+        or _flattens(shape, _matrix(array.shape))
         or _flattens(array.shape, shape)
     )
     if not legal:
@@ -67,10 +67,13 @@ def _without_ones(shape: Shape) -> Shape:
     return shape[start:]
 
 
+def _matrix(shape: Shape) -> Shape:
+    """What old files mean by 1×1×O×I."""
+    return shape[2:] if len(shape) == 4 and shape[:2] == (1, 1) else shape
+
+
 def _flattens(kernel: Shape, matrix: Shape) -> bool:
-    """Whether a matrix O×I·kh·kw, or 1×1×O×I·kh·kw as old files have it, is a kernel flattened."""
-    if len(matrix) == 4 and matrix[:2] == (1, 1):
-        matrix = matrix[2:]
+    """Whether a matrix O×I·kh·kw is a kernel flattened."""
     return (
         (len(kernel), len(matrix)) == (4, 2)
         and kernel[0] == matrix[0]
@@ -138,6 +141,11 @@ def widened(
     return rescored(array, shape, upsamples, keep, fresh)
 
 
+def maps(classes: ClassesMap, old: Shape, new: Shape) -> bool:
+    """Whether the first axes of two shapes have all the classes of a map."""
+    return max(classes) < new[0] and max(classes.values()) < old[0]
+
+
 def rescored(
     array: Array,
     shape: Shape,
@@ -151,9 +159,9 @@ def rescored(
     """
     if not array.shape or not shape:
         return None
-    new, old = list(classes), list(classes.values())
-    if max(new) >= shape[0] or max(old) >= array.shape[0]:
+    if not maps(classes, array.shape, shape):
         return None
+    new, old = list(classes), list(classes.values())
     detail = f"{show(array.shape)} → {show(shape)}"
     if upsamples:
         upsampling = _rescored_upsampling(array, shape, new, old, fresh)

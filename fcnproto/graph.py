@@ -344,9 +344,12 @@ class _Assembly:
                     f"'{other.layer.name}'"
                     for other in self.drafts
                     if other is not draft and bottom in other.bottoms
-                ] or ["the loss"]
+                ]
+                if draft.bottoms.count(bottom) > 1:
+                    others.append("another of its own bottoms")
+                readers = " and ".join(others or ["the loss"])
                 message = (
-                    f"it overwrites blob '{bottom[0]}', which {' and '.join(others)} also reads;"
+                    f"it overwrites blob '{bottom[0]}', which {readers} also reads;"
                     " give its top another name"
                 )
                 title = draft.layer.name or f"({draft.layer.type})"

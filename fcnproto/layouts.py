@@ -17,7 +17,7 @@ from math import prod
 import numpy as np
 
 from fcnproto import zoo
-from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.errors import Problem, Severity, WeightsError, raise_if_any
 from fcnproto.layers.base import Shape, show
 from fcnproto.weights import Array, Loaded, Weights, keyed
 from fcnproto.weights.arrays import split_key
@@ -116,6 +116,8 @@ class Named:
     """Whether the file's format is one of Caffe's own, which has no other layout."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """What the file calls each layer that has another name here."""
+    used: frozenset[Rename] = frozenset()
+    """The renames that applied to something."""
 
 
 def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Named:
@@ -123,7 +125,7 @@ def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Na
 
     A rename applies to a whole key or to a layer's name. Layers of torchvision's VGG nets, which
     have only numbers, get the names that Caffe's have. Raises WeightsError for keys of no known
-    style, and for a rename that applies to nothing.
+    style.
     """
     path = str(loaded.path)
     found: dict[str, dict[int, Array]] = {}
@@ -148,34 +150,40 @@ def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Na
                 Problem(f"two arrays would be number {new_index} of it", path, layer=new_layer)
             )
         found[new_layer][new_index] = array
-    problems = [
-        Problem(f"--rename {rename} applies to nothing; keys are {_some(_keys(loaded))}", path)
-        for rename in renames
-        if rename not in used
-    ]
     if unknown:
-        problems.append(
+        idle = [
+            f"; --rename {rename} applies to nothing" for rename in renames if rename not in used
+        ]
+        raise WeightsError(
             Problem(
                 f"keys of no known style, {_some(unknown)}: say what they are by"
-                " --rename OLD=<layer>/<i> (0 for weights, 1 for biases)",
+                " --rename OLD=<layer>/<i> (0 for weights, 1 for biases)" + "".join(idle),
                 path,
             )
         )
-    if problems:
-        raise WeightsError(*problems)
     weights = _in_order(path, found)
     weights.update({layer + suffix: [] for layer, arrays in loaded.weights.items() if not arrays})
     origins = {new: old for new, old in originals.items() if new != old}
-    return Named(path, weights, _only(path, layouts), loaded.caffes_own, origins)
+    only = _only(path, layouts)
+    return Named(path, weights, only, loaded.caffes_own, origins, frozenset(used))
+
+
+def check_used(renames: Sequence[Rename], files: Sequence[Named]) -> None:
+    """Raise WeightsError with every rename that applies to nothing in any of the files."""
+    layers = {file.origins.get(layer, layer): None for file in files for layer in file.weights}
+    raise_if_any(
+        WeightsError,
+        (
+            Problem(f"--rename {rename} applies to nothing; layers are {_some(layers)}")
+            for rename in renames
+            if not any(rename in file.used for file in files)
+        ),
+    )
 
 
 def _entries(loaded: Loaded) -> Iterator[tuple[str, Array]]:
     yield from loaded.foreign.items()
     yield from keyed(loaded.weights)
-
-
-def _keys(loaded: Loaded) -> list[str]:
-    return [key for key, _ in _entries(loaded)]
 
 
 def _some(names: Collection[str]) -> str:
@@ -215,7 +223,8 @@ def _renamed(
     return numbered.get(layer, layer), index, None
 
 
-_NUMBERED = re.compile(r"(features|classifier)\.(\d+)")
+# DataParallel puts "module." before all names.
+_NUMBERED = re.compile(r"(?:module\.)?(features|classifier)\.(\d+)")
 
 
 def _vgg_names(shapes: Mapping[str | None, Shape]) -> dict[str, str]:
@@ -346,6 +355,8 @@ class Destination:
     """The axes that its inputs are flattened from: channels, height, width."""
     sees_image: bool
     """Whether it reads the image itself."""
+    transposed: bool = False
+    """Whether it keeps its matrix as I×O."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +391,7 @@ def to_caffe(
     changes: dict[str, str] = {}
     problems: list[Problem] = []
     notes: list[Problem] = []
+    transposed: set[str] = set()
     colored = False
     for layer, arrays in named.weights.items():
         try:
@@ -394,6 +406,8 @@ def to_caffe(
             changes[layer] = ", ".join(changed.what)
         if changed.note is not None:
             notes.append(Problem(changed.note, layer=layer, severity=Severity.NOTE))
+        if changed.transposed:
+            transposed.add(layer)
         colored = colored or changed.colored
     if input_order == "rgb" and not colored:
         problems.append(
@@ -401,8 +415,7 @@ def to_caffe(
         )
     if problems:
         raise WeightsError(*problems)
-    turned = frozenset(changes if layout.outputs_last else ())
-    return Converted(weights, changes, turned, tuple(notes))
+    return Converted(weights, changes, frozenset(transposed), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -410,6 +423,7 @@ class _Changed:
     arrays: list[Array]
     what: tuple[str, ...]
     note: str | None
+    transposed: bool
     colored: bool
     """Whether the layer reads an image of three channels."""
 
@@ -426,8 +440,13 @@ class _Change:
         what: list[str] = []
         note = None
         if self.layout.outputs_last and arrays and arrays[0].ndim > 1:
-            what.append(f"from {show(arrays[0].shape)}")
-            arrays = [_outputs_first(arrays[0], destination), *arrays[1:]]
+            kernel = _outputs_first(arrays[0], destination)
+            what.append(f"{show(arrays[0].shape)} → {show(kernel.shape)}")
+            arrays = [kernel, *arrays[1:]]
+        if self._turns(arrays, destination):
+            what.append("O×I → I×O, as the layer keeps it")
+            arrays = [np.ascontiguousarray(arrays[0].T), *arrays[1:]]
+        transposed = bool(what)
         colored = destination is not None and destination.sees_image and _has_colors(arrays)
         if colored and self.swaps:
             what.append("RGB → BGR")
@@ -435,7 +454,15 @@ class _Change:
         if colored and self.layout is Layout.TORCHVISION:
             what.append("scaling folded in")
             arrays, note = _unscaled(arrays, self.mean)
-        return _Changed(arrays, tuple(what), note, colored)
+        return _Changed(arrays, tuple(what), note, transposed, colored)
+
+    def _turns(self, arrays: Sequence[Array], destination: Destination | None) -> bool:
+        """Whether a matrix is O×I now, as only Caffe's own files hold I×O for such a layer.
+
+        Fitting could not tell where the matrix is square.
+        """
+        turns = destination is not None and destination.transposed
+        return turns and self.layout is not Layout.CAFFE and bool(arrays) and arrays[0].ndim == 2
 
 
 def _has_colors(arrays: Sequence[Array]) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fcnproto import graph, zoo
-from fcnproto.errors import ZooError
+from fcnproto import graph, shapes, zoo
+from fcnproto.errors import NetError, ZooError
 from fcnproto.proto.source import parse_net
 from fcnproto.templating import fill
 from fcnproto.upsampling import (
@@ -68,7 +68,8 @@ def render(
     Published nets and classifiers are what they are: they take an option only if it says so too.
 
     Raises ZooError for a name that the zoo has not, for options that the net cannot take, for a
-    backbone that lacks a stride, and where an input of the declared size could not be cropped.
+    backbone that lacks a stride, and for a declared size that is too small for the net's layers or
+    crops.
     """
     spec = zoo.net(net) if isinstance(net, str) else net
     options = Options(recipe, dataset, data_dir, backbone, classes, pad, size)
@@ -504,7 +505,7 @@ def _render_classifier(spec: ClassifierSpec, options: Options) -> str:
     classes = options.classes or spec.classes
     suffix = "-conv" if spec.convolutional else ""
     size = options.size or spec.size
-    return fill(
+    text = fill(
         "classifier.j2",
         header=[spec.title, options.command(spec)],
         name=spec.proto_name,
@@ -520,6 +521,21 @@ def _render_classifier(spec: ClassifierSpec, options: Options) -> str:
         options={**backbone.options, **spec.options},
         classifier=backbone.classifier + suffix,
     )
+    if options.size is not None:
+        _check_size(spec, text, options.size)
+    return text
+
+
+def _check_size(spec: ClassifierSpec, text: str, size: tuple[int, int]) -> None:
+    """Raise ZooError if an image of the declared size is too small for the net's layers."""
+    try:
+        shapes.infer(graph.build(parse_net(text, spec.name)))
+    except NetError as error:
+        first = error.problems[0]
+        raise ZooError(
+            f"{spec.name} cannot take an input of {_by(size)}: layer '{first.layer}':"
+            f" {first.message}"
+        ) from error
 
 
 def _named(given: str | Spec, find: Callable[[str], Spec]) -> Spec:

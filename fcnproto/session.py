@@ -174,7 +174,8 @@ class _Loader:
         options = self._options()
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         with _silence(onnxruntime):
-            onnxruntime.preload_dlls()
+            if hasattr(onnxruntime, "preload_dlls"):  # from 1.21 on
+                onnxruntime.preload_dlls()
             session = self._session(options, [(CUDA, settings), CPU])
         if CUDA not in session.get_providers():
             raise DeviceError(f"onnxruntime cannot use CUDA here: {GET_CUDA}")

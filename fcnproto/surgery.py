@@ -20,6 +20,7 @@ from fcnproto.fitting import (
     Action,
     ClassesMap,
     Piece,
+    maps,
     regrouped,
     rescored,
     reshaped,
@@ -151,6 +152,7 @@ class _Surgery:
                     Problem(each.message, path, layer=target.name) for each in error.problems
                 ]
         problems += self._weightless(parts)
+        problems += self._unmapped(parts)
         if problems:
             raise WeightsError(*problems)
         if not pieces and self.sources:
@@ -257,6 +259,22 @@ class _Surgery:
                     part.source.title,
                     layer=node.layer.name,
                 )
+
+    def _unmapped(self, parts: Mapping[str, _Part]) -> Iterator[Problem]:
+        """A map of classes that no score layer has, which would be left aside."""
+        found = [
+            (parts[target.name].arrays[0].shape, target.weights[0].shape, target.name)
+            for target in self.targets
+            if target.scores and target.name in parts and parts[target.name].arrays
+        ]
+        classes = self.classes_map
+        if classes is None or any(maps(classes, old, new) for old, new, _ in found if old and new):
+            return
+        layers = ", ".join(f"'{name}' {show(old)} → {show(new)}" for old, new, name in found)
+        yield Problem(
+            f"--classes-map makes class {max(classes)} and takes class {max(classes.values())},"
+            f" counted from 0; the score layers have {layers or 'no weights'}"
+        )
 
     def _shared(self, pieces: Mapping[Place, tuple[int, Piece]]) -> dict[Place, Piece]:
         """For each owner of an array, what the last of the layers that share it was given."""
@@ -415,14 +433,14 @@ def read_classes_map(path: Path) -> dict[int, int]:
     classes: dict[int, int] = {}
     problems: list[Problem] = []
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(Problem(f"cannot be read: {error}", str(path))) from error
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:
             continue
-        if len(words) != 2 or not all(word.isascii() and word.isdigit() for word in words):
+        if len(words) != 2 or not all(map(_is_class, words)):
             problems.append(Problem(f"expected NEW OLD, found '{line.strip()}'", str(path), number))
         elif int(words[0]) in classes:
             problems.append(Problem(f"class {words[0]} is given twice", str(path), number))
@@ -433,6 +451,10 @@ def read_classes_map(path: Path) -> dict[int, int]:
     if problems:
         raise WeightsError(*problems)
     return classes
+
+
+def _is_class(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) < 10
 
 
 def source_of(converted: Converted, title: str, origins: Mapping[str, str], suffix: str) -> Source:

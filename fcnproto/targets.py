@@ -21,7 +21,9 @@ from fcnproto.shapes import Shapes
 def destinations(graph: Graph, shapes: Shapes) -> dict[str, Destination]:
     """For each layer with weights, by name: what its inputs are, and whether it reads the image."""
     return {
-        target.name: Destination(_inputs(graph, shapes, target.node), target.sees_image)
+        target.name: Destination(
+            _inputs(graph, shapes, target.node), target.sees_image, target.transposed
+        )
         for target in targets(graph, shapes)
     }
 

@@ -36,9 +36,8 @@ class Span:
 
 
 def spans(size: int, tile: int, stride: int, before: int, after: int) -> Iterator[Span]:
-    """The tiles of about `tile` pixels that cover an axis; all but the last are equally long."""
-    step = max(stride, tile - tile % stride)
-    for start in range(0, size, step):
-        end = min(start + step, size)
+    """The tiles of `tile` pixels that cover an axis; the last may be shorter."""
+    for start in range(0, size, tile):
+        end = min(start + tile, size)
         first = max(0, (start - before) // stride * stride)
         yield Span(start, end, first, min(size, end + after))

@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.layers.base import Shape, show
+from fcnproto.model import LARGEST
 from fcnproto.session import Session, Value
 from fcnproto.weights import npz
 from fcnproto.weights.arrays import Arrays
@@ -79,7 +80,7 @@ def with_arrays(model: Path, reference: Path, tolerance: Tolerance = Tolerance()
     }
     if not wanted:
         raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", str(reference)))
-    found = run_exposed(onnx_model(model), str(model), feeds, list(wanted), str(reference))
+    found = run_exposed(model, feeds, list(wanted), str(reference))
     return _compared(found, wanted, str(model), tolerance)
 
 
@@ -95,18 +96,15 @@ def with_model(
     With `every_blob`, all outputs of the reference are looked for inside the model too.
     Raises FcnprotoError if their inputs differ, or if they have no output in common.
     """
-    path = str(model)
-    title = str(other) if isinstance(other, Path) else "the reference"
-    proto = onnx_model(other) if isinstance(other, Path) else other
-    ours = onnx_model(model)
-    theirs = _session(proto, title)
-    feeds = seeded(_session(ours, path), theirs)
+    theirs = Session(other, "cpu") if isinstance(other, Path) else _session(other, "the reference")
+    ours = Session(model, "cpu")
+    feeds = seeded(ours, theirs)
     wanted = theirs.run(feeds)
     if every_blob:
-        found = run_exposed(ours, path, feeds, list(wanted), title)
+        found = run_exposed(model, feeds, list(wanted), theirs.path or "")
     else:
-        found = _session(ours, path).run(feeds)
-    return _compared(found, wanted, path, tolerance)
+        found = ours.run(feeds)
+    return _compared(found, wanted, str(model), tolerance)
 
 
 def onnx_model(path: Path) -> ModelProto:
@@ -164,17 +162,19 @@ def _open_sizes(rank: int, is_image: bool) -> Sequence[int]:
 
 
 def run_exposed(
-    model: ModelProto, path: str, feeds: Mapping[str, Array], blobs: Sequence[str], source: str
+    path: Path, feeds: Mapping[str, Array], blobs: Sequence[str], source: str
 ) -> dict[str, Array]:
-    """Run a model and give those of `blobs` that are values in it, outputs or not."""
-    exposed = ModelProto()
-    exposed.CopyFrom(model)
+    """Run a model and give those of `blobs` that are values in it, outputs or not.
+
+    `source` is where the feeds come from. Raises FcnprotoError if one is missing there.
+    """
+    model = onnx_model(path)
     made = {output for node in model.graph.node for output in node.output}
     given = {value.name for value in model.graph.output}
     for blob in blobs:
         if blob in made and blob not in given:
-            exposed.graph.output.add(name=blob)
-    session = _session(exposed, path)
+            model.graph.output.add(name=blob)
+    session = _session(model, str(path))
     missing = [value.name for value in session.inputs if value.name not in feeds]
     if missing:
         raise FcnprotoError(
@@ -187,6 +187,10 @@ def run_exposed(
 
 
 def _session(model: ModelProto, path: str) -> Session:
+    if model.ByteSize() > LARGEST:
+        raise FcnprotoError(
+            Problem("it is larger than 2 GB: only the outputs of two files can be compared", path)
+        )
     session = Session(model.SerializeToString(), "cpu")
     session.path = path
     return session

@@ -92,6 +92,15 @@ def test_a_size_that_is_none_is_wrong_usage(fcnproto, size):
     assert fcnproto("render", "fcn32s", "--size", size).exit_code == 2
 
 
+def test_a_solver_takes_no_size(fcnproto):
+    assert fcnproto("render", "fcn32s", "--solver", "--size", "5x5").exit_code == 2
+
+
+def test_what_is_current_already_is_said_once(fcnproto):
+    result = fcnproto("upgrade", "-", input='name: "n"\n')
+    assert result.stderr == "<stdin>: note: is in the current form already\n"
+
+
 def test_check_tells_every_problem_with_file_and_line(fcnproto):
     Path("bad.prototxt").write_text(
         """name: "bad"
@@ -228,10 +237,11 @@ def test_importing_the_package_pulls_in_nothing_heavy():
 
 
 def test_rendering_pulls_in_nothing_heavy():
+    heavy = ("numpy", "onnx", "onnxruntime", "torch", "PIL", "h5py")
     code = (
         "import sys; from fcnproto.cli import main\n"
         "main(['render', 'fcn8s'], standalone_mode=False)\n"
-        "print([n for n in ('onnx', 'onnxruntime', 'torch', 'PIL', 'h5py') if n in sys.modules])"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     stdout, _ = run_python("-c", code)
     assert stdout.rstrip().endswith("[]")

@@ -196,7 +196,7 @@ def test_verify_finds_what_differs(model, net):
         (["net.onnx", "--net", "net.prototxt"], 2, "give one of --reference"),
         (["net.onnx", "--weights", "w"], 2, "--weights goes with --net"),
         (["none.onnx"], 1, "none.onnx"),
-        (["net.prototxt"], 1, "is no ONNX model"),
+        (["net.prototxt"], 1, "no model that onnxruntime can load"),
         (["--reference", "none.npz"], 1, "no such file"),
         (["--reference", "net.prototxt"], 1, "net.prototxt"),
         (["net.onnx", "--rtol", "-1"], 2, "-1"),

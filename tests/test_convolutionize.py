@@ -35,6 +35,10 @@ RESHAPE = (
     'layer { name: "flat" type: "Reshape" bottom: "c2" top: "flat"'
     " reshape_param { shape { dim: 0 dim: -1 } } }"
 )
+IN_PLACE = """
+layer { name: "r2" type: "ReLU" bottom: "flat" top: "flat" }
+layer { name: "drop" type: "Dropout" bottom: "flat" top: "flat" }
+"""
 GLOBAL = (
     'layer { name: "gap" type: "Pooling" bottom: "c2" top: "gap"'
     " pooling_param { pool: AVE global_pooling: true } }"
@@ -78,6 +82,7 @@ BODIES = {
     "plain": {},
     "flatten": {"between": FLATTEN, "top": "flat"},
     "reshape": {"between": RESHAPE, "top": "flat"},
+    "flatten and more": {"between": FLATTEN + IN_PLACE, "top": "flat"},
     "global pooling": {"between": GLOBAL, "top": "gap"},
     "transposed": {"f1": "transpose: true"},
 }
@@ -104,6 +109,21 @@ def test_it_is_the_classifier_on_its_own_size(body):
     scores = run(graph_of(result.net), result.weights, image)
     assert scores.shape == (1, 5, 1, 1)
     np.testing.assert_allclose(scores[..., 0, 0], run(graph, weights, image), rtol=2e-5, atol=1e-6)
+
+
+def test_axes_counted_from_the_back():
+    text = classifier().replace('top: "prob" }', 'top: "prob" softmax_param { axis: -1 } }')
+    graph, weights, result = converted(text)
+    assert result.net.layer[-1].softmax_param.axis == 1
+    image = np.random.default_rng(2).standard_normal((1, 3, 16, 20)).astype(np.float32)
+    scores = run(graph_of(result.net), result.weights, image)
+    np.testing.assert_allclose(scores[..., 0, 0], run(graph, weights, image), rtol=2e-5, atol=1e-6)
+
+
+def test_layers_keep_no_phase_that_they_had_not():
+    """Caffe's Dropout would do nothing in training under `phase: TEST`."""
+    _, _, result = converted(classifier(FLATTEN + IN_PLACE, "flat"))
+    assert not any(layer.HasField("phase") for layer in result.net.layer)
 
 
 def test_kernels_are_what_the_shapes_say():

@@ -69,9 +69,11 @@ def test_a_mean_in_param_str_is_subtracted_in_double_precision(tmp_path):
     trees.voc(tmp_path, ["a"])
     settings = {"voc_dir": str(tmp_path), "split": "train", "mean": MEAN}
     data = datasets.reader("VOCSegDataLayer", settings).read(0)["data"]
-    pixels = np.asarray(Image.open(tmp_path / "JPEGImages" / "a.jpg"))
-    exact = np.float32(pixels[2, 3, 2].astype(np.float64) - MEAN[0])
-    assert data[0, 2, 3] == exact
+    pixels = np.asarray(Image.open(tmp_path / "JPEGImages" / "a.jpg"))[:, :, ::-1]
+    exact = (pixels - np.array(MEAN)).astype(np.float32).transpose(2, 0, 1)
+    rounded = (pixels.astype(np.float32) - np.array(MEAN, np.float32)).transpose(2, 0, 1)
+    assert (exact != rounded).any()
+    np.testing.assert_array_equal(data, exact)
 
 
 def test_seg11valid_is_shipped(tmp_path):
@@ -686,7 +688,7 @@ def test_colours_of_a_legend(tmp_path):
     legend = "ground 9 9 9\nvoid 255 255 255\nred car 250 1 2\nnight 0 0 0\n"
     (tmp_path / "in" / "classes.txt").write_text(legend)
     done = convert(tmp_path / "in", tmp_path / "out")
-    assert done.rule is Rule.LEGEND
+    assert done.rule is Rule.GIVEN
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "labels" / "a.png"), truth["a"])
     assert (tmp_path / "out" / "classes.txt").read_text() == legend
     shown = np.asarray(Image.open(tmp_path / "out" / "labels" / "a.png").convert("RGB"))
@@ -725,6 +727,20 @@ def test_class_maps_stay_what_they_are(tmp_path):
     trees.save(tmp_path / "in" / "labels" / "a.png", truth["a"])
     assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NONE
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "labels" / "a.png"), truth["a"])
+
+
+def test_classes_and_colours_are_not_mixed(tmp_path):
+    """A black picture may be grey; one with other numbers may hold classes or grey levels."""
+    trees.save(tmp_path / "in" / "a.png", np.full((2, 2, 3), (0, 0, 9), np.uint8))
+    trees.save(tmp_path / "in" / "b.png", np.zeros((2, 2), np.uint8))
+    assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NEW
+    assert read_labels(tmp_path / "out" / "a.png").tolist() == [[1, 1], [1, 1]]
+    trees.save(tmp_path / "in" / "b.png", np.full((2, 2), 7, np.uint8))
+    with pytest.raises(DataError, match=r"b\.png: error: has grey levels or classes, and a\.png"):
+        convert(tmp_path / "in", tmp_path / "other")
+    (tmp_path / "in" / "classes.txt").write_text("night 0 0 9\nday 7 7 7\n")
+    convert(tmp_path / "in", tmp_path / "other")
+    assert read_labels(tmp_path / "other" / "b.png").tolist() == [[1, 1], [1, 1]]
 
 
 def test_smooth_edges_are_refused(tmp_path):

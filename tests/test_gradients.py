@@ -387,6 +387,14 @@ def test_gradients_are_those_of_small_differences(text, given):
         assert tuple(top.shape) == shape or proto.type == "Filter"
 
 
+def test_of_equal_maxima_the_second_of_the_first_two_takes_the_gradient():
+    """Then only what is greater (eltwise_layer.cpp)."""
+    text = 'type: "Eltwise" bottom: "b" bottom: "c" eltwise_param { operation: MAX }'
+    bottoms = [torch.ones(1, requires_grad=True) for _ in range(3)]
+    layer_of(text).torch(tools(), bottoms, ())[0].sum().backward()
+    assert [float(x.grad) for x in bottoms] == [0, 1, 0]
+
+
 # Chance ---------------------------------------------------------------------------------------
 
 

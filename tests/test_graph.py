@@ -81,6 +81,15 @@ def test_overwriting_a_blob_that_another_layer_reads_is_refused():
         build(parse_net(text))
 
 
+def test_overwriting_a_blob_that_the_layer_itself_reads_twice_is_refused():
+    text = INPUT + 'layer { name: "e" type: "Eltwise" bottom: "x" bottom: "x" top: "x" }'
+    with pytest.raises(NetError, match="'x', which another of its own bottoms also reads"):
+        build(parse_net(text))
+
+
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }\n'
+
+
 def test_all_structural_problems_are_reported_at_once():
     text = """layer { name: "a" type: "Relu" bottom: "nothing" top: "x" }
     layer { name: "b" type: "ReLU" bottom: "y" top: "x" }

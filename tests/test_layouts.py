@@ -78,7 +78,7 @@ def assert_same(found, wanted):
 def test_tensorflow_is_found():
     converted = convert(tensorflow(caffes()))
     assert_same(converted.weights, caffes())
-    assert converted.changes["conv1_1"] == "from 3×3×3×4, RGB → BGR"
+    assert converted.changes["conv1_1"] == "3×3×3×4 → 4×3×3×3, RGB → BGR"
     assert "fc6" in converted.transposed
 
 
@@ -154,6 +154,8 @@ def test_names_of_every_vgg(counts):
         number += 1
     arrays = {key: np.ones((2, 2, 3, 3), np.float32) for key in wanted}
     assert list(layouts.name(loaded(arrays)).weights) == list(wanted.values())
+    behind = {f"module.{key}": array for key, array in arrays.items()}  # as DataParallel saves
+    assert list(layouts.name(loaded(behind)).weights) == list(wanted.values())
 
 
 def test_caffes_own_layout_can_be_claimed_for_other_keys():
@@ -222,8 +224,39 @@ def test_renames():
 def test_renames_that_do_nothing_and_keys_that_say_nothing():
     with pytest.raises(WeightsError) as caught:
         convert({"what": np.ones(3, np.float32)}, renames=["conv9*=conv8*"])
-    assert "--rename conv9*=conv8* applies to nothing; keys are 'what'" in str(caught.value)
     assert "keys of no known style, 'what'" in str(caught.value)
+    assert "; --rename conv9*=conv8* applies to nothing" in str(caught.value)
+
+
+def test_a_rename_is_for_any_of_the_files():
+    renames = [Rename.parse("a=x"), Rename.parse("b=y"), Rename.parse("c=z")]
+    files = [
+        layouts.name(loaded({f"{layer}/W": np.ones(3, np.float32)}), renames) for layer in "ab"
+    ]
+    layouts.check_used(renames[:2], files)
+    with pytest.raises(WeightsError) as caught:
+        layouts.check_used(renames, files)
+    assert str(caught.value) == "error: --rename c=z applies to nothing; layers are 'a', 'b'"
+
+
+@pytest.mark.parametrize("layout", [Layout.CHAINER, Layout.TORCHVISION, Layout.TENSORFLOW])
+def test_a_square_matrix_for_a_layer_that_keeps_it_turned(layout):
+    matrix = np.arange(9, dtype=np.float32).reshape(3, 3)
+    given = matrix.T if layout is Layout.TENSORFLOW else matrix
+    to = {"fc": Destination((3,), False, transposed=True)}
+    converted = convert({"fc/W": given, "fc/b": np.ones(3, np.float32)}, layout, to=to)
+    np.testing.assert_array_equal(converted.weights["fc"][0], matrix.T)
+    assert converted.transposed == {"fc"}
+    as_it_is = convert({"fc/0": given, "fc/1": np.ones(3, np.float32)}, Layout.CAFFE, to=to)
+    np.testing.assert_array_equal(as_it_is.weights["fc"][0], given)
+
+
+def test_caffes_own_files_have_caffes_layout_whatever_they_are_renamed_to():
+    arrays = {"k": [np.ones((3, 3), np.float32), np.ones(3, np.float32)]}
+    file = weights.Loaded(Path("w.caffemodel"), arrays, caffes_own=True)
+    renames = [Rename.parse("k/0=fc/0"), Rename.parse("k/1=fc/1")]
+    named = layouts.name(file, renames)
+    assert layouts.detect(named) is Layout.CAFFE
 
 
 @pytest.mark.parametrize("text", ["a", "=b", "a=", "a*b*=c", "a=b*", "a*=b**"])

@@ -509,6 +509,12 @@ def test_a_pad_that_is_asked_for():
             {"backbone": "googlenet", "pad": 3, "size": (1, 1)},
             "fcn8s with a first pad of 3 cannot crop an input of 1x1",
         ),
+        (
+            "alexnet-conv",
+            {"size": (50, 300)},
+            "alexnet-conv cannot take an input of 50x300: layer 'fc6-conv': kernel 6",
+        ),
+        ("bvlc_googlenet", {"size": (1, 1)}, "cannot take an input of 1x1: layer 'conv2/3x3_red"),
     ],
 )
 def test_what_cannot_be_rendered(net, options, message):

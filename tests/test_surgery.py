@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fcnproto import surgery, weights
@@ -68,6 +68,23 @@ def test_loading_as_caffe_does_or_saying_why_not(name):
             np.testing.assert_array_equal(found[key], np.float32(value))
 
 
+def test_a_shared_array_that_the_file_leaves_to_its_owner():
+    alone = DATA + CONV.format(name="b", more="")
+    net = (CONV.format(name="a", more="") + CONV.format(name="b", more="")).replace(
+        'type: "Convolution"', 'type: "Convolution" param { name: "w" }'
+    )
+    net = DATA + net
+    kernel, mine = np.ones((2, 3, 1, 1), np.float32), np.full(2, 5, np.float32)
+    missing = np.empty(0, np.float32)
+    fitted = fit(net, {"a": [kernel, np.zeros(2, np.float32)], "b": [missing, mine]})
+    np.testing.assert_array_equal(fitted.weights["b"][0], kernel)
+    np.testing.assert_array_equal(fitted.weights["b"][1], mine)
+    with pytest.raises(WeightsError, match="'b': the net has 2 arrays for it; found 1"):
+        fit(net, {"b": [missing, mine]})
+    with pytest.raises(WeightsError, match="'b': the net has 2 arrays for it"):
+        fit(alone, {"b": [missing, mine]})
+
+
 def test_every_misfit_is_said_with_both_shapes():
     with pytest.raises(WeightsError) as caught:
         load(COPIED["wrong_shape_second_layer"])
@@ -95,6 +112,11 @@ def test_blobs_of_the_net_itself():
 CONV = """
 layer {{ name: "{name}" type: "Convolution" bottom: "data" top: "{name}"
   convolution_param {{ num_output: 2 kernel_size: 1 {more} }} }}
+"""
+
+DATA = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
 """
 
 NET = """
@@ -184,6 +206,14 @@ def test_classes_change_places():
     np.testing.assert_array_equal(fitted.weights["c1"][0], source["c1"][0])
 
 
+@pytest.mark.parametrize("classes_map", [{0: 0, 5: 1}, {0: 9}])
+def test_a_map_of_classes_that_are_not_there(classes_map):
+    with pytest.raises(
+        WeightsError, match=r"--classes-map makes class .*'score' 3×5×1×1 → 3×5×1×1"
+    ):
+        fit(net(), random_weights(net()), classes_map=classes_map)
+
+
 def test_classes_map_files(tmp_path):
     path = tmp_path / "map"
     path.write_text("# new old\n0 4\n\n2 1  # the second\n")
@@ -192,6 +222,11 @@ def test_classes_map_files(tmp_path):
     with pytest.raises(WeightsError) as caught:
         surgery.read_classes_map(path)
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
+    path.write_text("\ufeff0 4\n", "utf-8")
+    assert surgery.read_classes_map(path) == {0: 4}
+    path.write_text(f"0 {'9' * 5000}\n")
+    with pytest.raises(WeightsError, match="expected NEW OLD"):
+        surgery.read_classes_map(path)
     path.write_text("# nothing\n")
     with pytest.raises(WeightsError, match="maps no class"):
         surgery.read_classes_map(path)
@@ -355,6 +390,7 @@ def test_matrix_and_kernel_hold_the_same_numbers(outputs, inputs, height, width)
 
 
 @given(st.lists(sizes, min_size=1, max_size=4), st.lists(sizes, min_size=4, max_size=4))
+@example([2, 1, 1, 1], [1, 1, 2, 1])  # two outputs are not one kernel of two rows
 def test_no_other_shape_fits(found, wanted):
     array = np.zeros(found, np.float32)
 

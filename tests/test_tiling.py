@@ -53,6 +53,14 @@ NETS = {
     + pool("c", "p", "pool: MAX kernel_size: 3 stride: 2")
     + deconv("p", "u", "kernel_size: 7 stride: 4")
     + crop("u", "score", "data", 22),
+    "two strides": conv("data", "c", "kernel_size: 3 pad: 20")
+    + pool("c", "p2", "pool: MAX kernel_size: 2 stride: 2")
+    + deconv("p2", "u2", "kernel_size: 4 stride: 2")
+    + crop("u2", "c2", "data", 21)
+    + pool("c", "p3", "pool: MAX kernel_size: 3 stride: 3")
+    + deconv("p3", "u3", "kernel_size: 5 stride: 3")
+    + crop("u3", "c3", "data", 20)
+    + add("c2", "c3", "score"),
     "a skip": conv("data", "c", "kernel_size: 3 pad: 30")
     + pool("c", "p1", "pool: MAX kernel_size: 2 stride: 2")
     + conv("p1", "c2", "kernel_size: 3 pad: 1")

@@ -301,6 +301,19 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(monkeypatch):
     assert Path("snap/t_iter_20.caffemodel").read_bytes() == before
 
 
+def test_without_pytorch_it_says_what_to_install(place):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from fcnproto.cli import main; main(['train', 's.prototxt'])"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=place
+    )
+    assert result.returncode == 1
+    assert result.stderr == "error: training needs PyTorch: pip install 'fcnproto[train]'\n"
+
+
 # The log and its picture ----------------------------------------------------------------------
 
 

@@ -135,6 +135,43 @@ def test_safetensors_half_and_pytorch_kinds(tmp_path):
         assert [a.tolist() for a in weights.read(tmp_path / name)["l"]] == [[0, 1, 2], [1, 1]]
 
 
+def test_safetensors_of_bfloat16(tmp_path):
+    values = np.array([[1, -2, 3.140625], [0, np.inf, 2**-130]], np.float32)  # all exact
+    header = json.dumps(
+        {
+            "l/0": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+            "l/1": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [4, 16]},
+        }
+    ).encode()
+    halves = (values.view("<u4") >> 16).astype("<u2")
+    content = len(header).to_bytes(8, "little") + header + bytes(4) + halves.tobytes()
+    (tmp_path / "w.safetensors").write_bytes(content)
+    np.testing.assert_array_equal(weights.read(tmp_path / "w.safetensors")["l"][1], values)
+
+
+def test_tensors_that_are_more_or_less_than_numbers(tmp_path):
+    torch = pytest.importorskip("torch")
+    refused = {
+        "unfold": torch.ones(1).expand(2**36),
+        "no plain tensor": torch.eye(3).to_sparse(),
+        "no plain": torch.empty(3, device="meta"),
+        "expected plain numbers": torch.ones(3, dtype=torch.bool),
+    }
+    for message, tensor in refused.items():
+        for options in ({}, {"_use_new_zipfile_serialization": False}):
+            if tensor.is_meta and options:
+                continue
+            torch.save({"l/0": tensor}, tmp_path / "w.pth", **options)
+            with pytest.raises(WeightsError, match=message):
+                weights.read(tmp_path / "w.pth")
+    tied = torch.arange(6.0)
+    torch.save({"l/0": tied[:3], "l/1": tied.view(2, 3).t()}, tmp_path / "w.pth")
+    assert [a.tolist() for a in weights.read(tmp_path / "w.pth")["l"]] == [
+        [0, 1, 2],
+        [[0, 3], [1, 4], [2, 5]],
+    ]
+
+
 def test_npy_of_plain_fields(tmp_path):
     kinds = [("conv/0", "<f4", (2, 3)), ("conv/1", "<f8", (2,))]
     np.save(tmp_path / "w.npy", np.array((np.ones((2, 3)), [1, 2]), kinds))
@@ -180,7 +217,7 @@ def test_unknown_ending(tmp_path):
         weights.write(tmp_path / "w.bin", {})
 
 
-# Files that are broken, or made to do harm.
+# What protobuf merges.
 
 
 def varint(value):
@@ -205,6 +242,24 @@ def dims(*sizes):
 
 ONE = field(5, struct.pack("<f", 1))
 
+
+def test_a_v0_layer_in_several_parts(tmp_path):
+    parts = [
+        field(1, b"early") + field(50, ONE + dims(1)),
+        field(50, ONE + dims(1, 1)) + field(1, b"conv"),
+    ]
+    content = field(2, field(1, parts[0]) + field(2, b"bottom") + field(1, parts[1]))
+    (tmp_path / "w.caffemodel").write_bytes(content)
+    (layer,) = NetParameter.FromString(content).layers
+    assert (layer.layer.name, len(layer.layer.blobs)) == ("conv", 2)
+    found = weights.read(tmp_path / "w.caffemodel")
+    assert {name: [a.shape for a in arrays] for name, arrays in found.items()} == {
+        "conv": [(1,), (1, 1)]
+    }
+
+
+# Files that are broken, or made to do harm.
+
 HOSTILE = {
     "length 2^60": (varint(100 << 3 | 2) + varint(2**60), "a field of 1152921504606846976 bytes"),
     "length 2^60 inside": (field(100, varint(7 << 3 | 2) + varint(2**60)), "1152921504606846976"),
@@ -223,6 +278,7 @@ HOSTILE = {
     "group without end": (varint(9 << 3 | 3), "a group without an end"),
     "end without group": (varint(9 << 3 | 4), "has not begun"),
     "wrong end": (varint(9 << 3 | 3) + varint(8 << 3 | 4), "has not begun"),
+    "no members": (b"PK\x05\x06" + bytes(18), "it holds no arrays"),
     "deep groups": (varint(9 << 3 | 3) * 5000, "nested deeper"),
     "name not UTF-8": (layer(ONE + dims(1), name=b"\xff"), "not UTF-8"),
     "both kinds": (layer() + field(2, field(4, b"conv")), "both 'layer' and 'layers'"),
@@ -314,6 +370,46 @@ def test_npz_checksum_is_compared(tmp_path):
         weights.read(tmp_path / "w.npz")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'shape': (",  # tokenize.TokenError
+        "{[1]: 2}",  # TypeError
+        "{'descr': ('<f4',), 'fortran_order': False, 'shape': (6,), }",  # IndexError
+        "-" * 9000 + "1",  # MemoryError or RecursionError
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }" % ("9" * 5000),
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 1099511627776), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2**3,), }",  # "object" in its message
+    ],
+)
+def test_headers_that_numpy_stumbles_over(tmp_path, header):
+    text = header.encode() + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(24)
+    (tmp_path / "w.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as file:
+        file.writestr("l/0.npy", content)
+    for name in ("w.npy", "w.npz"):
+        with pytest.raises(WeightsError) as caught:
+            weights.read(tmp_path / name)
+        assert len(str(caught.value)) < 400 + len(str(tmp_path))
+        assert "pickled" not in str(caught.value)
+
+
+def test_headers_of_python_2(tmp_path):
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(24)
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as file:
+        file.writestr("l/0.npy", content)
+    assert weights.read(tmp_path / "w.npz")["l"][0].shape == (2, 3)
+
+
+def test_npz_holds_arrays_alone(tmp_path):
+    """numpy.savez before 2.1 saves an option that it does not know as an array."""
+    weights.write(tmp_path / "w.npz", {"l": [np.ones(2, np.float32)], "m": [np.ones((), "f4")]})
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as file:
+        assert {key: file[key].shape for key in file} == {"l/0": (2,), "m/0": ()}
+
+
 def test_zip_bomb(tmp_path):
     zeros = bytes(300 * 2**20)
     header = {"shape": (len(zeros) // 4,), "fortran_order": False, "descr": "<f4"}
@@ -326,6 +422,27 @@ def hdf5(path, build):
     with h5py.File(path, "w") as file:
         build(file)
     return path
+
+
+def test_hdf5_of_a_layer_that_shares_its_first_array_only(tmp_path):
+    """Caffe saves the arrays that a layer owns under their numbers (net.cpp, ToHDF5)."""
+    net = NetParameter()
+    for name in "ab":
+        net.layer.add(name=name).param.add(name="w")
+    ones = np.ones((2, 3), np.float32)
+    given = {"a": [ones, np.zeros(2, "f4")], "b": [ones, np.full(2, 5, np.float32)]}
+    weights.write(tmp_path / "w.h5", given, net)
+    with h5py.File(tmp_path / "w.h5") as file:
+        assert list(file["data/b"]) == ["1"]
+    found = weights.read(tmp_path / "w.h5")
+    assert [array.size for array in found["b"]] == [0, 2]
+    with pytest.raises(WeightsError, match="'b': an array of it has no values"):
+        weights.write(tmp_path / "w.npz", found)
+
+
+def test_hdf5_without_layers(tmp_path):
+    with pytest.raises(WeightsError, match="holds no layer"):
+        weights.read(hdf5(tmp_path / "w.h5", lambda file: file.create_group("data")))
 
 
 def test_hdf5_links_are_not_followed(tmp_path):

@@ -87,6 +87,8 @@ def render(
 
     NET is a name that `fcnproto list` shows.
     """
+    if solver and size is not None:
+        raise click.UsageError("--size is for deploy nets; a solver has none")
     check_output(output, force)
     if solver:
         text = render_solver(
@@ -191,6 +193,4 @@ def upgrade(file: Path, output: str | None, force: bool) -> None:
     check_output(output, force)
     upgraded = upgrade_file(file)
     tell(upgraded.problems)
-    if not upgraded.changed:
-        click.echo(f"{upgraded.path}: it is in the current form already", err=True)
     write_output(output, upgraded.content, force)

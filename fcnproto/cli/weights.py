@@ -95,15 +95,10 @@ def convert_weights(
     classes = None if classes_map is None else surgery.read_classes_map(classes_map)
     destinations = targets.destinations(graph, shapes)
     parsed = [Rename.parse(text) for text in renames]
-    fitted = surgery.fit(
-        [
-            _source(source, suffix, parsed, destinations, (net, graph.name), layout, input_order)
-            for source, suffix in zip(sources, suffixes or [""] * len(sources), strict=True)
-        ],
-        graph,
-        shapes,
-        classes,
-    )
+    given = list(zip(sources, suffixes or [""] * len(sources), strict=True))
+    names = (net, graph.name)
+    converted = _converted(given, parsed, destinations, names, layout, input_order)
+    fitted = surgery.fit(converted, graph, shapes, classes)
     _report(fitted.report, fitted.notes)
     if strict and (problems := surgery.strict_problems(fitted.report)):
         raise WeightsError(*problems)
@@ -113,27 +108,33 @@ def convert_weights(
     click.echo(f"wrote {target}", err=True)
 
 
-def _source(
-    source: str,
-    suffix: str,
+def _converted(
+    given: Sequence[tuple[str, str]],
     renames: Sequence[Rename],
     destinations: dict[str, layouts.Destination],
     net_names: Sequence[str],
     layout: str | None,
     input_order: str | None,
-) -> Source:
-    loaded = weights.load(fetching.locate(source))
-    tell(loaded.notes)
-    named = layouts.name(loaded, renames, suffix)
-    converted = layouts.to_caffe(
-        named,
-        destinations,
-        layouts.image_mean(net_names, suffix),
-        None if layout is None else Layout(layout),
-        input_order,
-    )
-    tell(converted.notes)
-    return surgery.source_of(converted, source, named.origins, suffix)
+) -> list[Source]:
+    """The sources, each given by its name and its suffix, in Caffe's layout."""
+    named = []
+    for source, suffix in given:
+        loaded = weights.load(fetching.locate(source))
+        tell(loaded.notes)
+        named.append(layouts.name(loaded, renames, suffix))
+    layouts.check_used(renames, named)
+    sources = []
+    for (source, suffix), file in zip(given, named, strict=True):
+        converted = layouts.to_caffe(
+            file,
+            destinations,
+            layouts.image_mean(net_names, suffix),
+            None if layout is None else Layout(layout),
+            input_order,
+        )
+        tell(converted.notes)
+        sources.append(surgery.source_of(converted, source, file.origins, suffix))
+    return sources
 
 
 def _report(report: Iterable[Entry], notes: Iterable[Problem]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from fcnproto import zoo
 from fcnproto.datasets.base import IGNORE
 from fcnproto.datasets.folder import LEGEND, VOID, Entry, read_legend
-from fcnproto.datasets.pictures import by_name, read_image, read_labels
+from fcnproto.datasets.pictures import INDEXED, by_name, read_image, read_labels, read_mode
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.files import replacing
 from fcnproto.images import write_labels
@@ -30,7 +30,7 @@ VOC = "voc"
 class Rule(Enum):
     """How numbers are found for what a label picture shows."""
 
-    LEGEND = f"by the colours in {LEGEND}"
+    GIVEN = f"by the colours in {LEGEND}"
     VOC = "by PASCAL VOC's colours"
     NEW = f"colours numbered in order, black first; name them in {LEGEND}"
     MASK = f"masks, {IGNORE} becomes class 1"
@@ -46,12 +46,40 @@ class Converted:
     labels: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Seen:
-    """What there is in all label pictures: their colours, and, if all have numbers, these."""
+    """What there is in label pictures."""
 
-    colours: frozenset[int]
-    numbers: frozenset[int] | None
+    colours: set[int] = field(default_factory=set)
+    """All, or too many to be classes."""
+    numbers: set[int] = field(default_factory=set)
+    """Those in pictures that have numbers."""
+    coloured: set[Path] = field(default_factory=set)
+    """A picture that has colours, not numbers."""
+    numbered: set[Path] = field(default_factory=set)
+    """One in grey, with numbers that are classes or grey levels; who knows."""
+    problems: list[Problem] = field(default_factory=list)
+
+    def look_at(self, path: Path) -> None:
+        """Add what is in a picture. Raises DataError."""
+        mode = read_mode(path)
+        if len(self.colours) <= IGNORE:
+            self.colours.update(np.unique(_packed(path)).tolist())
+        if mode not in INDEXED:
+            self.coloured = self.coloured or {path}
+            return
+        numbers = set(np.unique(read_labels(path)).tolist())
+        self.numbers |= numbers
+        if mode != "P" and numbers - {0, IGNORE}:
+            self.numbered = self.numbered or {path}
+
+    def add(self, other: _Seen) -> None:
+        """Add what is in others."""
+        self.colours |= other.colours
+        self.numbers |= other.numbers
+        self.coloured |= other.coloured
+        self.numbered |= other.numbered
+        self.problems += other.problems
 
 
 @dataclass(frozen=True)
@@ -111,7 +139,7 @@ def convert(folder: Path, output: Path, *, progress: Progress = lambda: None) ->
         raise DataError(Problem("there are no label pictures, .png", str(place)))
     paths = tuple(labels.values())
     numbering = _number(_look(paths, progress), read_legend(folder / LEGEND), folder)
-    if numbering.rule is Rule.LEGEND:
+    if numbering.rule is Rule.GIVEN:
         _check_colours(paths, frozenset(numbering.numbers))
     target, palette = output / "labels" if whole else output, numbering.palette()
 
@@ -132,38 +160,23 @@ def convert(folder: Path, output: Path, *, progress: Progress = lambda: None) ->
 
 
 def _look(paths: Sequence[Path], progress: Progress) -> _Seen:
-    """All colours, and all numbers if every picture has numbers. Raises DataError."""
+    """What there is in all pictures. Raises DataError for those that cannot be read."""
 
-    def work(share: Iterator[Path]) -> tuple[set[int], set[int] | None, list[Problem]]:
-        colours: set[int] = set()
-        numbers: set[int] | None = set()
-        problems: list[Problem] = []
+    def work(share: Iterator[Path]) -> _Seen:
+        seen = _Seen()
         for path in share:
             try:
-                colours.update(np.unique(_packed(path)).tolist())
+                seen.look_at(path)
             except FcnprotoError as error:
-                problems += error.problems
-                continue
-            found = _numbers_in(path)
-            numbers = None if found is None or numbers is None else numbers | found
-        return colours, numbers, problems
+                seen.problems += error.problems
+        return seen
 
-    shares = spread(work, paths, progress=progress)
-    problems = sorted((p for share in shares for p in share[2]), key=lambda p: p.path or "")
-    if problems:
-        raise DataError(*problems)
-    colours = {colour for share in shares for colour in share[0]}
-    numbers = {number for share in shares for number in share[1] or ()}
-    coloured = any(share[1] is None for share in shares)
-    return _Seen(frozenset(colours), None if coloured else frozenset(numbers))
-
-
-def _numbers_in(path: Path) -> set[int] | None:
-    """The numbers in a label map; None if it has colours instead."""
-    try:
-        return set(np.unique(read_labels(path)).tolist())
-    except DataError:
-        return None
+    whole = _Seen()
+    for seen in spread(work, paths, progress=progress):
+        whole.add(seen)
+    if whole.problems:
+        raise DataError(*sorted(whole.problems, key=lambda problem: problem.path or ""))
+    return whole
 
 
 def _packed(path: Path) -> Array:
@@ -186,8 +199,8 @@ def _unpack(packed: int) -> Colour:
 
 def _number(seen: _Seen, legend: tuple[Entry, ...], folder: Path) -> _Numbering:
     """How what was seen is numbered; DataError if there are more colours than classes."""
-    given = _Numbering.of_legend(Rule.LEGEND, legend)
-    if seen.numbers is not None:
+    given = _Numbering.of_legend(Rule.GIVEN, legend)
+    if not seen.coloured:
         if seen.numbers <= {0, IGNORE} and IGNORE in seen.numbers:
             mask = (Entry("background", (0, 0, 0)), Entry("foreground", (128, 0, 0)))
             return _Numbering(Rule.MASK, {}, legend or mask)
@@ -196,6 +209,12 @@ def _number(seen: _Seen, legend: tuple[Entry, ...], folder: Path) -> _Numbering:
             return _Numbering(Rule.NONE, {}, legend)
     if given.numbers:
         return given
+    if seen.numbered:
+        message = (
+            f"has grey levels or classes, and {min(seen.coloured).name} has colours: convert them"
+            f" apart, or list all colours in {LEGEND}, a line NAME R G B for each class"
+        )
+        raise DataError(Problem(message, str(min(seen.numbered))))
     voc = zoo.dataset(VOC)
     entries = [Entry(*pair) for pair in zip(voc.classes, voc.palette, strict=False)]
     published = _Numbering.of_legend(Rule.VOC, [*entries, Entry(VOID, voc.palette[IGNORE])])
@@ -203,7 +222,7 @@ def _number(seen: _Seen, legend: tuple[Entry, ...], folder: Path) -> _Numbering:
         return published
     if len(seen.colours) > IGNORE:
         message = (
-            f"there are {len(seen.colours)} colours, and {IGNORE} classes at most: smooth edges or"
+            f"there are over {IGNORE} colours, more than there can be classes: smooth edges or"
             f" JPEG mix colours; list the classes' own in {LEGEND}, a line NAME R G B for each"
         )
         raise DataError(Problem(message, str(folder)))

@@ -82,6 +82,12 @@ def read_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
+def read_mode(path: Path) -> str:
+    """An image's mode as Pillow calls it: P for palettes, L for grey, RGB. Raises DataError."""
+    mode: str = _guarded(path, lambda image: image.mode)
+    return mode
+
+
 def read_labels(path: Path) -> Array:
     """A label map as H×W whole numbers, of a PNG (palettes give their indices) or a .npy file.
 

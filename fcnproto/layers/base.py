@@ -14,8 +14,6 @@ from enum import Enum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from fcnproto.errors import LayerError
 from fcnproto.layers.spatial import (
     IDENTITY,
@@ -29,6 +27,8 @@ from fcnproto.layers.spatial import (
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fcnproto.builder import Builder
 
 Shape = tuple[int, ...]

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fcnproto.layers.base import (
     Kind,
     Plane,
@@ -77,6 +75,8 @@ class BatchNorm(Pointwise):
         (x,) = bottoms
         if not self._uses_stored:
             return [normalized(b, x, len(b.dims(x)), self.param.eps)[0]]
+        import numpy as np
+
         factor = b.array(2).item()
         mean, variance = (b.array(i) * np.float32(1 / factor if factor else 0) for i in (0, 1))
         operands = [

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fcnproto.layers.base import (
     Kind,
     Shape,
@@ -58,7 +56,7 @@ class Deconvolution(Convolution):
         kernels, group = b.array(0), self.param.group
         if group == 1 and len(kernels) > 1 and _is_diagonal(kernels):
             # Published nets upsample each channel by itself, yet store a kernel for every pair.
-            channels = np.arange(len(kernels))
+            channels = range(len(kernels))
             kernels, group = kernels[channels, channels, None], len(kernels)
         return operands_of(b, kernels, windows, bias=self.param.bias_term), group
 
@@ -93,6 +91,8 @@ class Deconvolution(Convolution):
 
 def _is_diagonal(kernels: Array) -> bool:
     """Whether as many channels come out as go in, each made of its own alone."""
+    import numpy as np
+
     inputs, outputs = kernels.shape[:2]
     between = np.any(kernels, axis=tuple(range(2, kernels.ndim)))
     return inputs == outputs and not np.any(between & ~np.eye(inputs, dtype=bool))

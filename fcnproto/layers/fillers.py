@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import builtins
 from math import prod, sqrt
-from typing import ClassVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, ClassVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Shape, require, show
 from fcnproto.proto.caffe_pb2 import FillerParameter
 
-Array = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
 
 
 class Filler:
@@ -59,6 +60,8 @@ class Constant(Filler):
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """The same value everywhere."""
+        import numpy as np
+
         return np.full(shape, self.param.value, np.float32)
 
 
@@ -91,9 +94,9 @@ class Gaussian(Filler):
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Independent normal numbers; with sparse, each is kept with odds of sparse / outputs."""
-        values = np.float32(self.param.mean) + np.float32(self.param.std) * _normal(rng, shape)
+        values = self.param.mean + self.param.std * _normal(rng, shape)
         if self.param.sparse >= 0:
-            values *= rng.random(shape, np.float32) < self.param.sparse / shape[0]
+            values *= rng.random(shape, "float32") < self.param.sparse / shape[0]
         return values
 
     def _check_sparse(self, shape: Shape) -> None:
@@ -117,7 +120,7 @@ class PositiveUnitball(Filler):
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Positive numbers, each output's adding up to one."""
-        rows = rng.random((shape[0], prod(shape[1:])), np.float32)
+        rows = rng.random((shape[0], prod(shape[1:])), "float32")
         scaled: Array = rows / rows.sum(axis=1, keepdims=True)
         return scaled.reshape(shape)
 
@@ -142,7 +145,7 @@ class MSRA(Filler):
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """Independent normal numbers of variance 2 / n."""
-        return _normal(rng, shape) * np.float32(sqrt(2 / _fan(self.param, shape)))
+        return _normal(rng, shape) * sqrt(2 / _fan(self.param, shape))
 
 
 class Bilinear(Filler):
@@ -161,6 +164,8 @@ class Bilinear(Filler):
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
         """The same kernel for every pair of an output and an input."""
+        import numpy as np
+
         return np.broadcast_to(bilinear_kernel(shape[-1]), shape).copy()
 
 
@@ -169,6 +174,8 @@ def bilinear_kernel(size: int) -> Array:
 
     Bit for bit Caffe's (filler.hpp, BilinearFiller), which reckons in float32.
     """
+    import numpy as np
+
     factor = -(-size // 2)
     centre = np.float32((size - 1) / (2 * factor))
     row = np.float32(1) - np.abs(np.arange(size, dtype=np.float32) / np.float32(factor) - centre)
@@ -177,11 +184,11 @@ def bilinear_kernel(size: int) -> Array:
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float, shape: Shape) -> Array:
-    return (low + (high - low) * rng.random(shape, np.float32)).astype(np.float32, copy=False)
+    return (low + (high - low) * rng.random(shape, "float32")).astype("float32", copy=False)
 
 
 def _normal(rng: np.random.Generator, shape: Shape) -> Array:
-    return rng.standard_normal(shape, np.float32)
+    return rng.standard_normal(shape, "float32")
 
 
 def _fan(param: FillerParameter, shape: Shape) -> float:

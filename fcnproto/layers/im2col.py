@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fcnproto.layers.base import (
     Shape,
     Tensors,
@@ -61,6 +59,8 @@ class Im2col(Windowed):
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv in which each kernel picks one tap of one channel."""
+        import numpy as np
+
         (x,) = bottoms
         axis, windows = spatial_windows(self.param, b.dims(x))
         channels = b.dims(x)[axis]

@@ -8,8 +8,8 @@ from math import (
     prod,
 )
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from fcnproto.errors import LayerError
@@ -34,6 +34,9 @@ from fcnproto.proto.caffe_pb2 import (
     BlobProto,
     InfogainLossParameter,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class InfogainLoss(Loss):
@@ -122,6 +125,8 @@ class InfogainLoss(Loss):
         except (OSError, DecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no binary BlobProto"
             raise LayerError(f"its matrix {path} cannot be read: {reason}") from error
+        import numpy as np
+
         values = blob.double_data or blob.data
         require(
             len(values) == classes**2,

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fcnproto.layers.spatial import Window
 
 if TYPE_CHECKING:
@@ -94,6 +92,8 @@ class Pool:
 
         Where the sizes are known so is where the last windows end, and nothing is left to round.
         """
+        import numpy as np
+
         kernels = [window.kernel for window in self.windows]
         strides = [window.stride for window in self.windows]
         pads = np.array([window.pad for window in self.windows])
@@ -133,6 +133,8 @@ class Pool:
 
     def _divisors(self, axis: int) -> str:
         """For each window along an axis 1, or the way back if it starts past the image."""
+        import numpy as np
+
         b, size, window = self.b, self.sizes[axis - 2], self.windows[axis - 2]
         past = window.stride - window.kernel
         if size is not None:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fcnproto.layers.base import (
     Pointwise,
     Shape,
@@ -20,6 +18,8 @@ from fcnproto.proto.caffe_pb2 import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from fcnproto.builder import Builder
 
 
@@ -54,7 +54,7 @@ class Power(Pointwise):
         """A power, or a constant where the bottom does not matter."""
         scale, shift, power = self.param.scale, self.param.shift, self.param.power
         if power == 0 or scale == 0:
-            value = 1.0 if power == 0 else float(np.float_power(shift, power))
+            value = 1.0 if power == 0 else float(c_power(shift, power))
             return [t.torch.full_like(bottoms[0], value)]
         base = bottoms[0] * scale + shift
         return [base if power == 1 else base**power]
@@ -73,5 +73,7 @@ class Power(Pointwise):
 
 def c_power(base: float, exponent: float) -> np.float32:
     """base ^ exponent as C has it: infinite or not a number where Python would raise."""
+    import numpy as np
+
     with np.errstate(all="ignore"):
         return np.float32(np.power(np.float64(base), exponent))

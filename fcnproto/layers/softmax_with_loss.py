@@ -69,6 +69,10 @@ class SoftmaxWithLoss(Loss):
     def ignored_label(self) -> int | None:
         """loss_param's."""
         param = self.proto.loss_param
+        require(
+            not param.HasField("pre_fixed_normalizer"),
+            "pre_fixed_normalizer is of a fork whose rule is not known here: use normalization",
+        )
         return param.ignore_label if param.HasField("ignore_label") else None
 
     def sums(self, labels: Shape) -> int | None:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import (
     Kind,
@@ -178,6 +176,8 @@ def _last_scattered(b: Builder, line: str, area: str, places: str, values: str) 
     ScatterElements leaves open which one stays, and on a GPU it is any. So they are sorted by
     place, the last first, and all but the first at each place are sent past the end.
     """
+    import numpy as np
+
     count = b.node("Shape", values)
     count = b.node("Gather", count, b.ints([2]))
     numbers = b.node(

@@ -21,6 +21,9 @@ def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Proble
 
     `pretrained` says whether weights were loaded.
     """
+    if solver.param.snapshot_diff:
+        message = "snapshot_diff: gradients are not written to snapshots; Caffe does not read them"
+        yield Problem(message, solver.source.path, severity=Severity.WARNING)
     yield from _zeros(solver, pretrained)
     yield from _rates(solver)
     yield from _means(data)

@@ -393,7 +393,7 @@ class Net:
         ]
         propagates = list(node.layer.proto.propagate_down) or [True] * len(node.bottoms)
         bottoms = [
-            bottom
+            bottom if down or self._forced else bottom.detach()
             for bottom, down in zip(bottoms, propagates, strict=True)
         ]
         try:

@@ -1,0 +1,238 @@
+"""Every code block of the docs and the README runs, and the docs know every verb.
+
+Each page has a folder of its own with small stand-ins for the files that it speaks of; its blocks
+run there one after the other. Blocks of `sh` and `python` are run; of `console`, what they show
+must be what is printed; one with a title is a file and is written; others are only read. A comment
+before a block can say `exits with 1`, or which program it `needs`.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import docs_stand_in
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcnproto import render, weights, zoo
+from fcnproto.graph import build
+from fcnproto.proto.source import parse_net
+from fcnproto.shapes import infer
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+RUN_ELSEWHERE = ("install", "test", "tour")  # of the README, by test_readme.py
+RUN = ("sh", "python", "console")
+READ_ONLY = ("text", "prototxt", "toml", "yaml")
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    title: str | None
+    notes: str
+    content: str
+    line: int
+
+
+def blocks(page):
+    """The fenced blocks of a page, each with the comments right before it."""
+    text = (ROOT / page).read_text("utf-8")
+    pattern = re.compile(
+        r'((?:^<!--[^>]*-->\n)*)^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.M | re.S
+    )
+    return [
+        Block(match[2], match[3], match[1], match[4], text[: match.start(2)].count("\n") + 1)
+        for match in pattern.finditer(text)
+    ]
+
+
+def is_elsewhere(block):
+    return any(f"<!-- {mark} -->" in block.notes for mark in RUN_ELSEWHERE)
+
+
+def page_with_blocks(page):
+    return any(
+        block.language not in READ_ONLY and not is_elsewhere(block) for block in blocks(page)
+    )
+
+
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory):
+    """A folder with weights of every net under its published name, photographs and a dataset."""
+    folder = tmp_path_factory.mktemp("stand-ins")
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((render, "render"), (docs_stand_in.fetch, "published")):
+            patch.setattr(module, name, getattr(module, name))
+        published = docs_stand_in.fetch.published()
+        docs_stand_in.install()
+        names = {
+            "vgg16": ("vgg16.npz", "VGG_ILSVRC_16_layers.caffemodel"),
+            "bvlc_alexnet": ("bvlc_alexnet.caffemodel",),
+            **{name: (f"{name}.npz", item.file) for name, item in published.items()},
+        }
+        for net, files in names.items():
+            arrays = weights_of(net)
+            for file in files:
+                weights.write(folder / file, arrays)
+    rng = np.random.default_rng(0)
+    pictures = [(rng.random((48, 64, 3)) * 255).astype(np.uint8) for _ in range(4)]
+    Image.fromarray(pictures[0]).save(folder / "photo.jpg")
+    (folder / "photos").mkdir()
+    for part in ("images", "labels"):
+        (folder / "data" / part).mkdir(parents=True)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / "photos" / f"{number}.jpg")
+        Image.fromarray(picture).save(folder / "data" / "images" / f"{number}.jpg")
+        labels = picture[:, :, 0] // 86
+        Image.fromarray(labels).save(folder / "data" / "labels" / f"{number}.png")
+    (folder / "data" / "train.txt").write_text("0\n1\n2\n")
+    (folder / "data" / "val.txt").write_text("3\n")
+    (folder / "data" / "classes.txt").write_text("background\ncat\ndog\n")
+    return folder
+
+
+def weights_of(net):
+    """Random weights for a net of the zoo, as narrow as it is here."""
+    assert net in zoo.nets()
+    graph = build(parse_net(render.render(net), net))
+    shapes = infer(graph)
+    rng = np.random.default_rng(1)
+    return {
+        graph.nodes[node].layer.name: [
+            (rng.standard_normal(weight.shape) * 0.1).astype(np.float32) for weight in arrays
+        ]
+        for node, arrays in shapes.weights.items()
+        if arrays
+    }
+
+
+@pytest.fixture(scope="module")
+def environment(stand_ins, tmp_path_factory):
+    """In which `fcnproto` is ours, and what is published comes from the stand-ins."""
+    programs = tmp_path_factory.mktemp("programs")
+    for name, arguments in (("fcnproto", f'"{docs_stand_in.__file__}" "$@"'), ("python", '"$@"')):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}\n')
+        program.chmod(0o755)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Quiet, directory=stand_ins)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "FCNPROTO_DOCS_THIN": "1",
+            "FCNPROTO_DOCS_SERVER": f"http://127.0.0.1:{server.server_port}",
+            "no_proxy": "127.0.0.1",
+        }
+        server.shutdown()
+
+
+def run(block, folder, environment, place):
+    """Run a block, which must end as it should; gives the lines that it printed."""
+    program, content = ["bash", "-euo", "pipefail", "-c"], block.content
+    if block.language == "python":
+        program = ["python", "-c"]
+    elif block.language == "console":
+        # It shows what is so of the real nets.
+        environment = {**environment, "FCNPROTO_DOCS_THIN": ""}
+        content = "\n".join(re.findall(r"^\$ (.*)$", content, re.M))
+    done = subprocess.run(
+        [*program, content],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        check=False,
+    )
+    code = 1 if "<!-- exits with 1 -->" in block.notes else 0
+    assert done.returncode == code, f"{place}\n{content}\n{done.stdout}"
+    assert "Traceback" not in done.stdout, f"{place}\n{done.stdout}"
+    return [line.rstrip() for line in done.stdout.splitlines()]
+
+
+def shown(block):
+    """The lines that a block says a command prints; … stands for some that are left out."""
+    lines = [line.rstrip() for line in block.content.splitlines()]
+    return [line for line in lines if line != "…" and not line.startswith("$ ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", *filter(page_with_blocks, PAGES)])
+def test_the_blocks_of_a_page_run(page, stand_ins, environment, tmp_path):
+    folder = tmp_path / "page"
+    shutil.copytree(stand_ins, folder)
+    environment = {**environment, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for block in blocks(page):
+        place = f"{page}:{block.line}"
+        needs = re.search(r"<!-- needs (\S+) -->", block.notes)
+        if is_elsewhere(block) or (needs and shutil.which(needs[1]) is None):
+            continue
+        if block.title is not None:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.title).write_text(block.content, "utf-8")
+        elif block.language not in READ_ONLY:
+            printed = run(block, folder, environment, place)
+            if block.language == "console":
+                missing = [line for line in shown(block) if line not in printed]
+                assert not missing, f"{place}: this is not printed: {missing}"
+
+
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
+def test_every_block_says_what_it_is(page):
+    text = (ROOT / page).read_text("utf-8")
+    fences = re.findall(r"^```(.*)$", text, re.M)
+    found = blocks(page)
+    assert len(fences) == 2 * len(found), f"{page}: a block without a language, or not closed"
+    for block in found:
+        assert block.language in (*RUN, *READ_ONLY), f"{page}:{block.line}"
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    indented = re.search(r"(?:^|\n)\n {4,}\S.*", prose)
+    assert not indented, f"{page}: fence this block and name its language: {indented[0]}"
+
+
+def test_links_lead_somewhere():
+    for page in ["README.md", *PAGES]:
+        text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text("utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_verb_has_its_line_and_its_usage(hooks):
+    table = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "docs" / "cli.md").read_text(), re.M)
+    assert sorted(table) == sorted(hooks.verbs())
+    for name, command in hooks.verbs().items():
+        assert f"Usage: fcnproto {name}" in hooks.usage(name, command)
+    pages = {path.stem for path in (ROOT / "docs" / "cli").glob("*.md")}
+    assert pages <= set(hooks.verbs())
+
+
+def test_every_layer_is_in_the_table(hooks):
+    table = hooks.layer_table()
+    assert "| `Crop` | Caffe | yes | yes |" in table
+    assert "| `ReLU6` | MobileNet-YOLO | yes | yes |" in table
+    assert hooks.LAYER_TABLE in (ROOT / "docs" / "layers.md").read_text()
