@@ -82,7 +82,7 @@ def deploy(
         fitted,
         opset=opset,
         metadata=about.to_props(),
-        interface=Interface(result, images),
+        interface=Interface(result, images, list(filter(about.is_color, images))),
     )
     return Deployed(model, (*net.notes, *notes, *metadata.missing(about, blobs)))
 

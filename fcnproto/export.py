@@ -7,7 +7,7 @@ called.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import prod
@@ -339,7 +339,9 @@ class Interface:
 
     result: Result = Result.SCORE
     images: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """The inputs that are taken as uint8 N×H×W×3 RGB, with the mean (BGR) to subtract."""
+    """The inputs that are taken as uint8 N×H×W×C, with the mean to subtract."""
+    reversed: Collection[str] = ()
+    """Those of them that are RGB, where the net takes BGR."""
     every_blob: bool = False
     """Whether all blobs are outputs, not only the net's."""
 
@@ -380,7 +382,7 @@ def write(
         opset, {**net.dims, **{name: net.dims[blob] for blob, name in prepared.items()}}
     )
     values = {blob: prepared.get(blob, blob) for blob in net.inputs}
-    inputs = _images(net, builder, interface.images, values)
+    inputs = _images(net, builder, interface, values)
     problems: list[Problem] = []
     for index, node in enumerate(graph.nodes):
         if node.layer.feeds:
@@ -404,7 +406,7 @@ def write(
 def _images(
     net: Inference,
     builder: Builder,
-    means: Mapping[str, tuple[float, ...]],
+    interface: Interface,
     values: Mapping[str, str],
 ) -> list[Value]:
     """The model's inputs; images are brought into the form that the net takes, in `values`.
@@ -412,6 +414,7 @@ def _images(
     The mean is subtracted as in Caffe before anything is padded: it can be no part of a bias.
     """
     inputs: list[Value] = []
+    means = interface.images
     for blob, sizes in net.inputs.items():
         if blob not in means:
             inputs.append((blob, TensorProto.FLOAT, sizes))
@@ -420,9 +423,10 @@ def _images(
         inputs.append((blob, TensorProto.UINT8, (num, height, width, len(means[blob]))))
         builder.stand_beside(blob)
         planes = builder.node("Transpose", blob, perm=[0, 3, 1, 2])
-        bgr = builder.node("Gather", planes, builder.ints([2, 1, 0]), axis=1)
+        if blob in interface.reversed:
+            planes = builder.node("Gather", planes, builder.ints([2, 1, 0]), axis=1)
         mean = np.reshape(np.asarray(means[blob], np.float32), (1, -1, 1, 1))
-        result = builder.node("Sub", builder.floats(bgr), builder.own("mean", mean))
+        result = builder.node("Sub", builder.floats(planes), builder.own("mean", mean))
         rename(builder.nodes[-1:], {result: values[blob]})
     return inputs
 

@@ -7,6 +7,7 @@ stopped, is a downloader of ours in the form that pooch asks for.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -94,8 +95,7 @@ def fetch(
         )
     item, folder = known[name], cache or cache_folder()
     record = folder / f"{item.file}.checksum"
-    recorded = record.read_text("ascii").strip() if record.exists() else None
-    checksum = item.checksum or recorded
+    checksum = item.checksum or _recorded(record)
     path = _download(item, _address(item, url), folder, checksum, retries)
     if checksum is not None:
         return Fetched(path, ())
@@ -115,6 +115,18 @@ def fetch(
     return Fetched(path, (note,))
 
 
+def _recorded(record: Path) -> str | None:
+    """The checksum that a file had when it came the first time."""
+    if not record.exists():
+        return None
+    text = record.read_text("ascii", "replace").strip()
+    if not re.fullmatch("sha256:[0-9a-f]{64}", text):
+        raise WeightsError(
+            Problem("it holds no sha256 checksum; remove it, and it is recorded anew", str(record))
+        )
+    return text
+
+
 def _address(item: Published, url: str | None) -> str:
     if url is None:
         return item.url
@@ -122,7 +134,7 @@ def _address(item: Published, url: str | None) -> str:
 
 
 def _download(item: Published, url: str, folder: Path, checksum: str | None, retries: int) -> Path:
-    logging.getLogger("pooch").setLevel(logging.ERROR)  # it would tell the tale on stderr
+    pooch.get_logger().setLevel(logging.ERROR)  # it would tell the tale on stderr
     keeper = pooch.create(
         path=folder,
         base_url="",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fcnproto.errors import Severity
 from fcnproto.graph import Graph
 from fcnproto.layers.base import Shape
-from fcnproto.shapes import walk
+from fcnproto.shapes import Shapes, walk
 
 
 @dataclass(frozen=True)
@@ -138,47 +138,50 @@ Sizes = tuple["int | Formula", ...]
 """The axes of a shape: a number where it is fixed, a formula in H or W where it is not."""
 
 _GROWTH = 37, 131
-"""By how many rows and columns the image grows where formulas are tried: no stride divides them."""
+"""By how many rows and columns the image grows where formulas are found: no stride divides them."""
 
 
-def formulas(graph: Graph, image: Mapping[str, Shape]) -> dict[str, Sizes]:
+def formulas(graph: Graph, shapes: Shapes, images: Sequence[str]) -> dict[str, Sizes]:
     """The shapes of a graph's blobs as formulas in the height H and width W of its images.
 
-    `image` has the shapes of the inputs that have this height and width. A blob is left out where
-    its shape is unknown, depends on H and W in another way, or is not what the formulas say at
-    a larger size.
+    They are found at a larger size, where no kernel is too large for its input, and must hold for
+    `shapes`. A blob is left out where they do not, or where its shape depends on H and W in another
+    way. A net that takes no other size has formulas for its own. Where one gives no positive
+    number, a kernel is larger than its input.
     """
-    traced, _ = walk(graph, {blob: _traced(shape) for blob, shape in image.items()})
-    found = {
-        blob: tuple(_formula(size) for size in shape)
-        for blob, shape in traced.blobs.items()
-        if shape is not None
+    own = {blob: shape for blob in images if (shape := shapes.blobs[blob]) is not None}
+    height, width = next(iter(own.values()))[2:]
+    larger = {
+        blob: (*shape[:2], height + _GROWTH[0], width + _GROWTH[1]) for blob, shape in own.items()
     }
-    height, width = next(iter(image.values()))[2:]
-    values = {"H": height + _GROWTH[0], "W": width + _GROWTH[1]}
-    larger = {blob: (*shape[:2], *values.values()) for blob, shape in image.items()}
-    shapes, problems = walk(graph, larger)
-    if not any(problem.severity is Severity.ERROR for problem in problems):
-        found = {
-            blob: sizes
-            for blob, sizes in found.items()
-            if shapes.blobs[blob] == tuple(_value(size, values) for size in sizes)
-        }
+    traced, problems = walk(graph, _traced(larger))
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        traced, _ = walk(graph, _traced(own))
+    values = {"H": height, "W": width}
+    found: dict[str, Sizes] = {}
+    for blob, shape in traced.blobs.items():
+        sizes = [_formula(size) for size in shape or ()]
+        known = tuple(size for size in sizes if size is not None)
+        here = tuple(_value(size, values) for size in known)
+        if shape is not None and len(known) == len(shape) and here == shapes.blobs[blob]:
+            found[blob] = known
+    return found
+
+
+def _traced(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return {
-        blob: tuple(size for size in sizes if size is not None)
-        for blob, sizes in found.items()
-        if None not in sizes
+        blob: (
+            *shape[:2],
+            Traced(shape[2], Formula("H")),
+            Traced(shape[3], Formula("W")),
+        )
+        for blob, shape in shapes.items()
     }
-
-
-def _traced(shape: Shape) -> Shape:
-    height, width = shape[2:]
-    return (*shape[:2], Traced(height, Formula("H")), Traced(width, Formula("W")))
 
 
 def _formula(size: int) -> int | Formula | None:
     return size.formula if isinstance(size, Traced) else size
 
 
-def _value(size: int | Formula | None, values: Mapping[str, int]) -> int | None:
+def _value(size: int | Formula, values: Mapping[str, int]) -> int:
     return size(values[size.variable]) if isinstance(size, Formula) else size

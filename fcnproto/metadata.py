@@ -22,7 +22,10 @@ Mean = tuple[float, ...]
 Colour = tuple[int, int, int]
 
 CHANNEL_ORDER = "BGR"
+"""Of colour images. Others keep the order of their files: the published nets took HHA as read."""
 COLOR = "color"
+HHA = "hha"
+DEPTH = "depth"
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,19 @@ class Metadata:
     images: Mapping[str, str] = field(default_factory=dict)
     """The kind of image that each input takes: color, hha, depth."""
     mean: Mapping[str, Mean] = field(default_factory=dict)
-    """What is subtracted from each input's channels, BGR."""
+    """What is subtracted from each input's channels, in the input's order."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The class names of each score blob."""
     palette: tuple[Colour, ...] = ()
     tiling: Tiling | None = None
+
+    def is_color(self, blob: str) -> bool:
+        """Whether an input takes colour images, whose channels nets want in reverse order: BGR."""
+        return self.kind(blob) == COLOR
+
+    def kind(self, blob: str) -> str:
+        """The kind of image that an input takes: color, hha or depth."""
+        return self.images.get(blob, blob if blob in (HHA, DEPTH) else COLOR)
 
     def to_props(self) -> dict[str, str]:
         """As ONNX's metadata_props."""

@@ -421,7 +421,7 @@ def score_model(
 def _image_tops(segmenter: Segmenter, reader: Reader) -> dict[str, str]:
     """For each input of the model the dataset's top with its kind of image."""
     tops = {reader.images[top]: top for top in reader.tops if top in reader.images}
-    wanted = {blob: segmenter.kind(blob) for blob in segmenter.inputs}
+    wanted = {blob: segmenter.metadata.kind(blob) for blob in segmenter.inputs}
     missing = [
         Problem(f"input '{blob}' takes {kind} images, and the data have {', '.join(tops)}")
         for blob, kind in wanted.items()

@@ -14,7 +14,7 @@ from PIL import Image
 from fcnproto import images
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.images import ImageError, Source
-from fcnproto.metadata import COLOR, Blobs, Metadata
+from fcnproto.metadata import COLOR, DEPTH, Blobs, Metadata
 from fcnproto.session import Session, Value
 from fcnproto.tiles import Span, spans
 from fcnproto.zoo import voc_palette
@@ -27,7 +27,6 @@ BATCH_PIXELS = 2**20
 """So many pixels are run at once, but at least one image; a VGG16 FCN takes 1 GB for them."""
 
 LABELS = "labels"
-DEPTH = "depth"
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,6 @@ class Segmenter:
         if problems:
             raise FcnprotoError(*problems)
         self.palette = metadata.palette or voc_palette()
-
-    def kind(self, blob: str) -> str:
-        """The kind of image that an input takes: color, hha or depth."""
-        return self.metadata.images.get(blob, blob if blob in ("hha", DEPTH) else COLOR)
 
     def names(self, label_map: LabelMap) -> tuple[str, ...]:
         """The class names of a label map; as far as they are not known, `class 7`."""
@@ -159,7 +154,7 @@ class Segmenter:
         }
 
     def _prepared(self, blob: str, image: Array) -> Array:
-        """An image as an input takes it: H×W×3 uint8, or C×H×W float32 BGR less the mean."""
+        """An image as an input takes it: H×W×3 uint8, or C×H×W float32 less the mean."""
         if _is_image(self.inputs[blob]):
             return image
         mean = np.asarray(self.metadata.mean[blob], np.float32)
@@ -170,8 +165,8 @@ class Segmenter:
         if len(mean) == 1:
             grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
             return grey[np.newaxis] - mean
-        bgr = image[:, :, ::-1].astype(np.float32) - mean
-        return np.ascontiguousarray(bgr.transpose(2, 0, 1))
+        ordered = image[:, :, ::-1] if self.metadata.is_color(blob) else image
+        return np.ascontiguousarray((ordered.astype(np.float32) - mean).transpose(2, 0, 1))
 
     # Running it -----------------------------------------------------------------------------
 
@@ -440,7 +435,7 @@ def segment(
 def _check_companions(segmenter: Segmenter, companions: Mapping[str, Path]) -> None:
     """FcnprotoError unless each input has its images: those named, or of a kind with a folder."""
     path = segmenter.session.path
-    kinds = [segmenter.kind(blob) for blob in segmenter.inputs]
+    kinds = [segmenter.metadata.kind(blob) for blob in segmenter.inputs]
     named = [kind for kind in kinds if kind not in companions]
     problems = [
         Problem(f"the model takes no {kind}, only {' and '.join(kinds)}: leave out --{kind}", path)
@@ -479,7 +474,7 @@ class _Work:
         picture: dict[str, Array] = {}
         warnings: list[Problem] = []
         for blob in self.segmenter.inputs:
-            kind = self.segmenter.kind(blob)
+            kind = self.segmenter.metadata.kind(blob)
             file = _companion(self.companions[kind], source) if kind in self.companions else source
             if kind == DEPTH:
                 picture[blob] = images.read_depth(file)

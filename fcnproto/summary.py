@@ -107,9 +107,8 @@ def formulas_of(graph: Graph, shapes: Shapes) -> dict[str, Sizes]:
     """The shapes of blobs in the height and width of the first image, and of those of its size."""
     known = {blob: shape for blob in graph.inputs if (shape := shapes.blobs.get(blob)) is not None}
     planes = [shape[2:] for shape in known.values() if len(shape) == 4]
-    if not planes:
-        return {}
-    return formulas(graph, {blob: shape for blob, shape in known.items() if shape[2:] == planes[0]})
+    images = [blob for blob, shape in known.items() if len(shape) == 4 and shape[2:] == planes[0]]
+    return formulas(graph, shapes, images) if images else {}
 
 
 @dataclass(frozen=True)
@@ -257,7 +256,7 @@ class Memory:
             top
             for node in self._graph.nodes
             for position, top in enumerate(node.tops)
-            if node.layer.auto_top or any(node.layer.proto.loss_weight[position : position + 1])
+            if node.layer.is_loss or any(node.layer.proto.loss_weight[position : position + 1])
         } or set(self._graph.outputs)
         for node in reversed(self._graph.nodes):
             if found.intersection(node.tops):

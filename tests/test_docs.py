@@ -24,9 +24,12 @@ import pytest
 from PIL import Image
 
 from fcnproto import render, weights, zoo
+from fcnproto.deploy import deploy
 from fcnproto.graph import build
 from fcnproto.proto.source import parse_net
+from fcnproto.session import Session
 from fcnproto.shapes import infer
+from fcnproto.surgery import Source
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -84,21 +87,75 @@ def stand_ins(tmp_path_factory):
             arrays = weights_of(net)
             for file in files:
                 weights.write(folder / file, arrays)
+        make_model(folder)
+        make_foreign(folder)
+    make_dataset(folder)
+    return folder
+
+
+def make_dataset(folder):
+    """Photographs, and a dataset of one's own with three classes."""
     rng = np.random.default_rng(0)
     pictures = [(rng.random((48, 64, 3)) * 255).astype(np.uint8) for _ in range(4)]
     Image.fromarray(pictures[0]).save(folder / "photo.jpg")
-    (folder / "photos").mkdir()
-    for part in ("images", "labels"):
-        (folder / "data" / part).mkdir(parents=True)
+    places = ("photos", "data/images", "data/labels", "results", "labels")
+    for place in places:
+        (folder / place).mkdir(parents=True)
     for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(folder / "photos" / f"{number}.jpg")
-        Image.fromarray(picture).save(folder / "data" / "images" / f"{number}.jpg")
-        labels = picture[:, :, 0] // 86
-        Image.fromarray(labels).save(folder / "data" / "labels" / f"{number}.png")
+        labels = Image.fromarray(picture[:, :, 0] // 86)
+        for place in places:
+            if place in ("photos", "data/images"):
+                Image.fromarray(picture).save(folder / place / f"{number}.jpg")
+            else:
+                labels.save(folder / place / f"{number}.png")
     (folder / "data" / "train.txt").write_text("0\n1\n2\n")
     (folder / "data" / "val.txt").write_text("3\n")
     (folder / "data" / "classes.txt").write_text("background\ncat\ndog\n")
-    return folder
+
+
+def make_model(folder):
+    """A net, its weights and its model; what Caffe might have computed; and a solver."""
+    text = render.render("voc-fcn32s")
+    (folder / "net.prototxt").write_text(text)
+    net = parse_net(text, "net.prototxt")
+    arrays = weights_of("voc-fcn32s")
+    weights.write(folder / "net.npz", arrays)
+    deploy(net, Source("net.npz", arrays)).model.save(folder / "net.onnx")
+    for name in ("a.onnx", "b.onnx"):
+        shutil.copy(folder / "net.onnx", folder / name)
+    image = np.random.default_rng(2).standard_normal((1, 3, 40, 50)).astype(np.float32)
+    results = Session(folder / "net.onnx", "cpu").run({"data": image})
+    np.savez(folder / "dump.npz", **{"in/data": image, "out/score": results["score"]})
+    data = """layer {
+      name: "data" type: "Python" top: "data" top: "label"
+      python_param {
+        module: "fcnproto.caffe_layers.folder_layers" layer: "FolderSegDataLayer"
+        param_str: "{'data_dir': 'data', 'split': 'train', 'seed': 1}"
+      }
+    }"""
+    first = re.compile(r"^layer \{.*?^\}", re.M | re.S)
+    (folder / "train.prototxt").write_text(
+        first.sub(data, render.render("voc-fcn32s", phase="train"), count=1)
+    )
+    (folder / "solver.prototxt").write_text(
+        'train_net: "train.prototxt" base_lr: 1e-12 lr_policy: "fixed" max_iter: 1\n'
+        'snapshot_prefix: "snapshot/train"\n'
+    )
+
+
+def make_foreign(folder):
+    """VGG16's weights as others name and lay them out."""
+    arrays = weights_of("vgg16")
+    fc6 = arrays["fc6"][0]
+    arrays["fc6"][0] = fc6.reshape(-1, 8, 7, 7).transpose(0, 2, 3, 1).reshape(fc6.shape)
+    other = {}
+    for layer, (kernels, biases) in arrays.items():
+        other[f"vgg_16/{layer}/weights"] = kernels.transpose(*range(2, kernels.ndim), 1, 0)
+        other[f"vgg_16/{layer}/biases"] = biases
+    np.savez(folder / "other.npz", **other)
+    odd = {key.removeprefix("vgg_16/"): value for key, value in other.items()}
+    odd["kernel_of_conv1"] = odd.pop("conv1_1/weights")
+    np.savez(folder / "odd.npz", **odd)
 
 
 def weights_of(net):
@@ -107,13 +164,16 @@ def weights_of(net):
     graph = build(parse_net(render.render(net), net))
     shapes = infer(graph)
     rng = np.random.default_rng(1)
-    return {
-        graph.nodes[node].layer.name: [
+    found = {}
+    for node, arrays in shapes.weights.items():
+        layer = graph.nodes[node].layer
+        found[layer.name] = [
             (rng.standard_normal(weight.shape) * 0.1).astype(np.float32) for weight in arrays
         ]
-        for node, arrays in shapes.weights.items()
-        if arrays
-    }
+        if layer.type == "Deconvolution":  # upsampling connects no channels
+            kernels = found[layer.name][0]
+            kernels *= np.eye(*kernels.shape[:2], dtype=np.float32)[:, :, None, None]
+    return {name: arrays for name, arrays in found.items() if arrays}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +196,7 @@ def environment(stand_ins, tmp_path_factory):
             **os.environ,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",  # tiny nets; two threads wait for each other
             "FCNPROTO_DOCS_THIN": "1",
             "FCNPROTO_DOCS_SERVER": f"http://127.0.0.1:{server.server_port}",
             "no_proxy": "127.0.0.1",

@@ -302,24 +302,3 @@ def test_blobs_and_pixels_that_are_not_there(fcnproto):
     assert "blob 'fc7' has 16×16 pixels" in wrong.stderr
     assert fcnproto("explain", "field", "fcn32s", "fc7", "--pixel", "one").exit_code == 2
     assert fcnproto("explain", "field", "fcn32s", "fc7", "--image", "x.png").exit_code == 2
-
-
-# The docs -------------------------------------------------------------------------------------
-
-DOCS = Path(__file__).parent.parent / "docs" / "explain.md"
-
-
-def examples():
-    """The commands of the page with what it says they print, a line each."""
-    text = DOCS.read_text(encoding="utf-8")
-    for block in text.split("```console\n")[1:]:
-        command, *lines = block.split("```")[0].splitlines()
-        yield command.removeprefix("$ fcnproto ").split(), lines
-
-
-@pytest.mark.parametrize(("words", "lines"), list(examples()))
-def test_the_page_shows_what_the_commands_print(fcnproto, words, lines):
-    result = fcnproto(*words)
-    assert result.exit_code == 0
-    printed = result.stdout.splitlines()
-    assert [line for line in lines if line != "…" and line not in printed] == []

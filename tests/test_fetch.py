@@ -108,6 +108,19 @@ def test_a_recorded_checksum_holds(server, tmp_path):
     assert not path.exists()
 
 
+def test_a_damaged_record_is_said(server, tmp_path):
+    for damaged in (b"", b"\xff\xfe", b"md5:0"):
+        (tmp_path / f"{FILE}.checksum").write_bytes(damaged)
+        with pytest.raises(WeightsError, match="holds no sha256 checksum; remove it"):
+            fetching.fetch(NAME, server.url, tmp_path)
+
+
+def test_nothing_but_progress_goes_to_stderr(server, tmp_path, capfd):
+    server.cuts = [1000]
+    fetching.fetch(NAME, server.url, tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_damaged_cache_is_fetched_again(server, content, tmp_path):
     path = fetching.fetch(NAME, server.url, tmp_path).path
     path.write_bytes(b"damaged")

@@ -512,7 +512,8 @@ def test_colour_and_hha(tmp_path):
     (done,) = segment(segmenter, [source], tmp_path / "out", {"hha": tmp_path / "hha"})
     means = zoo.dataset("nyud").mean
     stacked = np.concatenate(
-        [color[..., ::-1] - np.float32(means["color"]), hha[..., ::-1] - np.float32(means["hha"])],
+        # The published data layer turns colour to BGR, and takes HHA as it is read.
+        [color[..., ::-1] - np.float32(means["color"]), hha - np.float32(means["hha"])],
         axis=2,
     )
     with Image.open(done.labels["score"]) as image:

@@ -426,10 +426,12 @@ def test_formulas_hold_at_other_sizes(steps, other):
         shapes = infer(net(text, (other, other)))
     except NetError:
         return
-    sizes = summary.rows[-1].tops[0].sizes
-    if sizes is not None:
+    for row in summary.rows:
+        sizes = row.tops[0].sizes or ()
         values = tuple(size(other) if isinstance(size, Formula) else size for size in sizes)
-        assert values == shapes.blobs[blob]
+        if min(values, default=1) < 1:
+            return  # a kernel larger than its input: Caffe's division then may make 1 of 0
+        assert values in ((), shapes.blobs[row.tops[0].blob])
 
 
 def test_what_is_lost_is_not_claimed():

@@ -243,6 +243,17 @@ def dims(*sizes):
 ONE = field(5, struct.pack("<f", 1))
 
 
+def test_doubles_that_are_no_float(tmp_path):
+    """Of a signalling NaN the processor says that it is invalid, and NumPy warns."""
+    doubles = struct.pack("<Qdd", 0x7FF0000000000001, 1e300, -0.0)
+    (tmp_path / "w.caffemodel").write_bytes(layer(field(8, doubles) + dims(3)))
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as file, file.open("conv/0.npy", "w") as member:
+        np.lib.format.write_array(member, np.frombuffer(doubles, "<f8"))
+    for name in ("w.caffemodel", "w.npz"):
+        nan, inf, zero = weights.read(tmp_path / name)["conv"][0]
+        assert (np.isnan(nan), inf, np.signbit(zero)) == (True, np.inf, True)
+
+
 def test_a_v0_layer_in_several_parts(tmp_path):
     parts = [
         field(1, b"early") + field(50, ONE + dims(1)),
@@ -515,6 +526,21 @@ def test_pickles_are_never_loaded(tmp_path):
         with pytest.raises(WeightsError, match="never loaded"):
             weights.read(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_broken_zips_and_pickles_of_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({"l/0": torch.ones(3)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w.pth").read_bytes()
+    key = content.rindex(b"]q\x00X") + len(b"]q\x00X") + 4  # the list of storages, at the end
+    (tmp_path / "key.pth").write_bytes(content[:key] + b"x" + content[key + 1 :])
+    weights.write(tmp_path / "w.npz", {"l": [np.ones(3, np.float32)]})
+    zipped = bytearray((tmp_path / "w.npz").read_bytes())
+    zipped[zipped.rindex(b"PK\x01\x02") + 6] = 99  # the version of zip that is needed
+    (tmp_path / "new.npz").write_bytes(zipped)
+    for name, message in (("key.pth", "torch cannot read it"), ("new.npz", "zip file version")):
+        with pytest.raises(WeightsError, match=message):
+            weights.read(tmp_path / name)
 
 
 SEEDS = [

@@ -173,16 +173,19 @@ class Window:
         return self.stride * (size - 1) + self.extent - 2 * self.pad
 
     def pool(self, size: int, *, ceil: bool, clip: bool) -> int:
-        """Output size of Pooling (pooling_layer.cpp).
+        """Output size of Pooling, whose pad is smaller than its kernel (pooling_layer.cpp).
 
         With `clip`, which Caffe does when either axis is padded, a last window that would start
-        past the image and its left pad is dropped.
+        past the image and its left pad is dropped; only rounding up makes such a one.
         """
         room = size + 2 * self.pad - self.kernel
-        out = (-(-room // self.stride) if ceil else room // self.stride) + 1
-        if clip and (out - 1) * self.stride >= size + self.pad:
-            return out - 1
-        return out
+        if not ceil:
+            return room // self.stride + 1
+        if clip:
+            # The last window starts at the latest on the last pixel: this is the smaller of both
+            # rooms whatever the size is, so sizes can be told as formulas (fcnproto/formula.py).
+            room += min(self.kernel - self.pad - self.stride, 0)
+        return -(-room // self.stride) + 1
 
     def convolved_to_input(self) -> Affine:
         """Where the centre of an output pixel's window lies in the input (Convolution, Pooling)."""

@@ -240,7 +240,7 @@ def _measures(net: Net, node: Node) -> bool:
     """Whether a layer is a loss of labels that are fed, so that its scores can be measured."""
     shapes = [shape for name in node.bottoms if (shape := net.shape(name)) is not None]
     return (
-        node.layer.auto_top
+        node.layer.is_loss
         and len(shapes) == len(node.bottoms) == 2
         and node.layer.classes(shapes) is not None
         and node.bottoms[1] in net.graph.inputs

@@ -480,4 +480,4 @@ def caffes_precision() -> AbstractContextManager[None]:
 
 def _loss_weights(node: Node) -> list[float]:
     """What each top counts in the loss; a loss layer's first counts 1 unless told."""
-    return list(node.layer.proto.loss_weight) or [1.0] * int(node.layer.auto_top)
+    return list(node.layer.proto.loss_weight) or [1.0] * int(node.layer.is_loss)

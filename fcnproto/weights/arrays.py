@@ -61,7 +61,7 @@ def _bytes(size: int) -> str:
 
 def as_float32(array: npt.NDArray[np.generic]) -> Array:
     """The array as Caffe holds it: float32, in C order; too large doubles become infinite."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.require(array, np.float32, ["C", "A", "W"]).reshape(array.shape)
 
 

@@ -282,7 +282,8 @@ class _File:
             for begin in range(0, target.size, _PIECE):
                 piece = target[begin : begin + _PIECE]
                 offset = start + begin * dtype.itemsize
-                with np.errstate(over="ignore"):  # as a C cast does, too large becomes infinite
+                # As a C cast does: too large becomes infinite, and what is no number stays so.
+                with np.errstate(over="ignore", invalid="ignore"):
                     piece[:] = np.frombuffer(self.content, dtype, piece.size, offset)
             return
         # Long runs are read, not copied from the map, whose pages would count twice.

@@ -26,7 +26,7 @@ from fcnproto.weights.arrays import (
 )
 
 _FLAWS = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError,
-          RuntimeError, MemoryError)  # fmt: skip
+          OverflowError, RuntimeError, MemoryError)  # fmt: skip
 _HEADER_FLAWS = (SyntaxError, TypeError, IndexError, KeyError, tokenize.TokenError)
 """What NumPy's reader of headers lets through of the parsers that it uses."""
 

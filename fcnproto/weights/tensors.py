@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,12 @@ from fcnproto.weights.arrays import (
 )
 
 _NUMBERS = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
+
+
+_FLAWS = (ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError,
+          MemoryError, OSError, RuntimeError, TypeError, ValueError, struct.error,
+          zipfile.BadZipFile)  # fmt: skip
+"""What a broken stream makes an unpickler raise, which pickle's documentation leaves open."""
 
 
 def read_safetensors(path: Path) -> Arrays:
@@ -82,15 +90,16 @@ def read_pytorch(path: Path) -> Arrays:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
                 check_unfolded(path, sum(member.file_size for member in file.infolist()))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise broken(
             path,
             "it is a pickle that holds more than tensors, or no pickle of torch; it is never"
             " loaded since it could run code. Save its state_dict() alone where you trust it",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, OSError, IndexError,
-            AttributeError, OverflowError, MemoryError, zipfile.BadZipFile) as error:  # fmt: skip
+    except _FLAWS as error:
         first = str(error).splitlines() or [type(error).__name__]
         raise broken(path, f"torch cannot read it: {first[0]}") from error
     tensors = _state_dict(path, loaded, torch.Tensor)
