@@ -54,7 +54,7 @@ def main() -> None:
         (folder / "fcn8s.svg").replace(PICTURES / "fcn8s.svg")
         Image.open(folder / "field.png").quantize(64).save(PICTURES / "field.png", optimize=True)
         results = folder / "shapes-out"
-        parts = [folder / "shapes/images/45.png", results / "45.png", results / "45.overlay.jpg"]
+        parts = [folder / "shapes/images/42.png", results / "42.png", results / "42.overlay.jpg"]
         row = Image.new("RGB", (3 * 200, 128), "white")
         for place, part in enumerate(parts):
             large = Image.open(part).convert("RGB").resize((192, 128), Image.Resampling.NEAREST)

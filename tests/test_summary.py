@@ -420,7 +420,7 @@ def test_a_formula_as_text_says_what_it_computes(formula, value):
 @given(steps, st.integers(30, 60))
 def test_formulas_hold_at_other_sizes(steps, other):
     steps = [(kind, poolable(w) if kind == "pool" else w) for kind, w in steps]
-    text, blob = chain(steps, 29)
+    text, _ = chain(steps, 29)
     try:
         summary = summarize(net(text))
         shapes = infer(net(text, (other, other)))

@@ -49,6 +49,19 @@ def test_reads_what_caffe_loaded(entry):
     assert set(found) - set(sources) <= {"not_in_net/0"}
 
 
+def test_reads_the_means_that_caffe_wrote(tmp_path):
+    with np.load(GOLDEN / "weights/mean.npz") as wanted:
+        for name, key in (("mean", "mean"), ("mean_legacy", "legacy_read")):
+            found = weights.read_blob(GOLDEN / f"weights/{name}.binaryproto")
+            np.testing.assert_array_equal(found, wanted[key])
+            assert found.shape == wanted[key].shape
+    for content in (b"", b"\x2a\x04abcd\x3a\x03\x0a\x01\x02", b"garbage"):
+        (tmp_path / "m").write_bytes(content)
+        with pytest.raises(WeightsError) as caught:
+            weights.read_blob(tmp_path / "m")
+        assert "layer" not in str(caught.value)
+
+
 @pytest.mark.parametrize("path", SAVED_BY_CAFFE, ids=lambda path: path.stem)
 def test_reads_and_writes_what_caffe_saved(path, tmp_path):
     found = weights.read(path)

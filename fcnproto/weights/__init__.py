@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "not_finite",
     "read",
+    "read_blob",
     "write",
 ]
 
@@ -57,16 +58,21 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     path = Path(path)
     if str(path) == _STANDARD:
         return _load_stdin()
+    head, size = _head(path)
+    reader = next(reader for matches, reader in _FORMATS if matches(path, head, size))
+    return reader(path)
+
+
+def _head(path: Path) -> tuple[bytes, int]:
+    """How a file begins, and its size; WeightsError if it cannot be read, or is empty."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            head = file.read(32)
+            head, size = file.read(32), path.stat().st_size
     except OSError as error:
         raise broken(path, f"cannot be read: {error.strerror or error}") from error
     if not size:
         raise broken(path, "it is empty: Caffe loads it without a word, and loads nothing")
-    reader = next(reader for matches, reader in _FORMATS if matches(path, head, size))
-    return reader(path)
+    return head, size
 
 
 def read(path: str | os.PathLike[str]) -> Weights:
@@ -83,6 +89,16 @@ def read(path: str | os.PathLike[str]) -> Weights:
             " fcnproto convert-weights makes them so",
         )
     return loaded.weights
+
+
+def read_blob(path: str | os.PathLike[str]) -> Array:
+    """The array in a .binaryproto, which is a single blob of Caffe's, such as the mean of images.
+
+    Raises WeightsError if it is none, or not whole.
+    """
+    path = Path(path)
+    _head(path)
+    return caffemodel.read_blob(path)
 
 
 def write(path: str | os.PathLike[str], weights: Weights, net: NetParameter | None = None) -> None:

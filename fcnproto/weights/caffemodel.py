@@ -112,6 +112,20 @@ def read(path: Path) -> tuple[Weights, tuple[Problem, ...]]:
         return _File(path, file, content).weights()
 
 
+def read_blob(path: Path) -> Array:
+    """The array in a file that is a single blob (.binaryproto), such as the mean of images.
+
+    Raises WeightsError as `read` does.
+    """
+    with (
+        path.open("rb", buffering=0) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        walker = _File(path, file, content)
+        array, _ = walker._array(None, 0, *walker.whole)
+        return array
+
+
 @dataclass
 class _File:
     path: Path
@@ -198,7 +212,7 @@ class _File:
                 arrays[index] = array.reshape(_meant(array.shape, index, arrays))
         return arrays
 
-    def _array(self, layer: str, index: int, blob: _Field) -> tuple[Array, bool]:
+    def _array(self, layer: str | None, index: int, blob: _Field) -> tuple[Array, bool]:
         """A blob's array, and whether its shape is the old num, channels, height, width."""
         shape, legacy = self._shape(blob)
         count = prod(shape)
@@ -217,7 +231,7 @@ class _File:
             raise self._misfit(layer, index, f"{sizes[diff]} gradients for {count} values")
         return self._values(blob, data, count).reshape(shape), legacy
 
-    def _misfit(self, layer: str, index: int, what: str) -> WeightsError:
+    def _misfit(self, layer: str | None, index: int, what: str) -> WeightsError:
         return broken(self.path, f"blob {index} has {what}", layer)
 
     def _shape(self, blob: _Field) -> tuple[Shape, bool]:
