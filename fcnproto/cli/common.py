@@ -73,6 +73,10 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
     name = "HxW"
 
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As it is written; click would print it in capitals."""
+        return self.name
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
