@@ -43,11 +43,12 @@ class Model:
             model.graph.initializer.append(tensor)
         return model
 
-    def save(self, path: Path) -> tuple[Path, ...]:
+    def save(self, path: str | Path) -> tuple[Path, ...]:
         """Write the model, whole or not at all, and give the files that it became.
 
         That is `path`, and `path` with .data appended for the arrays of a model over 2 GB.
         """
+        path = Path(path)
         if self._size() <= LARGEST:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 self.write(file)

@@ -205,9 +205,10 @@ def doctor(
     """
     from fcnproto import doctor as examining
     from fcnproto import images
+    from fcnproto.fetch import locate
     from fcnproto.weights import read
 
-    graph, arrays = _graph(**net), read(weights)
+    graph, arrays = _graph(**net), read(locate(weights))
     photos = [] if image is None else images.find([image])
     findings = examining.examine(graph, arrays, net["net"])
     for photo in photos:
