@@ -57,9 +57,9 @@ def train(
 
     source = read_solver(solver)
     with joined(chosen_device(device)) as (processes, own):
+        from fcnproto.fetch import locate
         from fcnproto.training.cautions import cautions
         from fcnproto.training.loop import Training, prepare
-        from fcnproto.fetch import locate
         from fcnproto.training.solver import Solver, chosen_seed
 
         seed = chosen_seed(source.solver, processes, own)
@@ -70,7 +70,7 @@ def train(
         if resume is not None:
             learner.restore(resume)
         if weights is not None:
-            _report(learner.load_weights(weight_files.read(locate(weights))), weights)
+            _report(learner.load_weights(weight_files.read(locate(str(weights)))), weights)
         training = Training(learner, trained, tested)
         if not training.leads:
             done = training.run()
