@@ -25,7 +25,7 @@ Colour = tuple[int, int, int]
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""
 
-_BROKEN = (
+BROKEN = (
     OSError,
     SyntaxError,  # what Pillow raises for a broken PNG
     ValueError,
@@ -102,7 +102,7 @@ def _from_stdin(content: bytes) -> list[Source]:
     try:
         with Image.open(io.BytesIO(content)):
             return [Source(Path("stdin"), content)]
-    except _BROKEN:
+    except BROKEN:
         return _listed(content, "<stdin>")
 
 
@@ -157,7 +157,7 @@ def _guarded(source: Source, action: Callable[[], Any]) -> Any:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return action()
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         first = reason.splitlines()[0]
         raise ImageError(

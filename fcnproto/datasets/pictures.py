@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import DataError, Problem
+from fcnproto.images import BROKEN
 
 Array = np.ndarray[Any, Any]
 
@@ -20,19 +21,6 @@ INDEXED = ("1", "L", "P", "I", "I;16")
 """Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""
 
 CONVERT = "`fcnproto dataset convert` makes class maps of colours"
-
-_BROKEN = (
-    OSError,
-    SyntaxError,  # what Pillow raises for a broken PNG
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    MemoryError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 
 
 def by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -133,7 +121,7 @@ def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
     try:
         with Image.open(path) as image:
             return action(image)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise _unreadable(path, error) from error
 
 
