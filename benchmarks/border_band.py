@@ -18,8 +18,10 @@ import numpy as np
 import onnxruntime
 
 import fcnproto
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.proto.source import parse_net
 from fcnproto.render import render
 from fcnproto.shapes import infer
@@ -49,7 +51,7 @@ def scorer(name, weights):
     """A function from images to the scores of a net of the zoo with these weights."""
     graph = build(parse_net(render(name)))
     fitted = fit([Source("random", weights)], graph, infer(graph))
-    model = export(inference(graph), fitted.weights)
+    model = export(fill(inference(graph), fitted.weights))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

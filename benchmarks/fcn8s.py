@@ -25,8 +25,10 @@ import torch
 from torch.nn import functional
 
 from fcnproto import __version__
-from fcnproto.export import inference, write
+from fcnproto.export import write
+from fcnproto.filled import fill
 from fcnproto.graph import Graph, build
+from fcnproto.inference import inference
 from fcnproto.layers import fillers
 from fcnproto.proto import text as prototxt
 from fcnproto.proto.caffe_pb2 import FillerParameter
@@ -62,7 +64,7 @@ def random_weights(graph: Graph) -> Weights:
 
 
 def with_onnxruntime(graph: Graph, weights: Weights, folder: Path, threads: int) -> Contender:
-    (path,) = write(inference(graph), weights).save(folder / "net.onnx")
+    (path,) = write(fill(inference(graph), weights)).save(folder / "net.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Idle workers that wait in a loop would slow the next contender's turn down.

@@ -18,8 +18,10 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import fcnproto
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.proto.source import parse_net
 from fcnproto.render import render
 from fcnproto.shapes import infer
@@ -108,7 +110,7 @@ def main():
         for layer, arrays in fit([], graph, shapes).weights.items()
     }
     sessions = {
-        "ours": session(export(inference(graph), weights)),
+        "ours": session(export(fill(inference(graph), weights))),
         "by hand": session(ByHand(weights, shapes.blobs).model()),
     }
     image = {"data": rng.standard_normal((1, 3, SIZE, SIZE), np.float32) * 60}

@@ -24,8 +24,10 @@ import onnxruntime
 
 from fcnproto import __version__
 from fcnproto.convolutionize import convolutionize
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import Graph, build
+from fcnproto.inference import inference
 from fcnproto.layers import fillers
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import NetSource, parse_net
@@ -52,7 +54,7 @@ def random_weights(graph: Graph) -> Weights:
 def session(graph: Graph, weights: Weights, folder: Path) -> onnxruntime.InferenceSession:
     path = folder / f"{graph.name}.onnx"
     onnx.save(
-        export(inference(graph, weights), weights),
+        export(fill(inference(graph, weights), weights)),
         path,
         save_as_external_data=True,
         location=f"{path.name}.data",

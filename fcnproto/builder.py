@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from fcnproto.filled import Named
 from fcnproto.graph import Node
-from fcnproto.layers.base import Layer
+from fcnproto.layers.base import Dims, Layer
 from fcnproto.layers.spatial import INT_MAX
 from fcnproto.model import Model
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-Dims = tuple[int | None, ...]
 
 
 class Builder:
@@ -33,8 +33,7 @@ class Builder:
         self._literals: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._titled: set[str] = set()
         self._layer = ""
-        self._arrays: Sequence[Array] = ()
-        self._titles: Sequence[str] = ()
+        self._arrays: Sequence[Named] = ()
         self._writers: dict[str, Layer] = {}
 
     # What layers use ------------------------------------------------------------------------
@@ -66,11 +65,11 @@ class Builder:
 
     def weight(self, index: int) -> str:
         """One of the layer's learned arrays, as it is."""
-        return self.tensor(self._titles[index], self._arrays[index])
+        return self.tensor(self._arrays[index].title, self._arrays[index].array)
 
     def array(self, index: int) -> Array:
         """The numbers of one of the layer's learned arrays."""
-        return self._arrays[index]
+        return self._arrays[index].array
 
     @property
     def weights(self) -> int:
@@ -248,15 +247,13 @@ class Builder:
 
     # What the exporter uses -----------------------------------------------------------------
 
-    def write(
-        self, node: Node, bottoms: Sequence[str], titles: Sequence[str], arrays: Sequence[Array]
-    ) -> list[str]:
+    def write(self, node: Node, bottoms: Sequence[str], arrays: Sequence[Named]) -> list[str]:
         """Have a layer write itself, and give the values of its tops.
 
-        Its nodes bear the layer's name, its arrays the titles. A top that the layer computes is
+        Its nodes bear the layer's name, its arrays their titles. A top that the layer computes is
         called as its blob; one that is merely a bottom stays that.
         """
-        self._layer, self._titles, self._arrays = node.title, titles, arrays
+        self._layer, self._arrays = node.title, arrays
         first = len(self.nodes)
         tops = list(node.layer.onnx(self, bottoms))
         written = self.nodes[first:]
@@ -273,7 +270,7 @@ class Builder:
 
     def stand_beside(self, title: str) -> None:
         """Name what is written next after `title`, for it is no layer's."""
-        self._layer, self._titles, self._arrays = title, (), ()
+        self._layer, self._arrays = title, ()
 
     def copy(self, value: str, name: str) -> None:
         """Give a value a second name; needed only where an input is an output too."""

@@ -7,19 +7,14 @@ from pathlib import Path
 
 from fcnproto import metadata, surgery
 from fcnproto.errors import NetError, Problem, Severity, WeightsError
-from fcnproto.export import (
-    DEFAULT_OPSET,
-    Inference,
-    Interface,
-    Result,
-    for_inference,
-    inference,
-    write,
-)
+from fcnproto.export import DEFAULT_OPSET, Interface, Result, write
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import Inference, for_inference, inference
 from fcnproto.metadata import Blobs, Given, Metadata
 from fcnproto.model import Model
 from fcnproto.proto.source import NetSource
+from fcnproto.rewrite import Optimize, optimized
 from fcnproto.surgery import Action, Source
 from fcnproto.tiles import Tiling
 from fcnproto.tiling import tiling
@@ -55,6 +50,7 @@ def deploy(
     opset: int = DEFAULT_OPSET,
     result: Result = Result.SCORE,
     image_input: bool = False,
+    optimize: Optimize = Optimize.EXACT,
     given: Given = Given(),
 ) -> Deployed:
     """The model of a net and its weights.
@@ -77,21 +73,21 @@ def deploy(
     about = metadata.completed(metadata.of_net(net.graph.name or name, blobs), given, blobs)
     about = replace(about, tiling=_tiling(net))
     images = _images(net, about, blobs) if image_input else {}
+    rewritten = optimized(fill(net, fitted), optimize)
     model = write(
-        net,
-        fitted,
+        rewritten.net,
         opset=opset,
         metadata=about.to_props(),
         interface=Interface(result, images, list(filter(about.is_color, images))),
     )
-    return Deployed(model, (*net.notes, *notes, *metadata.missing(about, blobs)))
+    return Deployed(model, (*net.notes, *notes, *rewritten.notes, *metadata.missing(about, blobs)))
 
 
 def every_blob(source: NetSource, weights: Source) -> Model:
     """The plain model of a net, with all its blobs as outputs."""
     net = inference(build(for_inference(source)), weights.weights)
     fitted, _ = fit(net, weights)
-    return write(net, fitted, interface=Interface(every_blob=True))
+    return write(fill(net, fitted), interface=Interface(every_blob=True))
 
 
 def fit(

@@ -13,9 +13,11 @@ from PIL import Image
 
 from fcnproto import images, metadata
 from fcnproto.errors import NetError, Problem, Severity
-from fcnproto.export import Inference, export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill as filled
 from fcnproto.graph import Graph
 from fcnproto.images import Source
+from fcnproto.inference import Inference, inference
 from fcnproto.layers.base import show
 from fcnproto.layers.dropout import Dropout
 from fcnproto.layers.fillers import bilinear_kernel, fill
@@ -419,7 +421,7 @@ def examine_image(graph: Graph, weights: Weights, image: Source, name: str = "")
         message = f"a net with one input of 3 channels is needed, found {listed}"
         raise NetError(Problem(message, graph.path))
     ((blob, sizes),) = net.inputs.items()
-    session = Session(export(net, _complete(net, weights)).SerializeToString(), "cpu")
+    session = Session(export(filled(net, _complete(net, weights))).SerializeToString(), "cpu")
     mean = np.asarray(image_mean([graph.name, name]), np.float32)
     order = {"bgr": slice(None, None, -1), "rgb": slice(None)}
     scores = {

@@ -4,8 +4,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.proto.source import parse_net
 
 
@@ -15,7 +17,7 @@ def net_of(text):
 
 def exported(net, weights=None, opset=21):
     """The model as one checked message."""
-    model = export(net, weights or {}, opset=opset, metadata={})
+    model = export(fill(net, weights or {}), opset=opset, metadata={})
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model

@@ -6,8 +6,10 @@ import pytest
 from fcnproto import surgery
 from fcnproto.convolutionize import convolutionize
 from fcnproto.errors import NetError
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.render import render
 from fcnproto.shapes import infer
@@ -70,7 +72,7 @@ def graph_of(net):
 
 def run(graph, weights, image):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = export(inference(graph, weights), weights)
+    model = export(fill(inference(graph, weights), weights))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -10,8 +10,9 @@ from exporting import input_text, layer_text, run, session_of
 from fcnproto import zoo
 from fcnproto.deploy import deploy, weights_beside
 from fcnproto.errors import FcnprotoError, NetError, Severity, WeightsError
-from fcnproto.export import Result, for_inference, inference
+from fcnproto.export import Result
 from fcnproto.graph import build
+from fcnproto.inference import for_inference, inference
 from fcnproto.metadata import Given, Metadata, given
 from fcnproto.proto.source import parse_net
 from fcnproto.surgery import Source

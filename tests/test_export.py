@@ -8,8 +8,10 @@ import onnxruntime
 import pytest
 
 from fcnproto.errors import NetError
-from fcnproto.export import export, inference
+from fcnproto.export import export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
 from fcnproto.proto.source import read_net
@@ -65,7 +67,7 @@ def test_onnx_computes_what_caffe_computed(path):
     arrays = arrays_of(path)
     weights = weights_of(arrays)
     net = inference(build(read_net(path)), weights)
-    model = export(net, weights)
+    model = export(fill(net, weights))
     onnx.checker.check_model(model, full_check=True)
     feeds = {name: arrays[f"in/{name}"] for name in net.inputs}
     for name, found in run(model, feeds).items():

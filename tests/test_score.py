@@ -287,7 +287,9 @@ layer { name: "score" type: "Convolution" bottom: "data" top: "score"
 def segmenter():
     """A net whose classes are red, green, blue, or none of them, of raw pixels."""
     from fcnproto import graph
-    from fcnproto.export import Interface, export, inference
+    from fcnproto.export import Interface, export
+    from fcnproto.filled import fill
+    from fcnproto.inference import inference
     from fcnproto.metadata import Metadata
     from fcnproto.proto.source import parse_net
     from fcnproto.segment import Segmenter
@@ -298,7 +300,7 @@ def segmenter():
     arrays = [weights.reshape(4, 3, 1, 1), np.array([0, 0, 0, 100], np.float32)]
     net = inference(graph.build(parse_net(NET)))
     about = Metadata(mean={"data": (0.0, 0.0, 0.0)})
-    model = export(net, {"score": arrays}, metadata=about.to_props(), interface=Interface())
+    model = export(fill(net, {"score": arrays}), metadata=about.to_props(), interface=Interface())
     return Segmenter(Session(model.SerializeToString(), "cpu"), about)
 
 

@@ -12,6 +12,7 @@ from fcnproto import images, zoo
 from fcnproto.deploy import deploy
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.export import Interface, Result, write
+from fcnproto.filled import fill
 from fcnproto.images import ImageError, Source
 from fcnproto.metadata import Blobs, Given, Metadata, completed
 from fcnproto.proto.source import parse_net, read_net
@@ -309,7 +310,7 @@ def fixed_net():
 
 def test_models_of_fixed_size_get_images_of_that_size():
     net, about = fixed_net()
-    model = write(net, {}, metadata=about.to_props()).to_proto().SerializeToString()
+    model = write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     segmenter = segmenter_of(model)
     assert segmenter.batch == 2
     rgb = photograph(8, 6)
@@ -327,7 +328,7 @@ def test_scores_at_a_larger_stride_are_scaled_up():
         "Pooling", ["data"], ["score"], "pooling_param { pool: AVE kernel_size: 4 stride: 4 }"
     )
     net, about = metadata_for(text, mean=(0.0, 0.0, 0.0))
-    model = write(net, {}, metadata=about.to_props()).to_proto().SerializeToString()
+    model = write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     rgb = np.zeros((16, 32, 3), np.uint8)
     rgb[:, :16, 0] = 200
     rgb[:, 16:, 1] = 200
@@ -344,7 +345,7 @@ def test_more_than_256_classes_are_16_bits(tmp_path):
     weights = {"it": [np.zeros((300, 3, 1, 1), np.float32), np.arange(300, dtype=np.float32)]}
     for result in (Result.SCORE, Result.LABELS):
         interface = Interface(result)
-        model = write(net, weights, metadata=about.to_props(), interface=interface).to_proto()
+        model = write(fill(net, weights), metadata=about.to_props(), interface=interface).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
         (labels,) = segmenter.label([{"data": photograph(5, 5)}]).values()
         assert labels.dtype == np.uint16
@@ -367,7 +368,7 @@ def test_models_that_do_not_say_their_mean(fcn):
 
 def test_models_that_give_no_score_for_each_pixel():
     text = input_text(data=(1, 3, 8, 8)) + layer_text("Flatten", ["data"], ["flat"])
-    model = write(net_of(text), {}).to_proto().SerializeToString()
+    model = write(fill(net_of(text), {})).to_proto().SerializeToString()
     with pytest.raises(FcnprotoError, match="no score or label for each pixel: 'flat' is N×"):
         Segmenter(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
 
@@ -498,7 +499,9 @@ def two_inputs(first, second, channels):
     shapes = {first: (1, 3, 8, 8), second: (1, channels, 8, 8)}
     text = input_text(**shapes) + layer_text("Concat", [first, second], ["score"])
     net, about = metadata_for(text, dataset=zoo.dataset("nyud"))
-    return segmenter_of(write(net, {}, metadata=about.to_props()).to_proto().SerializeToString())
+    return segmenter_of(
+        write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
+    )
 
 
 def test_colour_and_hha(tmp_path):
@@ -565,7 +568,9 @@ def test_two_label_maps(tmp_path):
     )
     net, about = metadata_for(text, mean=(0.0, 0.0, 0.0), classes=("x", "y", "z"))
     for result in Result:
-        model = write(net, {}, metadata=about.to_props(), interface=Interface(result)).to_proto()
+        model = write(
+            fill(net, {}), metadata=about.to_props(), interface=Interface(result)
+        ).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
         assert [each.blob for each in label_maps(segmenter.session)] == ["score_sem", "score_geo"]
         out = tmp_path / result.value

@@ -144,8 +144,8 @@ def test_a_smaller_halo_would_not_do(name):
 
 
 def test_fcn_8s_of_caffe(golden):
-    from fcnproto.export import inference
     from fcnproto.graph import build
+    from fcnproto.inference import inference
     from fcnproto.proto.source import read_net
 
     net = inference(build(read_net(golden / "layers" / "net_fcn8s_97x75.prototxt")))

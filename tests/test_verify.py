@@ -8,8 +8,10 @@ from exporting import input_text, layer_text, net_of
 from fcnproto import verify
 from fcnproto.deploy import every_blob
 from fcnproto.errors import FcnprotoError
-from fcnproto.export import Interface, Result, inference, write
+from fcnproto.export import Interface, Result, write
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import inference
 from fcnproto.proto.source import read_net
 from fcnproto.surgery import Source
 from fcnproto.verify import Tolerance, compare, with_arrays, with_model
@@ -25,7 +27,7 @@ def case(golden):
 def model(case, tmp_path):
     path = tmp_path / "net.onnx"
     net = inference(build(read_net(case.with_suffix(".prototxt"))))
-    write(net, read(case.with_suffix(".caffemodel"))).save(path)
+    write(fill(net, read(case.with_suffix(".caffemodel")))).save(path)
     return path
 
 
@@ -57,7 +59,7 @@ def test_a_blob_that_is_only_another_name_is_exposed_too(tmp_path):
         + 'layer { name: "d" type: "Dropout" bottom: "a" top: "d" }\n'
         + 'layer { name: "e" type: "ReLU" bottom: "d" top: "e" }\n'
     )
-    model = write(net_of(text), {}, interface=Interface(every_blob=True)).to_proto()
+    model = write(fill(net_of(text), {}), interface=Interface(every_blob=True)).to_proto()
     assert [value.name for value in model.graph.output] == ["a", "d", "e"]
     onnx.checker.check_model(model, full_check=True)
 
@@ -87,7 +89,7 @@ def test_two_models_with_labels(case, tmp_path):
     paths = []
     for result in (Result.LABELS, Result.BOTH):
         paths.append(tmp_path / f"{result.value}.onnx")
-        write(net, weights, interface=Interface(result)).save(paths[-1])
+        write(fill(net, weights), interface=Interface(result)).save(paths[-1])
     found = with_model(*paths)
     assert [row.blob for row in found.rows] == ["labels"]
     assert [note.message for note in found.notes] == [
@@ -179,7 +181,7 @@ def test_pickles_are_never_loaded(model, tmp_path):
 def test_models_with_other_inputs(model, tmp_path):
     other = tmp_path / "other.onnx"
     net = net_of(input_text(other=(1, 3, 4, 4)) + layer_text("ReLU", ["other"], ["score"]))
-    write(net, {}).save(other)
+    write(fill(net, {})).save(other)
     with pytest.raises(FcnprotoError, match="its inputs are 'data'"):
         with_model(model, other)
 

@@ -11,8 +11,10 @@ from exporting import run, session_of
 
 from fcnproto import zoo
 from fcnproto.errors import NetError
-from fcnproto.export import DEFAULT_OPSET, export, for_inference, inference
+from fcnproto.export import DEFAULT_OPSET, export
+from fcnproto.filled import fill
 from fcnproto.graph import build
+from fcnproto.inference import for_inference, inference
 from fcnproto.metadata import Blobs, missing, of_net
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.render import render
@@ -66,7 +68,7 @@ def check(net, weights, session, batch, size, amplitude=128):
 
 
 def exported(net, weights, **settings):
-    model = export(net, weights, **settings)
+    model = export(fill(net, weights), **settings)
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model
@@ -220,7 +222,7 @@ def test_a_second_runtime_agrees(name):
 def test_nets_as_they_are(name):
     net = inference(build(parse_net(render(name))))
     weights = random_weights(net)
-    session = session_of(export(net, weights))
+    session = session_of(export(fill(net, weights)))
     size = (64, 64) if name in FCNS else zoo.net(name).size
     check(net, weights, session, 1, size)
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from fcnproto.builder import Builder
 
 Shape = tuple[int, ...]
+Dims = tuple[int | None, ...]
+"""A shape that may be open: None where a size differs from run to run."""
 Tensor = Any
 """A torch.Tensor; PyTorch is an extra, so that nothing here may need it."""
 Tensors = Sequence[Tensor]

@@ -10,6 +10,7 @@ from math import (
 from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import (
+    Dims,
     Kind,
     Shape,
     Tensor,
@@ -27,7 +28,7 @@ from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Array, Builder, Dims
+    from fcnproto.builder import Array, Builder
 
 
 class Convolution(Windowed):

@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
+    Dims,
     Kind,
     Shape,
     Tensor,
@@ -21,7 +22,7 @@ from fcnproto.layers.convolution import (
 from fcnproto.layers.spatial import Affine, Reach, Window
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Array, Builder, Dims
+    from fcnproto.builder import Array, Builder
 
 
 class Deconvolution(Convolution):

@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
+    Dims,
     Shape,
     Tensors,
     Torch,
@@ -26,7 +27,7 @@ from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder, Dims
+    from fcnproto.builder import Builder
 
 
 class Im2col(Windowed):
