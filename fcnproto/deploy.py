@@ -15,6 +15,7 @@ from fcnproto.metadata import Blobs, Given, Metadata
 from fcnproto.model import Model
 from fcnproto.proto.source import NetSource
 from fcnproto.rewrite import Optimize, optimized
+from fcnproto.rewrite.cost import Cost, cost
 from fcnproto.surgery import Action, Source
 from fcnproto.tiles import Tiling
 from fcnproto.tiling import tiling
@@ -28,10 +29,12 @@ COLOUR_CHANNELS = 3
 
 @dataclass(frozen=True)
 class Deployed:
-    """A model, and what there is to say of it: notes and warnings."""
+    """A model, what there is to say of it, and what it costs without and with its rewrites."""
 
     model: Model
     notes: tuple[Problem, ...]
+    before: Cost
+    after: Cost
 
 
 def weights_beside(net: str) -> Path | None:
@@ -73,14 +76,19 @@ def deploy(
     about = metadata.completed(metadata.of_net(net.graph.name or name, blobs), given, blobs)
     about = replace(about, tiling=_tiling(net))
     images = _images(net, about, blobs) if image_input else {}
-    rewritten = optimized(fill(net, fitted), optimize)
-    model = write(
-        rewritten.net,
-        opset=opset,
-        metadata=about.to_props(),
-        interface=Interface(result, images, list(filter(about.is_color, images))),
+    interface = Interface(result, images, list(filter(about.is_color, images)))
+    plain = fill(net, fitted)
+    rewritten = optimized(plain, optimize)
+    before, after = (
+        write(each, opset=opset, metadata=about.to_props(), interface=interface)
+        for each in (plain, rewritten.net)
     )
-    return Deployed(model, (*net.notes, *notes, *rewritten.notes, *metadata.missing(about, blobs)))
+    return Deployed(
+        after,
+        (*net.notes, *notes, *rewritten.notes, *metadata.missing(about, blobs)),
+        cost(plain, before),
+        cost(rewritten.net, after),
+    )
 
 
 def every_blob(source: NetSource, weights: Source) -> Model:

@@ -38,6 +38,17 @@ class Inference:
     trials: tuple[Mapping[str, Shape], ...]
     notes: tuple[Problem, ...] = ()
 
+    def sized(self, height: int, width: int) -> dict[str, Shape]:
+        """The inputs' shapes for one image of this size, as far as they are open to it."""
+        open_sizes = {0: 1, 2: height, 3: width}
+        return {
+            blob: tuple(
+                open_sizes.get(axis, size) if isinstance(named, str) else size
+                for axis, (named, size) in enumerate(zip(self.inputs[blob], shape, strict=True))
+            )
+            for blob, shape in self.trials[0].items()
+        }
+
     def with_nodes(self, nodes: Sequence[Node]) -> Inference:
         """The same inputs and outputs, computed by other nodes."""
         blobs = {top: self.graph.blobs.get(top, top) for node in nodes for top in node.tops}

@@ -49,7 +49,7 @@ class Model:
         That is `path`, and `path` with .data appended for the arrays of a model over 2 GB.
         """
         path = Path(path)
-        if self._size() <= LARGEST:
+        if self.size() <= LARGEST:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 self.write(file)
             return (path,)
@@ -72,7 +72,7 @@ class Model:
 
         Raises FcnprotoError if that is more than 2 GB.
         """
-        size = self._size()
+        size = self.size()
         if size > LARGEST:
             raise FcnprotoError(
                 Problem(f"the model has {size} bytes, and one ONNX file can hold {LARGEST}")
@@ -95,8 +95,8 @@ class Model:
             _write(file, array)
         file.write(values + tail)
 
-    def _size(self) -> int:
-        """The length of the message, or a little more."""
+    def size(self) -> int:
+        """The bytes of the model as one message, or a few more."""
         arrays = sum(array.nbytes + len(name) + 200 for name, array in self.tensors.items())
         return self.proto.ByteSize() + arrays + 100
 

@@ -13,9 +13,11 @@ import click
 
 from fcnproto.cli.common import Function, Verb, check_output, load_net, tell
 from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.layers.base import show
 from fcnproto.metadata import Mean, Metadata, completed, given, missing
 
 if TYPE_CHECKING:
+    from fcnproto.deploy import Deployed
     from fcnproto.segment import Segmented
     from fcnproto.surgery import Source
 
@@ -86,6 +88,13 @@ def about_options(function: Function) -> Function:
 @about_options
 @click.option("--image-input", is_flag=True, help="Take N×H×W×3 uint8 RGB; the mean is built in.")
 @click.option("--init", is_flag=True, help="Fill what has no weights as its fillers say.")
+@click.option(
+    "--optimize",
+    type=click.Choice(["none", "exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Rewrite the net to one that is faster: exact reorders sums, fast rounds a little more.",
+)
 def export_onnx(
     net: str,
     weights: str | None,
@@ -99,11 +108,13 @@ def export_onnx(
     palette: Path | None,
     image_input: bool,
     init: bool,
+    optimize: str,
 ) -> None:
     """Write NET with its weights as an ONNX model that holds for every N, H and W."""
     from fcnproto import zoo
     from fcnproto.deploy import deploy, weights_beside
     from fcnproto.export import Result
+    from fcnproto.rewrite import Optimize
 
     check_output(output, force)
     said = given(dataset, mean, classes, palette)
@@ -119,15 +130,32 @@ def export_onnx(
         opset=opset,
         result=Result(result),
         image_input=image_input,
+        optimize=Optimize(optimize),
         given=said,
     )
     tell(deployed.notes)
+    for line in _costs(deployed, optimize):
+        click.echo(line, err=True)
     if (output or net) == "-":
         deployed.model.write(sys.stdout.buffer)
         return
     path = Path(output) if output else Path(net).with_suffix(".onnx")
     files = deployed.model.save(path)
     click.echo(f"wrote {' and '.join(map(str, files))}", err=True)
+
+
+def _costs(deployed: Deployed, optimize: str) -> list[str]:
+    """A table of what the model costs as the net stands, and as it was rewritten."""
+    images = " and ".join(map(show, deployed.before.images))
+    rows = [("", "nodes", f"multiply-adds at {images}", "size")]
+    costs = {"none": deployed.before, optimize: deployed.after}
+    for name, cost in costs.items():
+        adds, size = f"{cost.multiply_adds / 1e9:.4g} G", f"{cost.bytes / 1e6:.1f} MB"
+        rows.append((name, str(cost.nodes), adds, size))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def _source(weights: str | Path | None) -> Source | None:

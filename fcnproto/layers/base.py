@@ -165,9 +165,9 @@ class Layer:
 
     registry: ClassVar[dict[str, builtins.type[Layer]]] = {}
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, registered: bool = True, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "type" in cls.__dict__:
+        if registered and "type" in cls.__dict__:
             Layer.registry[cls.type] = cls
 
     def __init__(self, proto: LayerParameter, context: Context = Context()) -> None:

@@ -12,6 +12,7 @@ from enum import Enum
 from fcnproto.errors import Problem
 from fcnproto.filled import Filled
 from fcnproto.rewrite.base import Rewritten
+from fcnproto.rewrite.padding import padding
 
 Rewrite = Callable[[Filled], Rewritten]
 
@@ -28,7 +29,9 @@ class Optimize(Enum):
 
 def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
-    return []
+    if optimize is Optimize.NONE:
+        return []
+    return [padding]
 
 
 def optimized(net: Filled, optimize: Optimize) -> Rewritten:

@@ -1,0 +1,629 @@
+"""Padding by 100 pixels without computing it: only what the image reaches is computed.
+
+The published nets put 100 zeros around the image, so that a third to a half of their
+multiplications are with zeros or with what became of them. Every map is an outer ring, shaped by
+its own zero padding, around cells that are constant in each channel, around what the image reaches.
+As long as ring and image do not meet, the layers here compute a window around the image's reach
+alone:
+
+- a convolution's padding of constants becomes one of zeros, by subtracting the constants c from its
+  bottom and adding Σ W·c to its bias;
+- where a layer that cannot be proved safe reads a map, or it is the net's output, it is put into
+  its surroundings, which are read from a table.
+
+Where windows begin and end follows from the layers' own windows for images of all sizes at once
+(see `lines`), so it holds for every net that pads its image, whatever its kernels and strides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+
+from fcnproto.builder import Builder
+from fcnproto.errors import LayerError, Problem, Severity
+from fcnproto.filled import Filled, Named, Step
+from fcnproto.graph import Node
+from fcnproto.layers.base import Layer, Plane, Pointwise, Shape
+from fcnproto.layers.convolution import Convolution, settings_of
+from fcnproto.layers.deconvolution import Deconvolution
+from fcnproto.layers.pooling import Pooling
+from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window, shifted
+from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
+from fcnproto.rewrite.base import Rewritten
+from fcnproto.rewrite.cost import NOMINAL, multiply_adds
+from fcnproto.rewrite.lines import Line, convolved, joined, of_image
+from fcnproto.rewrite.surroundings import Array, Lines, Member, Surrounded, constants, tables
+
+LONGEST_PERIOD = 64
+"""Of the sizes for which a map is the same but for its middle; 32 in all published nets."""
+
+
+def padding(net: Filled) -> Rewritten:
+    """Compute what the image reaches, and read the rest from tables."""
+    region = _grown(net)
+    if not region.members:
+        return _alone(net, "no layer pads its image by more than its kernel covers")
+    while region.members:
+        planned = _planned(net, region)
+        if isinstance(planned, _Plan):
+            return _with_gain(net, _Writer(net, region, planned).rewritten())
+        region = region.without(planned)
+    return _alone(net, "what surrounds the image's reach meets it at once")
+
+
+def _alone(net: Filled, why: str) -> Rewritten:
+    message = f"its padding is computed as it stands: {why}"
+    return Rewritten(net, (Problem(message, net.graph.path, severity=Severity.NOTE),))
+
+
+def _with_gain(net: Filled, rewritten: Filled) -> Rewritten:
+    height, width = NOMINAL
+    before, after = (multiply_adds(each, height, width) for each in (net, rewritten))
+    if after >= before:
+        return _alone(net, f"at {height}×{width} nothing would be gained")
+    return Rewritten(rewritten)
+
+
+# The region: layers whose maps have a part that the image does not reach ------------------------
+
+
+@dataclass(frozen=True)
+class _Region:
+    """The layers that may be windowed, in order.
+
+    `lines` has the maps that they read and write; `images` names the image that each of these maps
+    is made of, which is itself one of them.
+    """
+
+    members: tuple[Member, ...]
+    lines: Mapping[str, Lines]
+    images: Mapping[str, str]
+
+    def without(self, node: Node) -> _Region:
+        """The region without a layer and all that depends on it."""
+        gone: set[str] = set()
+        kept = []
+        for member in self.members:
+            each = member.step.node
+            if each is node or gone.intersection(each.bottoms):
+                gone.update(each.tops)
+            else:
+                kept.append(member)
+        return self._of(kept)
+
+    def leading_to(self, exits: Sequence[str]) -> _Region:
+        """The region without layers that lead to none of these blobs."""
+        wanted = set(exits)
+        kept = []
+        for member in reversed(self.members):
+            if wanted.intersection(member.step.node.tops):
+                kept.append(member)
+                wanted.update(member.step.node.bottoms)
+        return self._of(kept[::-1])
+
+    def _of(self, members: Sequence[Member]) -> _Region:
+        blobs = {
+            blob
+            for member in members
+            for blob in (*member.step.node.bottoms, *member.step.node.tops)
+        }
+        lines = {blob: line for blob, line in self.lines.items() if blob in blobs}
+        return _Region(tuple(members), lines, self.images)
+
+    def is_image(self, blob: str) -> bool:
+        """Whether a map is an image: zeros lie around it, and all of it is computed."""
+        return self.images.get(blob) == blob
+
+    def exits(self, net: Filled) -> list[str]:
+        """The maps that layers outside of the region read, or that are outputs."""
+        inside = {id(member.step.node) for member in self.members}
+        return [
+            top
+            for member in self.members
+            for top in member.step.node.tops
+            if top in net.net.outputs
+            or any(id(reader) not in inside for reader in net.graph.readers.get(top, ()))
+        ]
+
+
+def _grown(net: Filled) -> _Region:
+    """All layers whose tops the image does not reach as a whole, rings and reach apart."""
+    periods = _periods(net)
+    members: list[Member] = []
+    lines: dict[str, Lines] = {}
+    images: dict[str, str] = {}
+    for step in net.steps:
+        node = step.node
+        try:
+            member = _member(net, step)
+            if member is None:
+                continue
+            if member.windows is not None and node.bottoms[0] not in lines:
+                if not _pads_beyond_kernel(member):
+                    continue
+                image = node.bottoms[0]
+                lines[image] = _image_lines(net, image, periods[image])
+                images[image] = image
+            if not all(bottom in lines for bottom in node.bottoms):
+                continue
+            top = _top_lines(net, member, [lines[bottom] for bottom in node.bottoms])
+        except LayerError:
+            continue
+        sources = {images[bottom] for bottom in node.bottoms}
+        if len(sources) == 1 and all(line.is_apart for line in top):
+            members.append(member)
+            lines.update(dict.fromkeys(node.tops, top))
+            images.update(dict.fromkeys(node.tops, sources.pop()))
+    used = {
+        blob for member in members for blob in (*member.step.node.bottoms, *member.step.node.tops)
+    }
+    return _Region(tuple(members), {blob: lines[blob] for blob in used}, images)
+
+
+def _member(net: Filled, step: Step) -> Member | None:
+    """A layer with its windows, if it is one that can be windowed."""
+    node, layer = step.node, step.node.layer
+    if not node.bottoms or any(
+        _channels(net, blob) is None for blob in (*node.bottoms, *node.tops)
+    ):
+        return None
+    if isinstance(layer, Convolution | Pooling):
+        return _windowed(step)
+    shapes = [(1, _channels(net, blob) or 1, 8, 8) for blob in node.bottoms]
+    larger = [(*shape[:2], 9, 10) for shape in shapes]
+    same_pixel = (shifted(), shifted())
+    is_pixelwise = (
+        all(plane == same_pixel for plane in layer.reaches(shapes))
+        and all(shape is not None and shape[2:] == (8, 8) for shape in layer.output_shapes(shapes))
+        and [each.shape for each in layer.weights(shapes)]
+        == [each.shape for each in layer.weights(larger)]
+    )
+    return Member(step, None) if is_pixelwise else None
+
+
+def _windowed(step: Step) -> Member | None:
+    node, layer = step.node, step.node.layer
+    assert isinstance(layer, Convolution | Pooling)
+    if len(node.bottoms) != 1 or len(node.tops) != 1 or isinstance(layer, Deconvolution):
+        return None
+    if isinstance(layer, Pooling) and layer.param.pool != PoolingParameter.MAX:
+        return None
+    windows = layer.plane()
+    return Member(step, windows) if all(window.dilation for window in windows) else None
+
+
+def _channels(net: Filled, blob: str) -> int | None:
+    """The channels of N × C × H × W; None for any other blob."""
+    dims = net.net.dims[blob]
+    return dims[1] if len(dims) == 4 else None
+
+
+def _pads_beyond_kernel(member: Member) -> bool:
+    """Whether a convolution gives pixels that see nothing of its bottom."""
+    assert member.windows is not None
+    return isinstance(member.step.node.layer, Convolution) and any(
+        window.pad >= window.extent for window in member.windows
+    )
+
+
+def _periods(net: Filled) -> dict[str, tuple[int, int]]:
+    """For each map the sizes' period along rows and columns of what is made of it by windows."""
+    strides: dict[str, tuple[int, int]] = {}
+    images: dict[str, str] = {}
+    periods: dict[str, tuple[int, int]] = {}
+    for step in net.steps:
+        node = step.node
+        try:
+            member = _member(net, step)
+        except LayerError:
+            continue
+        if member is None:
+            continue
+        bottom = node.bottoms[0]
+        image = images.setdefault(bottom, bottom)
+        down, across = strides.setdefault(bottom, (1, 1))
+        if member.windows is not None:
+            rows, columns = member.windows
+            down, across = down * rows.stride, across * columns.stride
+        if max(down, across) > LONGEST_PERIOD:
+            continue
+        for top in node.tops:
+            strides[top], images[top] = (down, across), image
+        period = periods.get(image, (1, 1))
+        periods[image] = lcm(period[0], down), lcm(period[1], across)
+    # A map may be taken for an image that itself is made of one.
+    return {blob: periods[image] for blob, image in images.items()}
+
+
+def _image_lines(net: Filled, image: str, period: tuple[int, int]) -> Lines:
+    sizes = net.net.dims[image][2:]
+    rows, columns = (
+        of_image(range(1, each + 1) if size is None else (size,))
+        for size, each in zip(sizes, period, strict=True)
+    )
+    return rows, columns
+
+
+def _top_lines(net: Filled, member: Member, bottoms: Sequence[Lines]) -> Lines:
+    node = member.step.node
+    if member.windows is None:
+        # All bottoms are of one size, which the net has checked.
+        if len(bottoms) == 1:
+            return bottoms[0]
+        rows, columns = (joined([each[axis] for each in bottoms]) for axis in (0, 1))
+        return rows, columns
+    (lines,) = bottoms
+    channels = _channels(net, node.bottoms[0]) or 1
+    phases = [len(line.lengths) for line in lines]
+    lengths: list[list[int]] = [[0] * count for count in phases]
+    for phase in range(max(phases)):
+        places = [phase % count for count in phases]
+        sizes = [line.lengths[place] for line, place in zip(lines, places, strict=True)]
+        (shape,) = node.layer.output_shapes([(1, channels, *sizes)])
+        assert shape is not None
+        for axis in (0, 1):
+            lengths[axis][places[axis]] = shape[2 + axis]
+    is_pool = isinstance(node.layer, Pooling)
+    rows, columns = (
+        convolved(line, window, sizes, clip=is_pool)
+        for line, window, sizes in zip(lines, member.windows, lengths, strict=True)
+    )
+    return rows, columns
+
+
+# The plan: which part of each map is computed ---------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The cells of a map that are computed along an axis, by phase: from first to before ends."""
+
+    first: int
+    ends: tuple[int, ...]
+
+    def seen_through(self, window: Window) -> _Window:
+        """The cells that a layer reads to compute these."""
+        first = self.first * window.stride - window.pad
+        reach = window.extent - window.pad
+        return _Window(first, tuple((end - 1) * window.stride + reach for end in self.ends))
+
+
+def _hull(windows: Sequence[_Window]) -> _Window:
+    ends = zip(*(window.ends for window in windows), strict=True)
+    return _Window(min(window.first for window in windows), tuple(map(max, ends)))
+
+
+@dataclass(frozen=True)
+class _Course:
+    """The plan along one axis: windows of maps, and by layer (its first top) the padding before and
+    after its bottom's window, negative where some of it is left out."""
+
+    windows: Mapping[str, _Window]
+    pads: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    rows: _Course
+    columns: _Course
+    exits: tuple[str, ...]
+    members: tuple[Member, ...]
+
+    def pads(self, top: str) -> tuple[int, int, int, int]:
+        """The padding of a layer as ONNX orders it: top, left, bottom, right."""
+        (above, below), (left, right) = self.rows.pads[top], self.columns.pads[top]
+        return above, left, below, right
+
+
+def _planned(net: Filled, region: _Region) -> _Plan | Node:
+    """A plan for all layers of a region, or the first that does not let itself be planned."""
+    exits = region.exits(net)
+    region = region.leading_to(exits)
+    courses = []
+    for axis in (0, 1):
+        course = _course(region, exits, axis)
+        if isinstance(course, Node):
+            return course
+        courses.append(course)
+    return _Plan(courses[0], courses[1], tuple(exits), region.members)
+
+
+def _course(region: _Region, exits: Sequence[str], axis: int) -> _Course | Node:
+    lines = {blob: both[axis] for blob, both in region.lines.items()}
+    wanted = _wanted(region, exits, lines, axis)
+    windows: dict[str, _Window] = {}
+    pads: dict[str, tuple[int, int]] = {}
+    for member in region.members:
+        node = member.step.node
+        for bottom in node.bottoms:
+            if region.is_image(bottom):
+                windows[bottom] = _Window(0, lines[bottom].lengths)
+        bottoms = [windows[bottom] for bottom in node.bottoms]
+        top = bottoms[0]
+        if member.windows is None:
+            if any(other != top for other in bottoms):
+                return node
+        else:
+            window = member.windows[axis]
+            needed = wanted[node.tops[0]].seen_through(window)
+            before = top.first - needed.first
+            after = max(need - end for need, end in zip(needed.ends, top.ends, strict=True))
+            if after < 0:  # what a stride leaves over need not be cut off
+                after = -(-after // window.stride * window.stride)
+            if not _may_pad(region, member, lines[node.bottoms[0]], top, (before, after)):
+                return node
+            pads[node.tops[0]] = before, after
+            top = _moved_over(top, window, before, after, wanted[node.tops[0]].first)
+        if min(top.ends) <= top.first or not lines[node.tops[0]].holds(top.first, top.ends):
+            return node
+        windows.update(dict.fromkeys(node.tops, top))
+    return _Course(windows, pads)
+
+
+def _may_pad(
+    region: _Region, member: Member, line: Line, window: _Window, pads: tuple[int, int]
+) -> bool:
+    """Whether what would be padded is constant."""
+    before, after = (max(pad, 0) for pad in pads)
+    if isinstance(member.step.node.layer, Pooling):
+        return before == after == 0
+    if region.is_image(member.step.node.bottoms[0]):
+        return True
+    return line.holds(window.first - before, [end + after for end in window.ends])
+
+
+def _moved_over(bottom: _Window, window: Window, before: int, after: int, first: int) -> _Window:
+    """The top's window: what comes out of the operator, which rounds down."""
+    return _Window(
+        first,
+        tuple(
+            first + (end - bottom.first + before + after - window.extent) // window.stride + 1
+            for end in bottom.ends
+        ),
+    )
+
+
+def _wanted(
+    region: _Region, exits: Sequence[str], lines: Mapping[str, Line], axis: int
+) -> dict[str, _Window]:
+    """What must at least be computed of each map, from the exits back.
+
+    What is read with a padding of constants is wanted as far as the image reaches, what is read
+    without as far as the reader goes.
+    """
+    demands: dict[str, list[_Window]] = {}
+    for blob in exits:
+        demands.setdefault(blob, []).append(_reached(lines[blob]))
+    unpadded = _unpadded(region)
+    wanted: dict[str, _Window] = {}
+    for member in reversed(region.members):
+        node = member.step.node
+        window = _hull([each for top in node.tops for each in demands.get(top, ())])
+        wanted.update(dict.fromkeys(node.tops, window))
+        for bottom in node.bottoms:
+            if member.windows is None:
+                need = window
+            elif bottom in unpadded or isinstance(node.layer, Pooling):
+                need = window.seen_through(member.windows[axis])
+            else:
+                need = _reached(lines[bottom])
+            demands.setdefault(bottom, []).append(need)
+    return wanted
+
+
+def _reached(line: Line) -> _Window:
+    return _Window(line.first, line.ends)
+
+
+def _unpadded(region: _Region) -> set[str]:
+    """The maps around which no constants are put, but as much of them is computed as is read.
+
+    Those are the maps that are computed from images themselves: a few more rows of a layer with so
+    few channels cost less than to subtract constants from its large maps.
+    """
+    found: set[str] = set()
+    for member in region.members:
+        node = member.step.node
+        is_first = member.windows is not None and region.is_image(node.bottoms[0])
+        if is_first or (member.windows is None and found.issuperset(node.bottoms)):
+            found.update(node.tops)
+    return found
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Writer:
+    """The net's steps, with those of the plan's layers replaced."""
+
+    net: Filled
+    region: _Region
+    plan: _Plan
+
+    def rewritten(self) -> Filled:
+        """The whole net."""
+        members = {id(member.step.node): member for member in self.plan.members}
+        channels = {blob: _channels(self.net, blob) or 1 for blob in self.region.lines}
+        self.tables = tables(self.plan.members, self._lines(), channels)
+        self.moved: set[str] = set()
+        steps: list[Step] = []
+        for step in self.net.steps:
+            member = members.get(id(step.node))
+            if member is None:
+                steps.append(step)
+                continue
+            steps += self._windowed(member)
+            steps += [self._surrounded(top) for top in step.node.tops if top in self.plan.exits]
+        return self.net.rewritten(steps)
+
+    def _lines(self) -> dict[str, Lines]:
+        used = {
+            blob
+            for member in self.plan.members
+            for blob in (*member.step.node.bottoms, *member.step.node.tops)
+        }
+        return {blob: lines for blob, lines in self.region.lines.items() if blob in used}
+
+    def _windowed(self, member: Member) -> Iterator[Step]:
+        """A layer on windows, and what must be done to its bottom before."""
+        node = member.step.node
+        bottoms = tuple(map(self._window_of, node.bottoms))
+        tops = tuple(map(_window_name, node.tops))
+        if member.windows is None:
+            yield replace(member.step, node=replace(node, bottoms=bottoms, tops=tops))
+            return
+        (bottom,) = bottoms
+        pads = self.plan.pads(node.tops[0])
+        if min(pads) < 0:
+            trimmed = f"{tops[0]}/bottom"
+            yield Step(Node(Trim(trimmed, [max(-pad, 0) for pad in pads]), (bottom,), (trimmed,)))
+            bottom = trimmed
+        above, left, below, right = (max(pad, 0) for pad in pads)
+        layer = node.layer
+        if isinstance(layer, Pooling):
+            yield Step(replace(node, layer=_without_padding(layer), bottoms=(bottom,), tops=tops))
+            return
+        assert isinstance(layer, Convolution)
+        arrays = member.step.arrays
+        if any((above, left, below, right)) and not self.region.is_image(node.bottoms[0]):
+            around = constants(self.tables[node.bottoms[0]])
+            shifted_bottom = f"{bottom}/less"
+            if shifted_bottom not in self.moved:
+                self.moved.add(shifted_bottom)
+                yield Step(Node(Subtraction(shifted_bottom, around), (bottom,), (shifted_bottom,)))
+            bottom = shifted_bottom
+            arrays = _with_constants(layer, arrays, around)
+        windowed = PaddedConvolution(layer, (above, left, below, right), bias=len(arrays) > 1)
+        yield Step(replace(node, layer=windowed, bottoms=(bottom,), tops=tops), arrays)
+
+    def _window_of(self, blob: str) -> str:
+        return blob if self.region.is_image(blob) else _window_name(blob)
+
+    def _surrounded(self, blob: str) -> Step:
+        courses = self.plan.rows.windows[blob], self.plan.columns.windows[blob]
+        layer = Surrounded(
+            blob,
+            self.tables[blob],
+            self.region.lines[blob],
+            (courses[0].first, courses[1].first),
+            (courses[0].ends, courses[1].ends),
+        )
+        return Step(Node(layer, (_window_name(blob), self.region.images[blob]), (blob,)))
+
+
+def _window_name(blob: str) -> str:
+    return f"{blob}/window"
+
+
+def _with_constants(
+    layer: Convolution, arrays: tuple[Named, ...], around: Array
+) -> tuple[Named, ...]:
+    """The arrays of a convolution from whose bottom constants have been subtracted."""
+    kernels = arrays[0].array
+    groups = around.astype(np.float64).reshape(layer.param.group, 1, -1)
+    sums = kernels.sum(axis=(2, 3), dtype=np.float64)
+    sums = sums.reshape(layer.param.group, -1, sums.shape[1])
+    bias = (sums * groups).sum(axis=2).ravel()
+    if len(arrays) > 1:
+        bias += arrays[1].array
+    return arrays[0], Named(f"{layer.name}/bias", bias.astype(np.float32))
+
+
+def _without_padding(layer: Pooling) -> Pooling:
+    """A pooling layer of whole windows only."""
+    proto = LayerParameter()
+    proto.CopyFrom(layer.proto)
+    param = proto.pooling_param
+    for name in ("pad", "pad_h", "pad_w"):
+        param.ClearField(name)
+    param.round_mode = PoolingParameter.FLOOR
+    return type(layer)(proto, layer.context)
+
+
+class PaddedConvolution(Convolution, registered=False):
+    """A Convolution with a padding of its own on each side; `pads` are as ONNX orders them."""
+
+    def __init__(self, layer: Convolution, pads: tuple[int, int, int, int], *, bias: bool) -> None:
+        proto = LayerParameter()
+        proto.CopyFrom(layer.proto)
+        proto.convolution_param.bias_term = bias
+        super().__init__(proto, layer.context)
+        self.pads = pads
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """N × O × what the kernels fit on."""
+        num, _, *sizes = bottoms[0]
+        outs = [
+            (size + self.pads[axis] + self.pads[2 + axis] - window.extent) // window.stride + 1
+            for axis, (size, window) in enumerate(zip(sizes, self.plane(), strict=True))
+        ]
+        return [(num, self.param.num_output, *outs)]
+
+    def coord_map(self) -> CoordMap:
+        """Output to the centre of its window, by the padding before."""
+        rows, columns = (
+            Affine(Fraction(window.stride), Fraction(window.extent - 1, 2) - pad)
+            for window, pad in zip(self.plane(), self.pads, strict=False)
+        )
+        return CoordMap(rows, columns)
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """What each window covers."""
+        rows, columns = (
+            Reach(((-pad, window.extent - 1 - pad),), window.stride)
+            for window, pad in zip(self.plane(), self.pads, strict=False)
+        )
+        return [(rows, columns)]
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Conv with this padding."""
+        operands = [b.weight(index) for index in range(b.weights)]
+        settings = settings_of(self.plane(), self.param.group) | {"pads": list(self.pads)}
+        return [b.node("Conv", bottoms[0], *operands, **settings)]
+
+
+class Subtraction(Pointwise, registered=False):
+    """A constant of each channel subtracted."""
+
+    type = "Subtraction"
+
+    def __init__(self, name: str, constants: Array) -> None:
+        super().__init__(LayerParameter(name=name, type=self.type))
+        self.constants = constants
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """BatchNormalization, which onnxruntime computes in its blocked layout, unlike Sub."""
+        ones, zeros = np.ones_like(self.constants), np.zeros_like(self.constants)
+        operands = [b.literal(ones), b.own("constants", -self.constants), b.literal(zeros)]
+        return [b.node("BatchNormalization", bottoms[0], *operands, b.literal(ones), epsilon=0.0)]
+
+
+class Trim(Layer, registered=False):
+    """Rows and columns cut off at the borders; `cuts` are as ONNX orders pads."""
+
+    type = "Trim"
+
+    def __init__(self, name: str, cuts: Sequence[int]) -> None:
+        super().__init__(LayerParameter(name=name, type=self.type))
+        self.cuts = tuple(cuts)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """What is left."""
+        above, left, below, right = self.cuts
+        num, channels, height, width = bottoms[0]
+        return [(num, channels, height - above - below, width - left - right)]
+
+    def coord_map(self) -> CoordMap:
+        """Shifted by what is cut off before."""
+        return CoordMap(Affine(shift=Fraction(self.cuts[0])), Affine(shift=Fraction(self.cuts[1])))
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Slice."""
+        starts, ends = self.cuts[:2], [-cut if cut else INT_MAX for cut in self.cuts[2:]]
+        return [b.node("Slice", bottoms[0], b.ints(starts), b.ints(ends), b.ints([2, 3]))]
