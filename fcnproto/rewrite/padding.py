@@ -292,19 +292,32 @@ class _Window:
         reach = window.extent - window.pad
         return _Window(first, tuple((end - 1) * window.stride + reach for end in self.ends))
 
+    def moved_over(self, window: Window) -> _Window:
+        """The cells that a layer computes of these, and rounds down."""
+        first = (self.first + window.pad) // window.stride
+        fits = (end - self.first - window.extent for end in self.ends)
+        return _Window(first, tuple(first + room // window.stride + 1 for room in fits))
+
+    def padded(self, before: int, after: int) -> _Window:
+        """The cells and so many more before and after."""
+        return _Window(self.first - before, tuple(end + after for end in self.ends))
+
 
 def _hull(windows: Sequence[_Window]) -> _Window:
     ends = zip(*(window.ends for window in windows), strict=True)
     return _Window(min(window.first for window in windows), tuple(map(max, ends)))
 
 
+Pads = tuple[int, int]
+"""Cells put before and after a bottom's window; with negative numbers so many are left out."""
+
+
 @dataclass(frozen=True)
 class _Course:
-    """The plan along one axis: windows of maps, and by layer (its first top) the padding before and
-    after its bottom's window, negative where some of it is left out."""
+    """The plan along one axis: windows of maps, and pads by layer (its first top) and bottom."""
 
     windows: Mapping[str, _Window]
-    pads: Mapping[str, tuple[int, int]]
+    pads: Mapping[str, tuple[Pads, ...]]
 
 
 @dataclass(frozen=True)
@@ -314,10 +327,14 @@ class _Plan:
     exits: tuple[str, ...]
     members: tuple[Member, ...]
 
-    def pads(self, top: str) -> tuple[int, int, int, int]:
-        """The padding of a layer as ONNX orders it: top, left, bottom, right."""
-        (above, below), (left, right) = self.rows.pads[top], self.columns.pads[top]
-        return above, left, below, right
+    def pads(self, top: str) -> list[tuple[int, int, int, int]]:
+        """For each bottom of a layer the pads as ONNX orders them: top, left, bottom, right."""
+        return [
+            (above, left, below, right)
+            for (above, below), (left, right) in zip(
+                self.rows.pads[top], self.columns.pads[top], strict=True
+            )
+        ]
 
 
 def _planned(net: Filled, region: _Region) -> _Plan | Node:
@@ -336,56 +353,45 @@ def _planned(net: Filled, region: _Region) -> _Plan | Node:
 def _course(region: _Region, exits: Sequence[str], axis: int) -> _Course | Node:
     lines = {blob: both[axis] for blob, both in region.lines.items()}
     wanted = _wanted(region, exits, lines, axis)
-    windows: dict[str, _Window] = {}
-    pads: dict[str, tuple[int, int]] = {}
+    windows = {
+        blob: _Window(0, line.lengths) for blob, line in lines.items() if region.is_image(blob)
+    }
+    pads: dict[str, tuple[Pads, ...]] = {}
     for member in region.members:
         node = member.step.node
-        for bottom in node.bottoms:
-            if region.is_image(bottom):
-                windows[bottom] = _Window(0, lines[bottom].lengths)
-        bottoms = [windows[bottom] for bottom in node.bottoms]
-        top = bottoms[0]
+        top, bottoms = node.tops[0], [windows[bottom] for bottom in node.bottoms]
         if member.windows is None:
-            if any(other != top for other in bottoms):
+            # What lies around what is wanted does a single bottom no harm.
+            meet = len(bottoms) > 1
+            pads[top] = tuple(
+                _pads(bottom, wanted[top], 1) if meet else (0, 0) for bottom in bottoms
+            )
+            tops = {bottom.padded(*each) for bottom, each in zip(bottoms, pads[top], strict=True)}
+            if len(tops) > 1:
                 return node
+            (window,) = tops
         else:
-            window = member.windows[axis]
-            needed = wanted[node.tops[0]].seen_through(window)
-            before = top.first - needed.first
-            after = max(need - end for need, end in zip(needed.ends, top.ends, strict=True))
-            if after < 0:  # what a stride leaves over need not be cut off
-                after = -(-after // window.stride * window.stride)
-            if not _may_pad(region, member, lines[node.bottoms[0]], top, (before, after)):
+            moved = member.windows[axis]
+            each = _pads(bottoms[0], wanted[top].seen_through(moved), moved.stride)
+            padded = bottoms[0].padded(*each)
+            line, is_image = lines[node.bottoms[0]], region.is_image(node.bottoms[0])
+            is_constant = is_image or line.holds(padded.first, padded.ends)
+            if max(each) > 0 and (isinstance(node.layer, Pooling) or not is_constant):
                 return node
-            pads[node.tops[0]] = before, after
-            top = _moved_over(top, window, before, after, wanted[node.tops[0]].first)
-        if min(top.ends) <= top.first or not lines[node.tops[0]].holds(top.first, top.ends):
+            pads[top] = (each,)
+            window = padded.moved_over(moved)
+        if min(window.ends) <= window.first or not lines[top].holds(window.first, window.ends):
             return node
-        windows.update(dict.fromkeys(node.tops, top))
+        windows.update(dict.fromkeys(node.tops, window))
     return _Course(windows, pads)
 
 
-def _may_pad(
-    region: _Region, member: Member, line: Line, window: _Window, pads: tuple[int, int]
-) -> bool:
-    """Whether what would be padded is constant."""
-    before, after = (max(pad, 0) for pad in pads)
-    if isinstance(member.step.node.layer, Pooling):
-        return before == after == 0
-    if region.is_image(member.step.node.bottoms[0]):
-        return True
-    return line.holds(window.first - before, [end + after for end in window.ends])
-
-
-def _moved_over(bottom: _Window, window: Window, before: int, after: int, first: int) -> _Window:
-    """The top's window: what comes out of the operator, which rounds down."""
-    return _Window(
-        first,
-        tuple(
-            first + (end - bottom.first + before + after - window.extent) // window.stride + 1
-            for end in bottom.ends
-        ),
-    )
+def _pads(window: _Window, needed: _Window, stride: int) -> Pads:
+    """What must be put around a window to hold the needed cells of images of every phase."""
+    after = max(need - end for need, end in zip(needed.ends, window.ends, strict=True))
+    if after < 0:  # what a stride leaves over need not be cut off
+        after = -(-after // stride * stride)
+    return window.first - needed.first, after
 
 
 def _wanted(
@@ -451,7 +457,7 @@ class _Writer:
         members = {id(member.step.node): member for member in self.plan.members}
         channels = {blob: _channels(self.net, blob) or 1 for blob in self.region.lines}
         self.tables = tables(self.plan.members, self._lines(), channels)
-        self.moved: set[str] = set()
+        self.written: set[str] = set()
         steps: list[Step] = []
         for step in self.net.steps:
             member = members.get(id(step.node))
@@ -471,36 +477,42 @@ class _Writer:
         return {blob: lines for blob, lines in self.region.lines.items() if blob in used}
 
     def _windowed(self, member: Member) -> Iterator[Step]:
-        """A layer on windows, and what must be done to its bottom before."""
+        """A layer on windows, and what must be done to its bottoms before."""
         node = member.step.node
-        bottoms = tuple(map(self._window_of, node.bottoms))
         tops = tuple(map(_window_name, node.tops))
-        if member.windows is None:
-            yield replace(member.step, node=replace(node, bottoms=bottoms, tops=tops))
-            return
-        (bottom,) = bottoms
-        pads = self.plan.pads(node.tops[0])
-        if min(pads) < 0:
-            trimmed = f"{tops[0]}/bottom"
-            yield Step(Node(Trim(trimmed, [max(-pad, 0) for pad in pads]), (bottom,), (trimmed,)))
-            bottom = trimmed
+        pads_of_bottoms = self.plan.pads(node.tops[0])
+        bottoms = []
+        for index, (blob, pads) in enumerate(zip(node.bottoms, pads_of_bottoms, strict=True)):
+            bottom = self._window_of(blob)
+            if min(pads) < 0:
+                trimmed = f"{tops[0]}/bottom{index}"
+                cuts = tuple(max(-pad, 0) for pad in pads)
+                yield Step(Node(Trim(trimmed, cuts), (bottom,), (trimmed,)))
+                bottom = trimmed
+            bottoms.append(bottom)
+        if isinstance(node.layer, Convolution):
+            yield from self._convolution(member.step, bottoms[0], pads_of_bottoms[0], tops)
+        else:
+            is_pool = isinstance(node.layer, Pooling)
+            layer = _without_padding(node.layer) if is_pool else node.layer
+            windowed = replace(node, layer=layer, bottoms=tuple(bottoms), tops=tops)
+            yield replace(member.step, node=windowed)
+
+    def _convolution(
+        self, step: Step, bottom: str, pads: tuple[int, int, int, int], tops: tuple[str, ...]
+    ) -> Iterator[Step]:
+        """A convolution whose bottom is padded with zeros, which stand for the constants."""
+        node, arrays = step.node, step.arrays
         above, left, below, right = (max(pad, 0) for pad in pads)
-        layer = node.layer
-        if isinstance(layer, Pooling):
-            yield Step(replace(node, layer=_without_padding(layer), bottoms=(bottom,), tops=tops))
-            return
-        assert isinstance(layer, Convolution)
-        arrays = member.step.arrays
-        if any((above, left, below, right)) and not self.region.is_image(node.bottoms[0]):
+        if max(pads) > 0 and not self.region.is_image(node.bottoms[0]):
             around = constants(self.tables[node.bottoms[0]])
-            shifted_bottom = f"{bottom}/less"
-            if shifted_bottom not in self.moved:
-                self.moved.add(shifted_bottom)
-                yield Step(Node(Subtraction(shifted_bottom, around), (bottom,), (shifted_bottom,)))
-            bottom = shifted_bottom
-            arrays = _with_constants(layer, arrays, around)
-        windowed = PaddedConvolution(layer, (above, left, below, right), bias=len(arrays) > 1)
-        yield Step(replace(node, layer=windowed, bottoms=(bottom,), tops=tops), arrays)
+            less = f"{bottom}/less"
+            if less not in self.written:
+                self.written.add(less)
+                yield Step(Node(Subtraction(less, around), (bottom,), (less,)))
+            bottom, arrays = less, _with_constants(node.layer, arrays, around)
+        layer = PaddedConvolution(node.layer, (above, left, below, right), bias=len(arrays) > 1)
+        yield Step(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
 
     def _window_of(self, blob: str) -> str:
         return blob if self.region.is_image(blob) else _window_name(blob)
@@ -521,10 +533,9 @@ def _window_name(blob: str) -> str:
     return f"{blob}/window"
 
 
-def _with_constants(
-    layer: Convolution, arrays: tuple[Named, ...], around: Array
-) -> tuple[Named, ...]:
+def _with_constants(layer: Layer, arrays: tuple[Named, ...], around: Array) -> tuple[Named, ...]:
     """The arrays of a convolution from whose bottom constants have been subtracted."""
+    assert isinstance(layer, Convolution)
     kernels = arrays[0].array
     groups = around.astype(np.float64).reshape(layer.param.group, 1, -1)
     sums = kernels.sum(axis=(2, 3), dtype=np.float64)
@@ -535,7 +546,7 @@ def _with_constants(
     return arrays[0], Named(f"{layer.name}/bias", bias.astype(np.float32))
 
 
-def _without_padding(layer: Pooling) -> Pooling:
+def _without_padding(layer: Layer) -> Layer:
     """A pooling layer of whole windows only."""
     proto = LayerParameter()
     proto.CopyFrom(layer.proto)
@@ -549,7 +560,7 @@ def _without_padding(layer: Pooling) -> Pooling:
 class PaddedConvolution(Convolution, registered=False):
     """A Convolution with a padding of its own on each side; `pads` are as ONNX orders them."""
 
-    def __init__(self, layer: Convolution, pads: tuple[int, int, int, int], *, bias: bool) -> None:
+    def __init__(self, layer: Layer, pads: tuple[int, int, int, int], *, bias: bool) -> None:
         proto = LayerParameter()
         proto.CopyFrom(layer.proto)
         proto.convolution_param.bias_term = bias
