@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fcnproto.layers.base import require
 from fcnproto.layers.spatial import Window
 
 CONSTANT = 0
@@ -103,7 +104,7 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
     """The top of a layer that moves a window over a line.
 
     With `clip` taps that lie past the border do not count, as in pooling; they are given the class
-    of the nearest that does, which changes no maximum.
+    of the nearest that does, which changes no maximum. Raises LayerError if no tap counts.
     """
     classes = _Classes()
     classes.number(((CONSTANT,) * window.kernel,))
@@ -147,8 +148,8 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
 
 def _clipped(taps: tuple[int, ...]) -> tuple[int, ...]:
     inside = [index for index, tap in enumerate(taps) if tap != OUTSIDE]
-    if not inside:
-        return taps
+    # Rounding up can make such a one where the stride is larger than the kernel.
+    require(bool(inside), "one of its windows lies past the border as a whole")
     return tuple(taps[min(max(index, inside[0]), inside[-1])] for index in range(len(taps)))
 
 
