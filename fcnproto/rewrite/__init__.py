@@ -13,6 +13,7 @@ from fcnproto.errors import Problem
 from fcnproto.filled import Filled
 from fcnproto.rewrite.base import Rewritten
 from fcnproto.rewrite.padding import padding
+from fcnproto.rewrite.winograd import winograd
 
 Rewrite = Callable[[Filled], Rewritten]
 
@@ -29,9 +30,12 @@ class Optimize(Enum):
 
 def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
-    if optimize is Optimize.NONE:
-        return []
-    return [padding]
+    exact: list[Rewrite] = [padding]
+    return {
+        Optimize.NONE: [],
+        Optimize.EXACT: exact,
+        Optimize.FAST: [*exact, winograd],
+    }[optimize]
 
 
 def optimized(net: Filled, optimize: Optimize) -> Rewritten:

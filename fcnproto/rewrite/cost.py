@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fcnproto.errors import Severity
 from fcnproto.filled import Filled
 from fcnproto.layers.base import Shape
 from fcnproto.model import Model
-from fcnproto.shapes import infer
+from fcnproto.shapes import Shapes, infer, walk
 
 NOMINAL = (500, 500)
-"""The height and width for which costs are told, where the net is open to it."""
+"""The height and width at which costs are told, of one image, where the net is open to it."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,37 @@ class Cost:
 
 def cost(net: Filled, model: Model) -> Cost:
     """What a net costs, and the model that was written of it."""
-    images = tuple(net.net.sized(*NOMINAL).values())
-    adds = multiply_adds(net, *NOMINAL)
-    return Cost(images, len(model.proto.graph.node), adds, model.size())
+    shapes = nominal(net)
+    images = tuple(known(shapes, tuple(net.net.inputs)))
+    return Cost(images, len(model.proto.graph.node), _multiply_adds(net, shapes), model.size())
+
+
+def nominal(net: Filled) -> Shapes:
+    """The shapes for one image of NOMINAL size, or of a size that the net is known to fit."""
+    shapes, problems = walk(net.graph, net.net.sized(*NOMINAL))
+    if any(problem.severity is Severity.ERROR for problem in problems):
+        return infer(net.graph, net.net.trials[0])
+    return shapes
+
+
+def known(shapes: Shapes, blobs: Sequence[str]) -> list[Shape]:
+    """The shapes of some blobs."""
+    return [shape for blob in blobs if (shape := shapes.blobs[blob]) is not None]
 
 
 def multiply_adds(net: Filled, height: int, width: int) -> int:
     """How many multiply-adds one image of this size takes."""
-    shapes = infer(net.graph, net.net.sized(height, width)).blobs
+    return _multiply_adds(net, infer(net.graph, net.net.sized(height, width)))
 
-    def known(blobs: tuple[str, ...]) -> list[Shape]:
-        return [shape for blob in blobs if (shape := shapes[blob]) is not None]
 
+def nominal_multiply_adds(net: Filled) -> int:
+    """How many multiply-adds one image takes at the size at which costs are told."""
+    return _multiply_adds(net, nominal(net))
+
+
+def _multiply_adds(net: Filled, shapes: Shapes) -> int:
     return sum(
-        node.layer.multiply_adds(known(node.bottoms), known(node.tops))
+        node.layer.multiply_adds(known(shapes, node.bottoms), known(shapes, node.tops))
         for node in net.graph.nodes
         if not node.layer.feeds
     )

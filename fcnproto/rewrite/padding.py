@@ -35,7 +35,7 @@ from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window, shifted
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
 from fcnproto.rewrite.base import Rewritten
-from fcnproto.rewrite.cost import NOMINAL, multiply_adds
+from fcnproto.rewrite.cost import nominal_multiply_adds
 from fcnproto.rewrite.lines import Line, convolved, joined, of_image
 from fcnproto.rewrite.surroundings import Array, Lines, Member, Surrounded, constants, tables
 
@@ -62,10 +62,8 @@ def _alone(net: Filled, why: str) -> Rewritten:
 
 
 def _with_gain(net: Filled, rewritten: Filled) -> Rewritten:
-    height, width = NOMINAL
-    before, after = (multiply_adds(each, height, width) for each in (net, rewritten))
-    if after >= before:
-        return _alone(net, f"at {height}×{width} nothing would be gained")
+    if nominal_multiply_adds(rewritten) >= nominal_multiply_adds(net):
+        return _alone(net, "nothing would be gained")
     return Rewritten(rewritten)
 
 
