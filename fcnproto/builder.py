@@ -245,6 +245,21 @@ class Builder:
         )
         return made[: len(after)], made[len(after) :]
 
+    def either(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """A value that is computed in one of two ways, which is decided at run time. ONNX: If.
+
+        Each way writes itself and gives its value, which it must have computed.
+        """
+        outer, branches = self.nodes, []
+        for write, title in ((then, "then"), (otherwise, "otherwise")):
+            self.nodes = []
+            value = helper.make_tensor_value_info(write(), TensorProto.FLOAT, None)
+            for operator in self.nodes:
+                operator.name = self._fresh(f"{self._layer}/{operator.op_type}", self._titled)
+            branches.append(helper.make_graph(self.nodes, f"{self._layer}/{title}", [], [value]))
+        self.nodes = outer
+        return self.node("If", condition, then_branch=branches[0], else_branch=branches[1])
+
     # What the exporter uses -----------------------------------------------------------------
 
     def write(self, node: Node, bottoms: Sequence[str], arrays: Sequence[Named]) -> list[str]:
@@ -288,8 +303,10 @@ class Builder:
 
 
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
-    """Call values by other names wherever the nodes read or write them."""
+    """Call values by other names wherever the nodes, and graphs within them, use them."""
     for node in nodes:
+        for attribute in node.attribute:
+            rename(attribute.g.node, names)
         for values in (node.input, node.output):
             for index, value in enumerate(values):
                 if value in names:

@@ -37,8 +37,8 @@ def filled(text: str, seed: int = 0) -> Filled:
         layer = net.graph.nodes[index].layer
         if layer.type == "Deconvolution":
             kernels = np.zeros(arrays[0].shape, np.float32)
-            channels = np.arange(min(kernels.shape[:2]))
-            kernels[channels, channels] = bilinear_kernel(kernels.shape[-1])
+            channels = np.arange(len(kernels))
+            kernels[channels, channels % kernels.shape[1]] = bilinear_kernel(kernels.shape[-1])
             weights[layer.name] = [kernels]
         elif arrays:
             weights[layer.name] = [_random(rng, each.shape) for each in arrays]
@@ -80,5 +80,6 @@ def largest_difference(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.
     for blob, array in wanted.items():
         assert found[blob].shape == array.shape, blob
         if array.size:
-            differences.append(np.abs(found[blob] - array).max() / np.abs(array).max())
+            scale = np.abs(array).max() or 1
+            differences.append(np.abs(found[blob] - array).max() / scale)
     return max(differences)

@@ -12,7 +12,9 @@ from enum import Enum
 from fcnproto.errors import Problem
 from fcnproto.filled import Filled
 from fcnproto.rewrite.base import Rewritten
+from fcnproto.rewrite.dead import dead
 from fcnproto.rewrite.padding import padding
+from fcnproto.rewrite.upsampling import upsampling
 from fcnproto.rewrite.winograd import winograd
 
 Rewrite = Callable[[Filled], Rewritten]
@@ -30,7 +32,9 @@ class Optimize(Enum):
 
 def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
-    exact: list[Rewrite] = [padding]
+    # Dead first: a Crop that moves up may come to stand behind a Deconvolution. Winograd last: it
+    # takes convolutions as the others leave them.
+    exact: list[Rewrite] = [dead, upsampling, padding]
     return {
         Optimize.NONE: [],
         Optimize.EXACT: exact,
