@@ -245,15 +245,21 @@ class Builder:
         )
         return made[: len(after)], made[len(after) :]
 
-    def either(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+    def either(
+        self,
+        condition: str,
+        then: Callable[[], str],
+        otherwise: Callable[[], str],
+        dims: Dims,
+    ) -> str:
         """A value that is computed in one of two ways, which is decided at run time. ONNX: If.
 
-        Each way writes itself and gives its value, which it must have computed.
+        Each way writes itself and gives its value, which it must have computed; `dims` are its.
         """
         outer, branches = self.nodes, []
         for write, title in ((then, "then"), (otherwise, "otherwise")):
             self.nodes = []
-            value = helper.make_tensor_value_info(write(), TensorProto.FLOAT, None)
+            value = helper.make_tensor_value_info(write(), TensorProto.FLOAT, dims)
             for operator in self.nodes:
                 operator.name = self._fresh(f"{self._layer}/{operator.op_type}", self._titled)
             branches.append(helper.make_graph(self.nodes, f"{self._layer}/{title}", [], [value]))

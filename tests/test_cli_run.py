@@ -97,6 +97,29 @@ def test_export_options(net):
     assert [each.name for each in found.graph.output] == ["score", "labels"]
 
 
+def costs(stderr):
+    """The table that export-onnx prints: by level the operators, multiply-adds and megabytes."""
+    lines = stderr.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if "multiply-adds at 1×3×" in line]
+    rows = [line.split() for line in lines[head + 1 :] if line.endswith("MB")]
+    return {row[0]: [float(row[1]), float(row[2]), float(row[4])] for row in rows}
+
+
+def test_export_rewrites_nets_and_tells_what_they_cost(net):
+    exact = costs(call("export-onnx", "-o", "exact.onnx").stderr)
+    assert list(exact) == ["none", "exact"]
+    assert exact["exact"][1] < exact["none"][1]
+    plain = costs(call("export-onnx", "--optimize", "none", "-o", "none.onnx").stderr)
+    assert list(plain) == ["none"]
+    assert plain["none"] == exact["none"]
+    fast = costs(call("export-onnx", "--optimize", "fast", "-o", "fast.onnx").stderr)
+    assert list(fast) == ["none", "fast"]
+    for other in ("exact.onnx", "fast.onnx"):
+        call("verify", "none.onnx", other, "--rtol", "5e-6")
+    operators = [len(onnx.load(f"{name}.onnx").graph.node) for name in ("none", "exact")]
+    assert operators == [exact["none"][0], exact["exact"][0]]
+
+
 def test_export_of_a_dataset(net):
     call("export-onnx", "--dataset", "voc")
     props = {each.key: each.value for each in onnx.load("net.onnx").metadata_props}

@@ -237,7 +237,9 @@ class Upsampling(Layer, registered=False):
         )
         most = b.node("Mul", _value(b, width), _value(b, MOST_PRODUCTS * self._taps))
         few = b.node("Not", b.node("Greater", products, most))
-        return [b.either(few, multiplied, deconvolved)]
+        sizes = (size if isinstance(size, int) else None for size in outputs)
+        dims = (*b.dims(bottoms[0])[:2], *sizes)
+        return [b.either(few, multiplied, deconvolved, dims)]
 
     @property
     def _windows(self) -> Sequence[Window]:
