@@ -13,12 +13,13 @@ from fcnproto.graph import build
 from fcnproto.inference import Inference, for_inference, inference
 from fcnproto.metadata import Blobs, Given, Metadata
 from fcnproto.model import Model
+from fcnproto.parts import part, reads_only_sizes
 from fcnproto.proto.source import NetSource
 from fcnproto.rewrite import Optimize, optimized
 from fcnproto.rewrite.cost import Cost, cost
 from fcnproto.surgery import Action, Source
 from fcnproto.tiles import Tiling
-from fcnproto.tiling import tiling
+from fcnproto.tiling import stages, tiling
 from fcnproto.weights import Weights
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
@@ -84,7 +85,7 @@ def deploy(
         for each in (plain, rewritten.net)
     )
     return Deployed(
-        after,
+        _in_stages(after, about, rewritten.net.net),
         (*net.notes, *notes, *rewritten.notes, *metadata.missing(about, blobs)),
         cost(plain, before),
         cost(rewritten.net, after),
@@ -131,6 +132,26 @@ def _tiling(net: Inference) -> Tiling | None:
         return tiling(net.graph, net.shapes)
     except NetError:
         return None  # such as a classifier, whose output lies nowhere on the image
+
+
+def _in_stages(model: Model, about: Metadata, net: Inference) -> Model:
+    """A model that says how it is run in two stages, if its net lets itself be run so."""
+    if about.tiling is None:
+        return model
+    try:
+        found = stages(net.graph, net.shapes, about.tiling)
+    except NetError:
+        return model  # what a layer sees is not known, or the net takes images of one size only
+    inputs = {value.name for value in model.proto.graph.input}
+    outputs = [value.name for value in model.proto.graph.output]
+    values = {output for node in model.proto.graph.node for output in node.output}
+    for each in found:
+        kept = [blob.blob for blob in each.kept]
+        # A layer that does nothing has no value of its own.
+        if values.issuperset(kept) and reads_only_sizes(part(model.proto, kept, outputs), inputs):
+            tiling = replace(about.tiling, stages=each)
+            return model.with_metadata(replace(about, tiling=tiling).to_props())
+    return model
 
 
 def _images(net: Inference, about: Metadata, blobs: Blobs) -> dict[str, tuple[float, ...]]:

@@ -118,20 +118,21 @@ def _listed(content: bytes, title: str) -> list[Source]:
 # Reading --------------------------------------------------------------------------------------
 
 
-def read(source: Source) -> Array:
+def read(source: Source, *, large: bool = False) -> Array:
     """An image as H×W×3 uint8 RGB, upright as its Exif says.
 
     What is transparent is seen on white; 16 bits become 8. Raises ImageError if it cannot be read,
-    has no pixels, or would unfold to more pixels than Pillow allows.
+    has no pixels, or would unfold to more pixels than Pillow allows: 89 million without a warning,
+    and 179 million with one, which a caller that expects `large` images does not want.
     """
-    with _opened(source) as image:
+    with _opened(source, large=large) as image:
         rgb: Array = _guarded(source, lambda: np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
     return rgb
 
 
-def read_depth(source: Source) -> Array:
-    """A depth map as H×W float32, in the unit that it is stored in."""
-    with _opened(source) as image:
+def read_depth(source: Source, *, large: bool = False) -> Array:
+    """A depth map as H×W float32, in the unit that it is stored in; limits as in `read`."""
+    with _opened(source, large=large) as image:
         depth: Array = _guarded(
             source, lambda: np.asarray(ImageOps.exif_transpose(image), np.float32)
         )
@@ -141,21 +142,22 @@ def read_depth(source: Source) -> Array:
     return depth
 
 
-def _opened(source: Source) -> Image.Image:
+def _opened(source: Source, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
-    image: Image.Image = _guarded(source, lambda: Image.open(content))
+    image: Image.Image = _guarded(source, lambda: Image.open(content), large=large)
     if 0 in image.size:
         width, height = image.size
         raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))
     return image
 
 
-def _guarded(source: Source, action: Callable[[], Any]) -> Any:
+def _guarded(source: Source, action: Callable[[], Any], *, large: bool = False) -> Any:
     """What `action` gives; whatever Pillow raises becomes one line."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if not large:
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
             return action()
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -203,8 +205,10 @@ def write_overlay(path: Path, rgb: Array, labels: Array, palette: Sequence[Colou
     """A JPEG of the image with its classes' colours over it; black lets it through."""
     colours = np.zeros((max(256, len(palette)), 3), np.uint8)
     colours[: len(palette)] = palette
-    over = colours[np.minimum(labels, len(colours) - 1)]
-    mixed = (rgb.astype(np.uint16) + over + 1) // 2
-    shown = np.where(over.any(axis=2, keepdims=True), mixed, rgb).astype(np.uint8)
+    shown = np.empty_like(rgb)
+    for row, (pixels, classes) in enumerate(zip(rgb, labels, strict=True)):
+        over = colours[np.minimum(classes, len(colours) - 1)]
+        mixed = (pixels.astype(np.uint16) + over + 1) // 2
+        shown[row] = np.where(over.any(axis=1, keepdims=True), mixed, pixels)
     with replacing(path) as temporary:
         Image.fromarray(shown).save(temporary, "JPEG", quality=90)

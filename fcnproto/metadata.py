@@ -8,6 +8,7 @@ in the channels' order), classes (of each score blob), palette (RGB of each clas
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from fcnproto import __version__, zoo
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.tiles import Tiling
+from fcnproto.tiles import Kept, Stages, Tiling
 from fcnproto.zoo import DatasetSpec, FcnSpec
 
 Mean = tuple[float, ...]
@@ -62,7 +63,7 @@ class Metadata:
         for key in ("images", "mean", "classes", "palette"):
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
-        props["tiling"] = json.dumps(asdict(self.tiling)) if self.tiling else ""
+        props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
         return {key: value for key, value in props.items() if value}
 
     @classmethod
@@ -275,13 +276,18 @@ class _Reader:
             return None
         try:
             return parse(json.loads(self.props[key]))
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             self.complain(key, "expected what fcnproto export-onnx writes there")
             return None
 
     def complain(self, key: str, expected: str) -> None:
         found = self.props[key][:60]
         self.problems.append(Problem(f"its metadata '{key}' is '{found}': {expected}", self.path))
+
+
+def _plain(tiling: Tiling) -> dict[str, Any]:
+    """A tiling as JSON has it; a net of one stage says nothing of stages."""
+    return {key: value for key, value in asdict(tiling).items() if value is not None}
 
 
 def _check(condition: bool) -> None:
@@ -321,9 +327,42 @@ def _colour(value: Iterable[Any]) -> Colour:
     return red, green, blue
 
 
+def _pair(least: float = 0) -> Parser:
+    def parse_pair(value: Any) -> tuple[int, int]:
+        rows, columns = _list(_number)(value)
+        _check(all(part == int(part) >= least for part in (rows, columns)))
+        return int(rows), int(columns)
+
+    return parse_pair
+
+
 def _tiling(value: Any) -> Tiling:
-    pairs = {key: _list(_number)(value[key]) for key in ("stride", "before", "after")}
-    for pair in pairs.values():
-        _check(len(pair) == 2 and all(part == int(part) >= 0 for part in pair))
-    _check(min(pairs["stride"]) > 0)
-    return Tiling(**{key: (int(pair[0]), int(pair[1])) for key, pair in pairs.items()})
+    staged = value.get("stages")
+    tiling = Tiling(
+        stride=_pair(1)(value["stride"]),
+        before=_pair()(value["before"]),
+        after=_pair()(value["after"]),
+        stages=None if staged is None else _stages(staged),
+    )
+    if tiling.stages is not None:
+        for kept in tiling.stages.kept:
+            strides = zip(tiling.stride, kept.stride, strict=True)
+            _check(not any(whole % part for whole, part in strides))
+    return tiling
+
+
+def _stages(value: Any) -> Stages:
+    kept = _list(_kept)(value["kept"])
+    _check(bool(kept))
+    return Stages(kept, before=_pair()(value["before"]), after=_pair()(value["after"]))
+
+
+def _kept(value: Any) -> Kept:
+    anywhere = _pair(-math.inf)
+    return Kept(
+        blob=_text(value["blob"]),
+        stride=_pair(1)(value["stride"]),
+        before=anywhere(value["before"]),
+        after=anywhere(value["after"]),
+        more=anywhere(value["more"]),
+    )

@@ -14,6 +14,7 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
+from fcnproto.outline import opening
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +33,13 @@ class Model:
 
     proto: ModelProto
     tensors: Mapping[str, Array]
+
+    def with_metadata(self, props: Mapping[str, str]) -> Model:
+        """The same model, which says this of itself."""
+        proto = ModelProto()
+        proto.CopyFrom(self.proto)
+        helper.set_model_props(proto, dict(props))
+        return Model(proto, self.tensors)
 
     def to_proto(self) -> ModelProto:
         """The model as one message, which holds a copy of every array."""
@@ -80,16 +88,16 @@ class Model:
         head, tail = _halves(self.proto, _MODEL_GRAPH)
         nodes, values = _halves(self.proto.graph, _GRAPH_INITIALIZER)
         stubs = [
-            _described(name, array).SerializeToString() + _tag(_TENSOR_RAW_DATA, array.nbytes)
+            _described(name, array).SerializeToString() + opening(_TENSOR_RAW_DATA, array.nbytes)
             for name, array in self.tensors.items()
         ]
         lengths = [
             len(stub) + array.nbytes
             for stub, array in zip(stubs, self.tensors.values(), strict=True)
         ]
-        tags = [_tag(_GRAPH_INITIALIZER, length) for length in lengths]
+        tags = [opening(_GRAPH_INITIALIZER, length) for length in lengths]
         graph_length = len(nodes) + len(values) + sum(map(len, tags)) + sum(lengths)
-        file.write(head + _tag(_MODEL_GRAPH, graph_length) + nodes)
+        file.write(head + opening(_MODEL_GRAPH, graph_length) + nodes)
         for tag, stub, array in zip(tags, stubs, self.tensors.values(), strict=True):
             file.write(tag + stub)
             _write(file, array)
@@ -159,17 +167,3 @@ def _halves(message: Message, middle: int) -> tuple[bytes, bytes]:
         if field.number <= middle:
             after.ClearField(field.name)
     return before.SerializeToString(deterministic=True), after.SerializeToString(deterministic=True)
-
-
-def _tag(field: int, length: int) -> bytes:
-    """How a field of `length` bytes begins in protobuf's encoding."""
-    return _varint(field << 3 | 2) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)

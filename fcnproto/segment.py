@@ -16,6 +16,7 @@ from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.images import ImageError, Source
 from fcnproto.metadata import COLOR, DEPTH, Blobs, Metadata
 from fcnproto.session import Session, Value
+from fcnproto.staged import Staged
 from fcnproto.tiles import Span, spans
 from fcnproto.zoo import voc_palette
 
@@ -79,6 +80,12 @@ class Segmenter:
         if problems:
             raise FcnprotoError(*problems)
         self.palette = metadata.palette or voc_palette()
+        tiling = metadata.tiling
+        self._staged = (
+            Staged.of(session, tiling, tiling.stages, _run_batch)
+            if plan.tile is not None and tiling is not None and tiling.stages is not None
+            else None
+        )
 
     def names(self, label_map: LabelMap) -> tuple[str, ...]:
         """The class names of a label map; as far as they are not known, `class 7`."""
@@ -94,8 +101,7 @@ class Segmenter:
         shape = len(pictures), height, width
         found = {each.blob: np.zeros(shape, each.dtype) for each in self.maps}
         wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
-        feeds = self._feeds(pictures, height, width)
-        for piece in self._run(feeds, list(wanted.values()), height, width):
+        for piece in self._run(pictures, list(wanted.values())):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
                 labels = _labels(part) if part.ndim == 4 else part
@@ -108,9 +114,12 @@ class Segmenter:
         turns = (False, True) if self.plan.flip else (False,)
         for scale in self.plan.scales:
             size = self._size(height, width, scale)
-            feeds = self._feeds(pictures, *size)
+            scaled = [
+                {blob: _resized(image, *size) for blob, image in picture.items()}
+                for picture in pictures
+            ]
             for mirrored in turns:
-                for blob, score in self._scores(feeds, *size, mirrored).items():
+                for blob, score in self._scores(scaled, mirrored).items():
                     resized = _resized_scores(score, height, width)
                     total[blob] = total[blob] + resized if blob in total else resized
         return {blob: score / (len(self.plan.scales) * len(turns)) for blob, score in total.items()}
@@ -124,14 +133,15 @@ class Segmenter:
             _fixed(value.sizes[columns]) or max(1, round(width * scale)),
         )
 
-    def _scores(
-        self, feeds: Mapping[str, Array], height: int, width: int, mirrored: bool
-    ) -> dict[str, Array]:
+    def _scores(self, pictures: Sequence[Picture], mirrored: bool) -> dict[str, Array]:
+        height, width = _shape_of(pictures)
         if mirrored:
-            feeds = {blob: self._mirror(blob, array) for blob, array in feeds.items()}
+            pictures = [
+                {blob: image[:, ::-1] for blob, image in picture.items()} for picture in pictures
+            ]
         whole: dict[str, Array] = {}
         wanted = {each.blob: each.score for each in self.maps if each.score is not None}
-        for piece in self._run(feeds, list(wanted.values()), height, width):
+        for piece in self._run(pictures, list(wanted.values())):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
                 if blob not in whole:
@@ -139,17 +149,14 @@ class Segmenter:
                 whole[blob][:, :, piece.rows, piece.columns] = part
         return {blob: score[..., ::-1] for blob, score in whole.items()} if mirrored else whole
 
-    def _mirror(self, blob: str, array: Array) -> Array:
-        return array[:, :, ::-1] if _is_image(self.inputs[blob]) else array[..., ::-1]
-
     # What the model takes -------------------------------------------------------------------
 
-    def _feeds(self, pictures: Sequence[Picture], height: int, width: int) -> dict[str, Array]:
-        """The pictures as the model's inputs, scaled to height × width."""
+    def _feeds(
+        self, pictures: Sequence[Picture], rows: slice = slice(None), columns: slice = slice(None)
+    ) -> dict[str, Array]:
+        """A part of pictures as the model's inputs."""
         return {
-            blob: np.stack(
-                [self._prepared(blob, _resized(each[blob], height, width)) for each in pictures]
-            )
+            blob: np.stack([self._prepared(blob, each[blob][rows, columns]) for each in pictures])
             for blob in self.inputs
         }
 
@@ -170,13 +177,23 @@ class Segmenter:
 
     # Running it -----------------------------------------------------------------------------
 
-    def _run(
-        self, feeds: Mapping[str, Array], wanted: Sequence[str], height: int, width: int
-    ) -> Iterator[_Piece]:
+    def _run(self, pictures: Sequence[Picture], wanted: Sequence[str]) -> Iterator[_Piece]:
         """The wanted outputs, piece by piece: tile by tile, or all at once."""
-        for rows, columns in self._tiles(height, width):
-            cut = {blob: self._cut(blob, array, rows, columns) for blob, array in feeds.items()}
-            outputs = self._run_batch(cut, wanted)
+        height, width = _shape_of(pictures)
+
+        def cut(rows: Span, columns: Span) -> dict[str, Array]:
+            return self._feeds(
+                pictures, slice(rows.first, rows.last), slice(columns.first, columns.last)
+            )
+
+        if self._staged is not None and self.plan.tile is not None:
+            found = self._staged.tiles(cut, height, width, self.plan.tile, wanted)
+        else:
+            found = (
+                (rows, columns, _run_batch(self.session, cut(rows, columns), wanted))
+                for rows, columns in self._tiles(height, width)
+            )
+        for rows, columns, outputs in found:
             inside = (
                 slice(rows.start - rows.first, rows.end - rows.first),
                 slice(columns.start - columns.first, columns.end - columns.first),
@@ -197,34 +214,12 @@ class Segmenter:
             yield Span(0, height, 0, height), Span(0, width, 0, width)
             return
         down, across = (
-            list(spans(size, tile, *setting))
-            for size, setting in zip(
-                (height, width),
-                zip(tiling.stride, tiling.before, tiling.after, strict=True),
-                strict=True,
-            )
+            list(spans(size, tile, tiling.stride[axis], tiling.before[axis], tiling.after[axis]))
+            for axis, size in enumerate((height, width))
         )
         for rows in down:
             for columns in across:
                 yield rows, columns
-
-    def _cut(self, blob: str, array: Array, rows: Span, columns: Span) -> Array:
-        place = slice(rows.first, rows.last), slice(columns.first, columns.last)
-        return (
-            array[(slice(None), *place)] if _is_image(self.inputs[blob]) else array[(..., *place)]
-        )
-
-    def _run_batch(self, feeds: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
-        """Run a batch; where the model takes so many images and no other number, fill it up."""
-        count = len(next(iter(feeds.values())))
-        fixed = _fixed(self.session.inputs[0].sizes[0])
-        if fixed is not None and fixed != count:
-            feeds = {
-                blob: np.concatenate([array, np.repeat(array[-1:], fixed - count, axis=0)])
-                for blob, array in feeds.items()
-            }
-        outputs = self.session.run(feeds, wanted)
-        return {name: output[:count] for name, output in outputs.items()}
 
     def _fitted(self, name: str, output: Array, size: tuple[int, int]) -> Array:
         """An output at the size of what went in; scores are scaled, labels cannot be."""
@@ -299,6 +294,21 @@ class Segmenter:
             )
 
 
+def _run_batch(
+    session: Session, feeds: Mapping[str, Array], wanted: Sequence[str]
+) -> dict[str, Array]:
+    """Run a batch; where the model takes so many images and no other number, fill it up."""
+    count = len(next(iter(feeds.values())))
+    fixed = _fixed(session.inputs[0].sizes[0])
+    if fixed is not None and fixed != count:
+        feeds = {
+            blob: np.concatenate([array, np.repeat(array[-1:], fixed - count, axis=0)])
+            for blob, array in feeds.items()
+        }
+    outputs = session.run(feeds, wanted)
+    return {name: output[:count] for name, output in outputs.items()}
+
+
 def label_maps(session: Session) -> tuple[LabelMap, ...]:
     """The label maps that a model gives, by its outputs of scores and of labels."""
     scores = {
@@ -334,6 +344,12 @@ def blobs_of(session: Session) -> Blobs:
         },
         {each.blob: each.classes for each in label_maps(session)},
     )
+
+
+def _shape_of(pictures: Sequence[Picture]) -> tuple[int, int]:
+    """The rows and columns that all of them have."""
+    height, width = next(iter(pictures[0].values())).shape[:2]
+    return height, width
 
 
 def _is_image(value: Value) -> bool:
@@ -471,19 +487,20 @@ class _Work:
     def read(self, source: Source) -> tuple[Picture, list[Problem]]:
         """An image with those that belong to it, by the model's inputs, and warnings."""
         self._claim(source)
+        large = self.segmenter.plan.tile is not None
         picture: dict[str, Array] = {}
         warnings: list[Problem] = []
         for blob in self.segmenter.inputs:
             kind = self.segmenter.metadata.kind(blob)
             file = _companion(self.companions[kind], source) if kind in self.companions else source
             if kind == DEPTH:
-                picture[blob] = images.read_depth(file)
+                picture[blob] = images.read_depth(file, large=large)
                 unknown = int((picture[blob] <= 0).sum())
                 if unknown:
                     message = f"{unknown} of its pixels have no depth: they are taken as the mean"
                     warnings.append(Problem(message, str(file.path), severity=Severity.WARNING))
             else:
-                picture[blob] = images.read(file)
+                picture[blob] = images.read(file, large=large)
         sizes = {array.shape[:2] for array in picture.values()}
         if len(sizes) > 1:
             found = ", ".join(
@@ -550,6 +567,8 @@ def _companion(folder: Path, source: Source) -> Source:
 
 
 def _shares(labels: Array, names: Sequence[str]) -> dict[str, float]:
-    counts = np.bincount(labels.ravel())
+    counts = np.zeros(2**16, np.int64)
+    for row in labels:  # row by row, for numbers that are counted become of 8 bytes
+        counts += np.bincount(row, minlength=len(counts))
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -counts[index])
     return {names[index]: float(counts[index]) / labels.size for index in order}

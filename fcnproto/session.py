@@ -9,9 +9,9 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.outline import outline
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
+    from onnx import ModelProto
 
 Array = np.ndarray[Any, Any]
 
@@ -83,12 +85,52 @@ class Session:
         device is not there, FcnprotoError if the model cannot be loaded.
         """
         self.path = str(model) if isinstance(model, Path) else None
-        self._load = _Loader(model, fast, threads)
-        self.device, self.reason, self._session = self._on(Device.parse(device))
-        self.inputs = tuple(map(_value, self._session.get_inputs()))
-        self.outputs = tuple(map(_value, self._session.get_outputs()))
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self._open(_Loader(_Source.of(model), fast, threads), Device.parse(device))
+
+    def _open(self, load: _Loader, device: Device) -> None:
+        self._load = load
+        self.device, self.reason, self._loaded = self._on(device)
+        session = self._session
+        self.inputs = tuple(map(_value, session.get_inputs()))
+        self.outputs = tuple(map(_value, session.get_outputs()))
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
         self._last: object = None
+
+    @property
+    def _session(self) -> onnxruntime.InferenceSession:
+        if self._loaded is None:
+            _, _, self._loaded = self._on(self.device)
+        return self._loaded
+
+    def split(self, kept: Collection[str]) -> tuple[Session, Session]:
+        """Two sessions on the same device: up to the values `kept`, and from them to the outputs.
+
+        The second one takes those inputs too of which it reads the sizes. What this session holds
+        in memory is given back, until it is run again. Raises FcnprotoError if the model has no
+        such values.
+        """
+        from fcnproto.parts import part
+
+        self._loaded = None
+        whole = self._load.source.proto()
+        inputs, outputs = (
+            [value.name for value in values] for values in (self.inputs, self.outputs)
+        )
+        try:
+            parts = part(whole, inputs, kept), part(whole, kept, outputs)
+        except FcnprotoError as error:
+            raise FcnprotoError(
+                *(replace(problem, path=self.path) for problem in error.problems)
+            ) from error
+        first, second = (self._part(each.SerializeToString()) for each in parts)
+        return first, second
+
+    def _part(self, message: bytes) -> Session:
+        session = Session.__new__(Session)
+        session.path = self.path
+        source = self._load.source.part(message)
+        session._open(replace(self._load, source=source, is_part=True), self.device)
+        return session
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] = ()) -> dict[str, Array]:
         """The outputs (all, or those named) for arrays by the names of the inputs."""
@@ -144,13 +186,71 @@ class Session:
 
 
 @dataclass(frozen=True)
+class _Source:
+    """A model as a message whose large arrays may lie in files of a folder, or as a file alone.
+
+    From its own file they are mapped into memory: a copy of them would be made only to be re-laid.
+    """
+
+    path: Path | None = None
+    message: bytes | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def of(cls, model: Path | bytes) -> _Source:
+        if isinstance(model, bytes):
+            return cls(message=model)
+        if not model.is_file():
+            raise FcnprotoError(Problem("there is no such file", str(model)))
+        real = model.resolve()
+        message = outline(real)
+        return cls(model) if message is None else cls(model, message, real.parent)
+
+    def given(self, options: onnxruntime.SessionOptions) -> bytes | str:
+        """What a session is made of; the folder goes into its options."""
+        if self.folder is not None:
+            options.add_session_config_entry(_FOLDER, str(self.folder))
+        return str(self.path) if self.message is None else self.message
+
+    def proto(self) -> ModelProto:
+        """The message, without arrays that lie in files."""
+        from onnx import ModelProto
+
+        message = self.message
+        if message is None:
+            assert self.path is not None
+            message = self.path.read_bytes()
+        return ModelProto.FromString(message)
+
+    def divided(self) -> _Source:
+        """The same model, that takes less memory to load where it has large convolutions."""
+        if self.message is None or self.path is None or self.path.stat().st_size <= _LARGE:
+            return self
+        from fcnproto.parts import divided
+
+        return replace(self, message=divided(self.proto(), _LARGE).SerializeToString())
+
+    def part(self, message: bytes) -> _Source:
+        """A message whose arrays lie where this one's do."""
+        folder = self.folder or (self.path and self.path.absolute().parent)
+        return replace(self, message=message, folder=folder)
+
+
+_LARGE = 2**26  # bytes of kernels that one convolution may have
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
+@dataclass(frozen=True)
 class _Loader:
-    model: Path | bytes
+    source: _Source
     fast: bool
     threads: int | None
+    is_part: bool = False
+    """Whether other sessions of the same process are run in turn with this one."""
 
     def on_cpu(self) -> onnxruntime.InferenceSession:
-        return self._session(self._options(), [CPU])
+        return replace(self, source=self.source.divided())._session(self._options(), [CPU])
 
     def on_cuda(self, device: Device) -> onnxruntime.InferenceSession:
         """A session on a CUDA device; DeviceError, and not a word of onnxruntime's, if none can be.
@@ -188,6 +288,9 @@ class _Loader:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERROR
         options.intra_op_num_threads = self.threads or _limited_cores() or 0
+        if self.is_part:
+            # Its idle threads would wait in a loop while those of the other parts work.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         return options
 
     def _session(
@@ -195,15 +298,13 @@ class _Loader:
     ) -> onnxruntime.InferenceSession:
         import onnxruntime
 
-        path = str(self.model) if isinstance(self.model, Path) else None
-        if path is not None and not Path(path).is_file():
-            raise FcnprotoError(Problem("there is no such file", path))
-        source = self.model if path is None else path
+        source = self.source.given(options)
         try:
             return onnxruntime.InferenceSession(
                 source, options, providers=list(providers), enable_fallback=0
             )
         except Exception as error:  # onnxruntime's own exceptions have no other common base
+            path = str(self.source.path) if self.source.path else None
             raise FcnprotoError(
                 Problem(f"is no model that onnxruntime can load: {_first_line(error)}", path)
             ) from error

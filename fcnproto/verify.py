@@ -203,14 +203,13 @@ def _compared(
     if not common:
         names = ", ".join(f"'{blob}'" for blob in list(wanted)[:5])
         raise FcnprotoError(Problem(f"it has none of the blobs {names}", path))
-    notes = tuple(
-        Problem(f"it has no blob '{blob}', which is not compared", path, severity=Severity.WARNING)
-        for blob in wanted
-        if blob not in found
-    )
-    return Comparison(
-        tuple(compare(blob, found[blob], wanted[blob], tolerance) for blob in common), notes
-    )
+    rows = tuple(compare(blob, found[blob], wanted[blob], tolerance) for blob in common)
+    missing = [f"'{blob}'" for blob in wanted if blob not in found]
+    if not missing:
+        return Comparison(rows)
+    listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" * (len(missing) > 5))
+    message = f"it has no {listed}, not compared; --optimize none writes models with all blobs"
+    return Comparison(rows, (Problem(message, path, severity=Severity.WARNING),))
 
 
 def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Row:

@@ -1,9 +1,11 @@
 """Images to label maps: reading any image, preparing it, running it whole or in tiles."""
 
 import io
+import json
 from contextlib import suppress
 
 import numpy as np
+import onnx
 import pytest
 from exporting import input_text, layer_text, net_of
 from PIL import Image
@@ -16,9 +18,12 @@ from fcnproto.filled import fill
 from fcnproto.images import ImageError, Source
 from fcnproto.metadata import Blobs, Given, Metadata, completed
 from fcnproto.proto.source import parse_net, read_net
+from fcnproto.render import render
+from fcnproto.rewrite import Optimize
 from fcnproto.segment import Plan, Segmented, Segmenter, label_maps, segment
 from fcnproto.session import Session
 from fcnproto.surgery import Source as WeightSource
+from fcnproto.tiles import Kept, Stages, Tiling
 from fcnproto.weights import read
 
 MEAN = (104.0, 116.5, 122.25)
@@ -41,6 +46,21 @@ def fcn(golden):
         )
 
     return model
+
+
+def net_in_two_stages(optimize=Optimize.NONE, **settings):
+    """FCN-32s of few channels, whose receptive field is as large as it is."""
+    source = parse_net(render("voc-fcn32s"))
+    for layer in source.net.layer:
+        if layer.type == "Convolution" and "score" not in layer.name:
+            layer.convolution_param.num_output = 2
+        layer.convolution_param.weight_filler.type = "msra"
+    given = Given(mean=MEAN)
+    return (
+        deploy(source, None, init=True, optimize=optimize, given=given, **settings)
+        .model.to_proto()
+        .SerializeToString()
+    )
 
 
 def segmenter_of(model, plan=Plan()):
@@ -201,7 +221,7 @@ def test_finding_files_folders_globs_and_lists(tmp_path):
 def test_images_go_in_as_bgr_less_the_mean(fcn):
     segmenter = segmenter_of(fcn())
     rgb = photograph(9, 7)
-    (found,) = segmenter._feeds([{"data": rgb}], 9, 7)["data"]
+    (found,) = segmenter._feeds([{"data": rgb}])["data"]
     expected = (
         rgb[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) - np.float32(MEAN)[:, None, None]
     )
@@ -227,7 +247,7 @@ def test_image_input_gives_the_same_scores_bit_for_bit(fcn):
 
 def expected_labels(fcn, rgb):
     segmenter = segmenter_of(fcn())
-    feeds = segmenter._feeds([{"data": rgb}], *rgb.shape[:2])
+    feeds = segmenter._feeds([{"data": rgb}])
     return segmenter.session.run(feeds)["score"].argmax(axis=1)[0]
 
 
@@ -262,10 +282,49 @@ def test_tiles_give_the_same_labels(fcn, tile, settings):
         np.testing.assert_array_equal(found[blob], labels)
 
 
+@pytest.mark.parametrize("optimize", Optimize)
+@pytest.mark.parametrize("settings", [{}, {"result": Result.LABELS, "image_input": True}])
+def test_tiles_of_two_stages_give_the_same_labels(optimize, settings):
+    model = net_in_two_stages(optimize=optimize, **settings)
+    pictures = [{"data": photograph(75, 330, seed)} for seed in range(2)]
+    whole = segmenter_of(model).label(pictures)
+    segmenter = segmenter_of(model, Plan(64))
+    assert segmenter.metadata.tiling.stages is not None
+    for blob, labels in segmenter.label(pictures).items():
+        np.testing.assert_array_equal(labels, whole[blob])
+
+
+def test_models_that_name_stages_which_they_lack():
+    model = onnx.load_from_string(net_in_two_stages())
+    (tiling,) = (prop for prop in model.metadata_props if prop.key == "tiling")
+    tiling.value = tiling.value.replace('"blob": "', '"blob": "no ')
+    with pytest.raises(FcnprotoError, match="the model has no values no "):
+        segmenter_of(model.SerializeToString(), Plan(64))
+
+
+def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 60)
+    source = saved(tmp_path / "a.png", photograph(64, 64))
+    for plan, kind in ((Plan(), Problem), (Plan(64), Segmented)):
+        segmenter = segmenter_of(net_in_two_stages(), plan)
+        (outcome,) = segment(segmenter, [source], results, {})
+        assert isinstance(outcome, kind)
+
+
 def test_tiles_and_scales_together(fcn):
     picture = {"data": photograph(75, 130)}
     whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).label([picture])
     tiled = segmenter_of(fcn(), Plan(32, (0.5, 1.25), True)).label([picture])
+    np.testing.assert_array_equal(tiled["score"], whole["score"])
+
+
+def test_tiles_of_two_stages_at_scales_and_mirrored():
+    model = net_in_two_stages()
+    picture = {"data": photograph(75, 130)}
+    whole = segmenter_of(model, Plan(None, (0.5, 1.25), True)).label([picture])
+    tiled = segmenter_of(model, Plan(32, (0.5, 1.25), True)).label([picture])
     np.testing.assert_array_equal(tiled["score"], whole["score"])
 
 
@@ -274,7 +333,7 @@ def test_flip_averages_with_the_mirror_image(fcn):
     segmenter = segmenter_of(fcn(), Plan(flip=True))
 
     def score(image):
-        return segmenter.session.run(segmenter._feeds([{"data": image}], 40, 52))["score"]
+        return segmenter.session.run(segmenter._feeds([{"data": image}]))["score"]
 
     expected = (score(rgb) + score(rgb[:, ::-1])[..., ::-1]).argmax(axis=1)
     np.testing.assert_array_equal(segmenter.label([{"data": rgb}])["score"], expected)
@@ -378,6 +437,22 @@ def test_labels_cannot_be_averaged(fcn):
         segmenter_of(fcn(result=Result.LABELS), Plan(flip=True))
 
 
+def tiling_with(kept=None, **settings):
+    """A tiling of two stages as JSON, with something else in it."""
+    blob = {"blob": "p", "stride": [16, 16], "before": [9, 9], "after": [-4, 9], "more": [-1, 3]}
+    around = {"before": [1, 2], "after": [3, 4]}
+    stages = {"kept": [{**blob, **settings}] if kept is None else kept, **around}
+    return json.dumps({"stride": [32, 32], **around, "stages": stages})
+
+
+def test_tilings_come_back_as_they_were():
+    about = Metadata.from_props({"tiling": tiling_with()})
+    kept = Kept("p", (16, 16), (9, 9), (-4, 9), (-1, 3))
+    around = (1, 2), (3, 4)
+    assert about.tiling == Tiling((32, 32), *around, Stages((kept,), *around))
+    assert Metadata.from_props(about.to_props()) == about
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -389,6 +464,13 @@ def test_labels_cannot_be_averaged(fcn):
         ("palette", "[[1, 2, 256]]"),
         ("tiling", '{"stride": [0, 1], "before": [1, 1], "after": [1, 1]}'),
         ("tiling", '{"stride": [1, 1]}'),
+        ("tiling", "[1]"),
+        ("tiling", tiling_with(kept=[])),
+        ("tiling", tiling_with(stride=[5, 16])),
+        ("tiling", tiling_with(stride=[0, 16])),
+        ("tiling", tiling_with(more=[1e999, 1])),
+        ("tiling", tiling_with(more=[0.5, 1])),
+        ("tiling", tiling_with(blob=3)),
         ("channel_order", "RGB"),
         ("images", "[" * 100000),
     ],
@@ -528,7 +610,7 @@ def test_colour_and_depth(tmp_path):
     depth = np.full((9, 8), 2550, np.uint16)
     depth[0, 0] = 0
     picture = {"color": photograph(9, 8), "depth": depth.astype(np.float32)}
-    found = segmenter._feeds([picture], 9, 8)["depth"][0, 0]
+    found = segmenter._feeds([picture])["depth"][0, 0]
     mean = zoo.dataset("nyud").mean["depth"][0]
     np.testing.assert_allclose(found[1:], np.log(2550) - mean, atol=1e-6)
     assert found[0, 0] == 0

@@ -1,12 +1,30 @@
 """Tiles give what the whole image gives, bit for bit, shown on nets that reckon in integers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from exporting import exported, input_text, net_of, run, session_of
 
+from fcnproto import tiling as tilings
 from fcnproto.errors import NetError
-from fcnproto.tiles import Span, Tiling, spans
-from fcnproto.tiling import tiling
+from fcnproto.graph import build
+from fcnproto.inference import inference
+from fcnproto.proto.source import parse_net
+from fcnproto.render import render
+from fcnproto.session import Session
+from fcnproto.staged import Staged
+from fcnproto.tiles import (
+    Kept,
+    Span,
+    Stages,
+    Tiling,
+    first_stage,
+    of_map,
+    second_stage,
+    spans,
+)
+from fcnproto.tiling import stages, tiling
 
 
 def layer(kind, bottom, top, settings="", second=""):
@@ -144,8 +162,6 @@ def test_a_smaller_halo_would_not_do(name):
 
 
 def test_fcn_8s_of_caffe(golden):
-    from fcnproto.graph import build
-    from fcnproto.inference import inference
     from fcnproto.proto.source import read_net
 
     net = inference(build(read_net(golden / "layers" / "net_fcn8s_97x75.prototxt")))
@@ -184,3 +200,198 @@ def test_spans_cover_an_axis_once():
 
 def test_tiling_is_a_value():
     assert Tiling((1, 2), (3, 4), (5, 6)) == Tiling((1, 2), (3, 4), (5, 6))
+
+
+# Two stages -------------------------------------------------------------------------------------
+
+
+def run_one(session, feeds, names):
+    return session.run(feeds, names)
+
+
+def staged_scores(model, cut, way, feeds, tile):
+    """The scores of every output, put together from tiles of two stages."""
+    session = Session(model.SerializeToString(), "cpu", threads=1)
+    names = [output.name for output in session.outputs]
+    staged = Staged.of(session, replace(cut, stages=way), way, run_one)
+    height, width = next(iter(feeds.values())).shape[2:]
+
+    def pixels(rows, columns):
+        return {
+            blob: np.ascontiguousarray(
+                array[:, :, rows.first : rows.last, columns.first : columns.last]
+            )
+            for blob, array in feeds.items()
+        }
+
+    whole, covered = {}, np.zeros((height, width), int)
+    for rows, columns, outputs in staged.tiles(pixels, height, width, tile, names):
+        covered[rows.start : rows.end, columns.start : columns.end] += 1
+        top, left = rows.start - rows.first, columns.start - columns.first
+        for name, part in outputs.items():
+            inside = part[:, :, top : rows.end - rows.first, left : columns.end - columns.first]
+            score = whole.setdefault(name, np.full((*part.shape[:2], height, width), np.nan))
+            score[:, :, rows.start : rows.end, columns.start : columns.end] = inside
+    assert (covered == 1).all()
+    return whole
+
+
+def whole_scores(model, feeds):
+    return Session(model.SerializeToString(), "cpu", threads=1).run(feeds)
+
+
+def small(name, channels=3):
+    """A net of the zoo whose layers have few channels, with weights that keep sums near 1.
+
+    With 0 channels they have as many as they have.
+    """
+    source = parse_net(render(name))
+    for each in source.net.layer:
+        param = each.convolution_param
+        if channels and each.type == "Convolution" and "score" not in each.name:
+            param.num_output = channels - channels % param.group or param.group
+    net = inference(build(source))
+    rng = np.random.default_rng(0)
+    weights = {
+        net.graph.nodes[index].layer.name: [
+            (rng.standard_normal(weight.shape) * np.prod(weight.shape[1:]) ** -0.5).astype(
+                np.float32
+            )
+            for weight in wanted
+        ]
+        for index, wanted in net.shapes.weights.items()
+        if wanted
+    }
+    return net, weights
+
+
+def image_of(net, height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        blob: rng.uniform(-128, 128, (1, sizes[1], height, width)).astype(np.float32)
+        for blob, sizes in net.inputs.items()
+    }
+
+
+def assert_close(found, expected):
+    assert found.keys() == expected.keys()
+    for name, score in expected.items():
+        np.testing.assert_allclose(found[name], score, rtol=0, atol=5e-6 * np.abs(score).max())
+
+
+ZOO = {
+    "voc-fcn8s": [(1, 1), (131, 300), (420, 97)],
+    "voc-fcn16s": [(200, 333)],
+    "voc-fcn32s": [(200, 333)],
+    "voc-fcn-alexnet": [(1, 3), (131, 300), (420, 97)],
+    "nyud-fcn32s-color-hha": [(160, 270)],
+    "siftflow-fcn8s": [(256, 256)],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [(n, size) for n, sizes in ZOO.items() for size in sizes]
+)
+def test_two_stages_give_what_the_whole_image_gives(name, size):
+    net, weights = small(name, 4)
+    model = exported(net, weights)
+    cut = tiling(net.graph, net.shapes)
+    feeds = image_of(net, *size)
+    expected = whole_scores(model, feeds)
+    ways = stages(net.graph, net.shapes, cut)
+    assert ways
+    for way, tile in zip((ways[0], ways[0], ways[-1]), (32, 70, 64), strict=True):
+        assert_close(staged_scores(model, cut, way, feeds, tile), expected)
+
+
+def test_stages_of_fcn_8s():
+    """By hand: pool4's pixel 6 is that of the image's corner; 64 channels of 16 × 16 are 1 byte."""
+    net = inference(build(parse_net(render("voc-fcn8s"))))
+    way = stages(net.graph, net.shapes, tiling(net.graph, net.shapes))[0]
+    assert [kept.blob for kept in way.kept] == ["pool4", "score_pool3", "score_pool4"]
+    pool4 = way.kept[0]
+    # A pixel of pool4 covers 16 of conv1_1, and 9 convolutions of 3 taps see 44 more around them:
+    # 2 · 1 + 2 · 2 + 3 · 4 + 3 · 8 on each side, and pools 1 + 2 + 4 + 8 after it.
+    assert (pool4.stride, pool4.before, pool4.more) == ((16, 16), (100 + 41,) * 2, (13, 13))
+
+
+@pytest.mark.parametrize("name", ["overlapping windows", "two strides", "a skip", "one step"])
+def test_every_way_in_two_stages_is_exact(name, monkeypatch):
+    """On nets that reckon in integers, bit for bit."""
+    monkeypatch.setattr(tilings, "TILE", 16)  # for which these small nets gain from two stages
+    rng = np.random.default_rng(0)
+    net = net_of(input_text(data=(1, 2, 64, 64)) + NETS[name])
+    model = exported(net, whole_weights(net, rng))
+    cut = tiling(net.graph, net.shapes)
+    ways = stages(net.graph, net.shapes, cut)
+    assert ways
+    for size in ((1, 1), (3, 70), (37, 53), (64, 40)):
+        feeds = {"data": rng.integers(-3, 4, (2, 2, *size)).astype(np.float32)}
+        expected = whole_scores(model, feeds)
+        for way in ways:
+            for tile in (1, 8, 21):
+                found = staged_scores(model, cut, way, feeds, tile)
+                assert found.keys() == expected.keys()
+                for blob, score in expected.items():
+                    np.testing.assert_array_equal(found[blob], score)
+
+
+@pytest.mark.parametrize(
+    ("stage", "side", "less"),
+    [
+        ("second", "before", 64),
+        ("second", "after", 32),
+        ("kept", "before", 64),
+        ("kept", "after", 64),
+    ],
+)
+def test_less_around_a_stage_would_not_do(stage, side, less):
+    net, weights = small("voc-fcn8s")
+    model = exported(net, weights)
+    cut = tiling(net.graph, net.shapes)
+    way = stages(net.graph, net.shapes, cut)[0]
+
+    def lessened(value):
+        rows, columns = getattr(value, side)
+        return replace(value, **{side: (rows, columns - less)})
+
+    kept = tuple(map(lessened, way.kept))
+    way = lessened(way) if stage == "second" else replace(way, kept=kept)
+    feeds = image_of(net, 33, 450)
+    with pytest.raises((AssertionError, ValueError)):  # ValueError where a tile is too small
+        assert_close(staged_scores(model, cut, way, feeds, 96), whole_scores(model, feeds))
+
+
+def test_tiles_of_two_stages_cover_an_axis_once():
+    kept = Kept("map", (16, 16), (141, 141), (-42, -42), (13, 13))
+    cut = Tiling((32, 32), (245, 245), (245, 245), Stages((kept,), (104, 104), (94, 94)))
+    for size in (1, 31, 64, 500, 1999):
+        pixels = -(-(size + 198) // 16)  # of pool4, by Caffe's rules
+        for tile in (1, 100, 512):
+            first = list(first_stage(size, tile, cut, 0))
+            assert [span.start for span in first] == [0, *(span.end for span in first[:-1])]
+            assert first[-1].last == size
+            for span in first:
+                assert span.first % 32 == 0 <= span.first < span.last <= size
+                assert span.first == 0 or span.first <= span.start - 141
+            for span in second_stage(size, tile, cut, 0):
+                start, end = of_map(kept, 0, span, size)
+                assert span.first == 0 or span.first <= span.start - 104
+                assert 0 <= start < pixels
+                assert (end is None) == (span.last == size)
+                assert end is None or end <= pixels
+
+
+def test_nets_that_gain_nothing_run_in_one_stage():
+    net = net_of(input_text(data=(1, 2, 64, 64)) + NETS["a convolution"])
+    assert stages(net.graph, net.shapes, tiling(net.graph, net.shapes)) == []
+
+
+@pytest.mark.slow
+def test_two_stages_of_fcn_8s_as_large_as_it_is():
+    net, weights = small("voc-fcn8s", 0)
+    model = exported(net, weights)
+    cut = tiling(net.graph, net.shapes)
+    feeds = image_of(net, 1100, 1500)
+    way = stages(net.graph, net.shapes, cut)[0]
+    assert_close(staged_scores(model, cut, way, feeds, 512), whole_scores(model, feeds))

@@ -13,7 +13,6 @@ import click
 
 from fcnproto.cli.common import Function, Verb, check_output, load_net, tell
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.layers.base import show
 from fcnproto.metadata import Mean, Metadata, completed, given, missing
 
 if TYPE_CHECKING:
@@ -146,6 +145,8 @@ def export_onnx(
 
 def _costs(deployed: Deployed, optimize: str) -> list[str]:
     """A table of what the model costs as the net stands, and as it was rewritten."""
+    from fcnproto.layers.base import show
+
     images = " and ".join(map(show, deployed.before.images))
     rows = [("", "nodes", f"multiply-adds at {images}", "size")]
     costs = {"none": deployed.before, optimize: deployed.after}

@@ -16,9 +16,9 @@ from onnx import TensorProto
 from fcnproto.builder import Builder, model_of
 from fcnproto.export import DEFAULT_OPSET
 from fcnproto.filled import Step
-from fcnproto.layers.base import Dims, Layer, Shape, exactly
+from fcnproto.layers.base import Dims, Layer, Plane, Shape, exactly
 from fcnproto.layers.convolution import Convolution
-from fcnproto.layers.spatial import Window
+from fcnproto.layers.spatial import Window, shifted
 from fcnproto.proto.caffe_pb2 import LayerParameter
 from fcnproto.rewrite.lines import CONSTANT, Line
 from fcnproto.session import Session
@@ -153,6 +153,11 @@ class Surrounded(Layer, registered=False):
             for axis in (0, 1)
         ]
         return [(*window[:2], *sizes)]
+
+    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
+        """The window's pixels, shifted; of the image only the size is read."""
+        rows, columns = (shifted(-len(before)) for before in self.before)
+        return [(rows, columns), None]
 
     def _after(self, axis: int, size: int) -> Sequence[int]:
         phases = self.after[axis]
