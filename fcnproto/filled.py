@@ -87,10 +87,20 @@ def _arrays(net: Inference, index: int, owned: Mapping[Place, Array]) -> tuple[N
 
 def _misfits(net: Inference, weights: Weights) -> Iterator[Problem]:
     """Every array that is missing, or whose shape is not the one that the net asks for."""
+    named: set[str] = set()
     for index, wanted in net.shapes.weights.items():
         node = net.graph.nodes[index]
+        is_first = node.layer.name not in named
+        named.add(node.layer.name)
         owned = [n for n in range(len(wanted)) if net.shapes.owners[Place(index, n)].node == index]
         given = weights.get(node.layer.name, ())
+        if owned and not is_first:
+            yield net.graph.problem(
+                node,
+                "there are no weights for it, for they go by a layer's name, and another layer"
+                " before it has the same; give it another name",
+            )
+            continue
         if owned and not given:
             yield net.graph.problem(node, f"there are no weights for it; it has {_listed(wanted)}")
             continue

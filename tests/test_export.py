@@ -6,8 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from exporting import input_text, layer_text, net_of
 
-from fcnproto.errors import NetError
+from fcnproto.errors import NetError, WeightsError
 from fcnproto.export import export
 from fcnproto.filled import fill
 from fcnproto.graph import build
@@ -57,6 +58,17 @@ def is_measure(path):
 def test_a_net_that_only_measures_is_refused(path):
     with pytest.raises(NetError, match="computes nothing"):
         inference(build(read_net(path)))
+
+
+def test_two_layers_of_one_name_cannot_both_be_given_weights():
+    settings = "convolution_param { num_output: 3 kernel_size: 1 }"
+    text = input_text(data=(1, 3, 8, 8))
+    for top in ("one", "two"):
+        text += layer_text("Convolution", ["data"], [top], settings)
+    net = net_of(text)
+    kernels = np.ones((3, 3, 1, 1), np.float32)
+    with pytest.raises(WeightsError, match="another layer before it has the same"):
+        fill(net, {"it": [kernels, np.zeros(3, np.float32)]})
 
 
 INFERENCE = [case for case in CASES if not is_measure(case)]

@@ -244,6 +244,105 @@ def test_maps_around_which_nothing_is_constant_are_left_alone():
     assert "no layer pads its image by more than its kernel covers" in str(note)
 
 
+def test_maps_that_repeat_only_after_many_pixels_are_left_alone():
+    # Sizes that differ by 64 are another size, and another phase, to a stride of 128 or 96.
+    for stride, kernel in ((2, 3), (3, 1)):
+        text = (
+            image(20, 30)
+            + conv("one", "data", 4, 5, 900, 8)
+            + conv("two", "one", 4, 3, 1, 8 if stride == 2 else 4)
+            + conv("three", "two", 4, kernel, kernel // 2, stride)
+            + conv("four", "three", 4, kernel, kernel // 2)
+        )
+        plain, net = rewritten(text)
+        assert surrounded(net) == ["two"]
+        both = Beside(plain, net)
+        for size in [(1, 1), (50, 80), (15, 115), (78, 52), (64, 129)]:
+            assert both.difference(*size) <= EXACT, size
+
+
+def test_a_kernel_that_does_not_fit_the_smallest_images():
+    # Caffe rounds up where a kernel lacks less than a stride: 1 and 4 pixels alike give one.
+    text = image(20, 30) + conv("one", "data", 4, 5, 37) + conv("two", "data", 4, 3, 0, 3)
+    plain, net = rewritten(text)
+    assert surrounded(net) == ["one"]
+    both = Beside(plain, net)
+    for size in [(1, 1), (4, 2), (49, 50), (58, 36)]:
+        assert both.difference(*size) <= EXACT, size
+
+
+def test_strides_that_no_table_has_room_for():
+    text = image(20, 30) + conv("one", "data", 4, 3, 70, 65)
+    (note,) = padding(filled(text)).notes
+    assert "no layer pads its image" in str(note)
+    # Each alone would do, but together they repeat after 14,213,829 pixels.
+    strides = (61, 59, 63, 62)
+    text = image(20, 30) + "".join(conv(f"by{each}", "data", 4, 64, 200, each) for each in strides)
+    plain, net = rewritten(text)
+    assert surrounded(net) == ["by61"]
+    assert Beside(plain, net).difference(70, 61) <= EXACT
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        'type: "Concat" bottom: "one" bottom: "one" concat_param { axis: 0 }',
+        'type: "Tile" bottom: "one" tile_param { axis: 0 tiles: 2 }',
+    ],
+)
+def test_layers_that_put_images_one_after_the_other_are_no_part_of_it(settings):
+    text = image(20, 30) + conv("one", "data", 4, 3, 40)
+    text += f'layer {{ name: "both" {settings} top: "both" }}' + conv("two", "both", 4, 3, 1)
+    plain, net = rewritten(text)
+    assert surrounded(net) == ["one"]
+    assert Beside(plain, net).difference(20, 30, num=2) <= EXACT
+
+
+def test_what_is_made_of_an_image_pixel_by_pixel_is_an_image_again():
+    text = (
+        image(20, 30)
+        + conv("one", "data", 4, 3, 40)
+        + 'layer { name: "p" type: "Power" bottom: "data" top: "p" power_param { shift: 9 } }'
+        + conv("two", "p", 4, 3, 40)
+        + 'layer { name: "sum" type: "Eltwise" bottom: "one" bottom: "two" top: "sum" }'
+    )
+    plain, net = rewritten(text)
+    assert surrounded(net) == ["one", "two"]
+    assert Beside(plain, net).difference(20, 30) <= EXACT
+
+
+def test_constants_that_are_not_finite_are_not_subtracted():
+    without_bias = conv("one", "data", 4, 3, 40).replace("pad", "bias_term: false pad")
+    text = (
+        image(20, 30)
+        + without_bias
+        + 'layer { name: "p" type: "Power" bottom: "one" top: "p" power_param { power: -2 } }'
+        + conv("two", "p", 4, 3, 1)
+        + conv("three", "two", 4, 3, 1)
+        + 'layer { name: "crop" type: "Crop" bottom: "three" bottom: "data" top: "crop"'
+        + " crop_param { axis: 2 offset: 39 } }"
+    )
+    plain, net = rewritten(text)
+    assert surrounded(net) == ["two"]
+    sessions = [session_of(export(each)) for each in (plain, net)]
+    wanted, found = (run(session, images(plain, 20, 30))["crop"] for session in sessions)
+    assert np.isfinite(wanted).sum() > 1000
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_names_that_a_net_has_taken_itself():
+    text = (
+        image(20, 30)
+        + conv("one", "data", 4, 3, 40)
+        + 'layer { name: "r" type: "ReLU" bottom: "one" top: "one/window" }'
+        + conv("two", "one", 4, 3, 1)
+    )
+    plain, net = rewritten(text)
+    tops = [top for step in net.steps for top in step.node.tops]
+    assert len(tops) == len(set(tops))
+    assert Beside(plain, net).difference(20, 30) <= EXACT
+
+
 # Small nets of the kinds that are covered, at random ----------------------------------------------
 
 

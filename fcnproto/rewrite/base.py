@@ -1,11 +1,17 @@
-"""What a rewrite gives."""
+"""What a rewrite gives, and what several of them ask."""
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from fcnproto.errors import Problem
+from fcnproto.errors import LayerError, Problem
 from fcnproto.filled import Filled
+from fcnproto.layers.base import Layer
+from fcnproto.layers.spatial import shifted
+
+ITSELF = shifted(), shifted()
+"""A pixel that sees the one at its place and no other."""
 
 
 @dataclass(frozen=True)
@@ -14,3 +20,31 @@ class Rewritten:
 
     net: Filled
     notes: tuple[Problem, ...] = ()
+
+
+def works_by_pixels(layer: Layer, channels: Sequence[int]) -> bool:
+    """Whether a layer makes each pixel of the pixels at its place of its bottoms, and nothing else.
+
+    And so for every number and size of images with the same weights, if bottoms are N × C × H × W
+    with so many channels each.
+    """
+    seen = []
+    for num, height, width in ((1, 8, 8), (2, 9, 10)):
+        bottoms = [(num, count, height, width) for count in channels]
+        try:
+            tops = layer.output_shapes(bottoms)
+            if not all(plane == ITSELF for plane in layer.reaches(bottoms)) or not all(
+                top is not None and (*top[:1], *top[2:]) == (num, height, width) for top in tops
+            ):
+                return False
+            seen.append([weight.shape for weight in layer.weights(bottoms)])
+        except LayerError:
+            return False
+    return seen[0] == seen[1]
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """The name, or one like it, that is not taken."""
+    while name in taken:
+        name += "'"
+    return name

@@ -33,14 +33,11 @@ from fcnproto.layers.depthwise_convolution import DepthwiseConvolution
 from fcnproto.layers.inner_product import InnerProduct
 from fcnproto.layers.power import Power
 from fcnproto.layers.scale import Scale
-from fcnproto.layers.spatial import Window, shifted
-from fcnproto.rewrite.base import Rewritten
+from fcnproto.layers.spatial import Window
+from fcnproto.rewrite.base import ITSELF, Rewritten, unused, works_by_pixels
 from fcnproto.rewrite.upsampling import separated
 
 Array = np.ndarray[Any, Any]
-
-ITSELF = shifted(0), shifted(0)
-"""A pixel that sees the one at its place and no other."""
 
 
 def dead(net: Filled) -> Rewritten:
@@ -338,21 +335,16 @@ def _raised(net: Filled, crop: Step, earlier: Step) -> Iterator[Step]:
     _, reference = crop.node.bottoms
     for step in net.steps:
         if step is crop:
-            names = {blob: _name(net, blob, crop) for blob in earlier.node.bottoms}
+            names = {
+                blob: unused(f"{blob}@{crop.node.title}", net.graph.blobs)
+                for blob in earlier.node.bottoms
+            }
             for blob, cut in names.items():
                 yield _moved(crop, (blob, reference), (cut,))
             bottoms = tuple(names[blob] for blob in earlier.node.bottoms)
             yield _moved(earlier, bottoms, crop.node.tops)
         elif step is not earlier:
             yield step
-
-
-def _name(net: Filled, blob: str, crop: Step) -> str:
-    """What a blob is called where it is cropped; no other is called that."""
-    name = f"{blob}@{crop.node.title}"
-    while name in net.graph.blobs:
-        name += "'"
-    return name
 
 
 def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[str, Step]) -> bool:
@@ -366,8 +358,8 @@ def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[st
     if not node.bottoms or len(node.tops) != 1 or not _read_once(net.graph, node.tops[0]):
         return False
     bottoms = [shape for blob in node.bottoms if (shape := shapes[blob]) is not None]
-    top, cut = shapes[node.tops[0]], shapes[crop.node.tops[0]]
-    if top is None or cut is None or len(top) != 4 or len(bottoms) < len(node.bottoms):
+    top = shapes[node.tops[0]]
+    if top is None or len(top) != 4 or len(bottoms) < len(node.bottoms):
         return False
     rows_and_columns = axis_index(crop.node.layer.param.axis, top) >= 2
     if not rows_and_columns or any(len(shape) != 4 or shape[1] > top[1] for shape in bottoms):
@@ -377,24 +369,7 @@ def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[st
     before = {type(made[blob].node.layer) for blob in node.bottoms if blob in made}
     if type(node.layer) not in _WINDOWED and before.intersection(_WINDOWED):
         return False
-    larger = tuple(size + 7 for size in top[2:])
-    return all(_works_by_pixels(node.layer, bottoms, top, size) for size in (cut[2:], larger))
+    return works_by_pixels(node.layer, [shape[1] for shape in bottoms])
 
 
 _WINDOWED = {Convolution, DepthwiseConvolution, ConvolutionDepthwise}
-
-
-def _works_by_pixels(
-    layer: Layer, bottoms: Sequence[Shape], top: Shape, size: tuple[int, ...]
-) -> bool:
-    """Whether pixels are made of those at their place, at this size with the same weights."""
-    others = [(*shape[:2], *size) for shape in bottoms]
-    try:
-        return (
-            all(plane == ITSELF for plane in layer.reaches(bottoms))
-            and list(layer.output_shapes(others)) == [(*top[:2], *size)]
-            and [weight.shape for weight in layer.weights(others)]
-            == [weight.shape for weight in layer.weights(bottoms)]
-        )
-    except LayerError:
-        return False

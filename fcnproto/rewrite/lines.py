@@ -104,8 +104,12 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
     """The top of a layer that moves a window over a line.
 
     With `clip` taps that lie past the border do not count, as in pooling; they are given the class
-    of the nearest that does, which changes no maximum. Raises LayerError if no tap counts.
+    of the nearest that does, which changes no maximum. Raises LayerError if no tap counts, or if
+    a convolution's window does not fit: if it lacks less than a stride, Caffe rounds up (see
+    `Window.convolve`), and then the smallest images say nothing of larger ones.
     """
+    room = min(bottom.lengths) + 2 * window.pad - window.extent
+    require(clip or room >= 0, "its window does not fit the smallest image")
     classes = _Classes()
     classes.number(((CONSTANT,) * window.kernel,))
 

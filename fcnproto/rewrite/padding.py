@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import lcm
 
 import numpy as np
@@ -32,9 +33,9 @@ from fcnproto.layers.base import Layer, Plane, Pointwise, Shape
 from fcnproto.layers.convolution import Convolution, settings_of
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.pooling import Pooling
-from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window, shifted
+from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
-from fcnproto.rewrite.base import Rewritten
+from fcnproto.rewrite.base import Rewritten, unused, works_by_pixels
 from fcnproto.rewrite.cost import nominal_multiply_adds
 from fcnproto.rewrite.lines import Line, convolved, joined, of_image
 from fcnproto.rewrite.surroundings import Array, Lines, Member, Surrounded, constants, tables
@@ -51,7 +52,11 @@ def padding(net: Filled) -> Rewritten:
     while region.members:
         planned = _planned(net, region)
         if isinstance(planned, _Plan):
-            return _with_gain(net, _Writer(net, region, planned).rewritten())
+            writer = _Writer(net, region, planned)
+            endless = writer.endless()
+            if endless is None:
+                return _with_gain(net, writer.rewritten())
+            planned = endless
         region = region.without(planned)
     return _alone(net, "what surrounds the image's reach meets it at once")
 
@@ -131,16 +136,13 @@ class _Region:
 
 def _grown(net: Filled) -> _Region:
     """All layers whose tops the image does not reach as a whole, rings and reach apart."""
-    periods = _periods(net)
+    candidates, periods = _repeating(net)
     members: list[Member] = []
     lines: dict[str, Lines] = {}
     images: dict[str, str] = {}
-    for step in net.steps:
-        node = step.node
+    for member in candidates:
+        node = member.step.node
         try:
-            member = _member(net, step)
-            if member is None:
-                continue
             if member.windows is not None and node.bottoms[0] not in lines:
                 if not _pads_beyond_kernel(member):
                     continue
@@ -149,6 +151,8 @@ def _grown(net: Filled) -> _Region:
                 images[image] = image
             if not all(bottom in lines for bottom in node.bottoms):
                 continue
+            if member.windows is None and any(images[blob] == blob for blob in node.bottoms):
+                continue  # its top may be taken for an image in turn
             top = _top_lines(net, member, [lines[bottom] for bottom in node.bottoms])
         except LayerError:
             continue
@@ -172,16 +176,8 @@ def _member(net: Filled, step: Step) -> Member | None:
         return None
     if isinstance(layer, Convolution | Pooling):
         return _windowed(step)
-    shapes = [(1, _channels(net, blob) or 1, 8, 8) for blob in node.bottoms]
-    larger = [(*shape[:2], 9, 10) for shape in shapes]
-    same_pixel = (shifted(), shifted())
-    is_pixelwise = (
-        all(plane == same_pixel for plane in layer.reaches(shapes))
-        and all(shape is not None and shape[2:] == (8, 8) for shape in layer.output_shapes(shapes))
-        and [each.shape for each in layer.weights(shapes)]
-        == [each.shape for each in layer.weights(larger)]
-    )
-    return Member(step, None) if is_pixelwise else None
+    channels = [_channels(net, blob) or 1 for blob in node.bottoms]
+    return Member(step, None) if works_by_pixels(layer, channels) else None
 
 
 def _windowed(step: Step) -> Member | None:
@@ -191,7 +187,10 @@ def _windowed(step: Step) -> Member | None:
         return None
     if isinstance(layer, Pooling) and layer.param.pool != PoolingParameter.MAX:
         return None
-    windows = layer.plane()
+    try:
+        windows = layer.plane()
+    except LayerError:
+        return None
     return Member(step, windows) if all(window.dilation for window in windows) else None
 
 
@@ -209,33 +208,36 @@ def _pads_beyond_kernel(member: Member) -> bool:
     )
 
 
-def _periods(net: Filled) -> dict[str, tuple[int, int]]:
-    """For each map the sizes' period along rows and columns of what is made of it by windows."""
+def _repeating(net: Filled) -> tuple[list[Member], dict[str, tuple[int, int]]]:
+    """The layers that can be windowed, and for each map that they read or write a period.
+
+    Images whose sizes differ by that, along rows and along columns, are the same to all these
+    layers but for the middle of their maps. Layers that would make it too long are left out.
+    """
+    members: list[Member] = []
     strides: dict[str, tuple[int, int]] = {}
     images: dict[str, str] = {}
     periods: dict[str, tuple[int, int]] = {}
     for step in net.steps:
-        node = step.node
-        try:
-            member = _member(net, step)
-        except LayerError:
-            continue
+        member = _member(net, step)
         if member is None:
             continue
-        bottom = node.bottoms[0]
+        bottom = step.node.bottoms[0]
         image = images.setdefault(bottom, bottom)
         down, across = strides.setdefault(bottom, (1, 1))
         if member.windows is not None:
             rows, columns = member.windows
             down, across = down * rows.stride, across * columns.stride
-        if max(down, across) > LONGEST_PERIOD:
+        so_far = periods.setdefault(image, (1, 1))
+        period = lcm(so_far[0], down), lcm(so_far[1], across)
+        if max(period) > LONGEST_PERIOD:
             continue
-        for top in node.tops:
-            strides[top], images[top] = (down, across), image
-        period = periods.get(image, (1, 1))
-        periods[image] = lcm(period[0], down), lcm(period[1], across)
+        periods[image] = period
+        members.append(member)
+        strides |= dict.fromkeys(step.node.tops, (down, across))
+        images |= dict.fromkeys(step.node.tops, image)
     # A map may be taken for an image that itself is made of one.
-    return {blob: periods[image] for blob, image in images.items()}
+    return members, {blob: periods[image] for blob, image in images.items()}
 
 
 def _image_lines(net: Filled, image: str, period: tuple[int, int]) -> Lines:
@@ -442,7 +444,7 @@ def _unpadded(region: _Region) -> set[str]:
 # Writing ----------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Writer:
     """The net's steps, with those of the plan's layers replaced."""
 
@@ -453,18 +455,41 @@ class _Writer:
     def rewritten(self) -> Filled:
         """The whole net."""
         members = {id(member.step.node): member for member in self.plan.members}
-        channels = {blob: _channels(self.net, blob) or 1 for blob in self.region.lines}
-        self.tables = tables(self.plan.members, self._lines(), channels)
-        self.written: set[str] = set()
+        written: set[str] = set()
         steps: list[Step] = []
         for step in self.net.steps:
             member = members.get(id(step.node))
             if member is None:
                 steps.append(step)
                 continue
-            steps += self._windowed(member)
+            for each in self._windowed(member):
+                if written.isdisjoint(each.node.tops):  # else it is what two layers read
+                    written.update(each.node.tops)
+                    steps.append(each)
             steps += [self._surrounded(top) for top in step.node.tops if top in self.plan.exits]
         return self.net.rewritten(steps)
+
+    def endless(self) -> Node | None:
+        """The first layer from whose bottom numbers would be subtracted that are not finite."""
+        for member in self.plan.members:
+            node = member.step.node
+            if self._subtracts(node) and not np.isfinite(self._around(node.bottoms[0])).all():
+                return node
+        return None
+
+    @cached_property
+    def tables(self) -> Mapping[str, Array]:
+        """What lies around each map."""
+        channels = {blob: _channels(self.net, blob) or 1 for blob in self.region.lines}
+        return tables(self.plan.members, self._lines(), channels)
+
+    def _around(self, blob: str) -> Array:
+        return constants(self.tables[blob])
+
+    def _subtracts(self, node: Node) -> bool:
+        """Whether the constants around a layer's bottom are subtracted, to pad it with zeros."""
+        is_padded = any(max(pads) > 0 for pads in self.plan.pads(node.tops[0]))
+        return is_padded and not self.region.is_image(node.bottoms[0])
 
     def _lines(self) -> dict[str, Lines]:
         used = {
@@ -477,13 +502,13 @@ class _Writer:
     def _windowed(self, member: Member) -> Iterator[Step]:
         """A layer on windows, and what must be done to its bottoms before."""
         node = member.step.node
-        tops = tuple(map(_window_name, node.tops))
+        tops = tuple(map(self._window_of, node.tops))
         pads_of_bottoms = self.plan.pads(node.tops[0])
         bottoms = []
         for index, (blob, pads) in enumerate(zip(node.bottoms, pads_of_bottoms, strict=True)):
             bottom = self._window_of(blob)
             if min(pads) < 0:
-                trimmed = f"{tops[0]}/bottom{index}"
+                trimmed = self._called(f"{tops[0]}/bottom{index}")
                 cuts = tuple(max(-pad, 0) for pad in pads)
                 yield Step(Node(Trim(trimmed, cuts), (bottom,), (trimmed,)))
                 bottom = trimmed
@@ -502,18 +527,20 @@ class _Writer:
         """A convolution whose bottom is padded with zeros, which stand for the constants."""
         node, arrays = step.node, step.arrays
         above, left, below, right = (max(pad, 0) for pad in pads)
-        if max(pads) > 0 and not self.region.is_image(node.bottoms[0]):
-            around = constants(self.tables[node.bottoms[0]])
-            less = f"{bottom}/less"
-            if less not in self.written:
-                self.written.add(less)
-                yield Step(Node(Subtraction(less, around), (bottom,), (less,)))
+        if self._subtracts(node):
+            around = self._around(node.bottoms[0])
+            less = self._called(f"{bottom}/less")
+            yield Step(Node(Subtraction(less, around), (bottom,), (less,)))
             bottom, arrays = less, _with_constants(node.layer, arrays, around)
         layer = PaddedConvolution(node.layer, (above, left, below, right), bias=len(arrays) > 1)
         yield Step(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
 
     def _window_of(self, blob: str) -> str:
-        return blob if self.region.is_image(blob) else _window_name(blob)
+        return blob if self.region.is_image(blob) else self._called(f"{blob}/window")
+
+    def _called(self, name: str) -> str:
+        """A name for a new map; the same name gives the same."""
+        return unused(name, self.net.graph.blobs)
 
     def _surrounded(self, blob: str) -> Step:
         courses = self.plan.rows.windows[blob], self.plan.columns.windows[blob]
@@ -524,11 +551,7 @@ class _Writer:
             (courses[0].first, courses[1].first),
             (courses[0].ends, courses[1].ends),
         )
-        return Step(Node(layer, (_window_name(blob), self.region.images[blob]), (blob,)))
-
-
-def _window_name(blob: str) -> str:
-    return f"{blob}/window"
+        return Step(Node(layer, (self._window_of(blob), self.region.images[blob]), (blob,)))
 
 
 def _with_constants(layer: Layer, arrays: tuple[Named, ...], around: Array) -> tuple[Named, ...]:
