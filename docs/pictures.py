@@ -1,4 +1,9 @@
-"""Make the pictures of the tour again, by the tour's own commands: `python docs/pictures.py`."""
+"""Make the pictures of the tour and the demo again, by their own commands.
+
+    python docs/pictures.py
+
+The demo's net is trained for it, which takes a few minutes.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ HERE = Path(__file__).parent
 PICTURES = HERE / "pictures"
 FILES = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.M | re.S)
 SHAPES = re.compile(r"^```sh\nfcnproto check solver.prototxt\n(.*?)^```$", re.M | re.S)
+TRAINING = re.compile(r"^<!-- train -->\n```sh\n(.*?)^```$", re.M | re.S)
 
 
 def photo() -> Image.Image:
@@ -38,8 +44,29 @@ def run(command: str, folder: Path) -> None:
 
 def main() -> None:
     """Make all of them."""
-    tour = (HERE / "tour.md").read_text("utf-8")
     PICTURES.mkdir(exist_ok=True)
+    of_the_tour()
+    of_the_demo()
+
+
+def of_the_demo() -> None:
+    """Images, label maps and the truth; and the course of the training."""
+    (training,) = TRAINING.findall((HERE / "demo.md").read_text("utf-8"))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        run("fcnproto demo", folder)
+        Image.open(folder / "demo" / "demo.png").quantize(256).save(
+            PICTURES / "demo.png", optimize=True
+        )
+        run(training, folder)
+        Image.open(folder / "snapshot" / "train_loss.png").quantize(64).save(
+            PICTURES / "loss.png", optimize=True
+        )
+
+
+def of_the_tour() -> None:
+    """A net, a receptive field, and a small net's label map."""
+    tour = (HERE / "tour.md").read_text("utf-8")
     with TemporaryDirectory() as name:
         folder = Path(name)
         photo().save(folder / "photo.jpg", quality=90)

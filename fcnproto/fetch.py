@@ -61,14 +61,22 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("fcnproto"))
 
 
+def shipped(name: str) -> Path | None:
+    """The weights that come with the package for a net of the zoo, if there are any."""
+    here = {path.stem: path for path in (zoo.MODELS / "nets").glob("*.caffemodel")}
+    return here.get(name)
+
+
 def locate(name: str) -> Path:
-    """The file that a WEIGHTS argument means: a path, or a net whose weights have been fetched.
+    """The file that a WEIGHTS argument means: a path, or a net with weights shipped or fetched.
 
     Raises WeightsError for a net whose weights have not been fetched yet.
     """
     known = published()
-    if Path(name).exists() or name not in known:
+    if Path(name).exists():
         return Path(name)
+    if name not in known:
+        return shipped(name) or Path(name)
     path = cache_folder() / known[name].file
     if not path.exists():
         raise WeightsError(f"the weights of '{name}' are not here yet: fcnproto fetch {name}")
@@ -78,7 +86,7 @@ def locate(name: str) -> Path:
 def fetch(
     name: str, url: str | None = None, cache: Path | None = None, retries: int = 3
 ) -> Fetched:
-    """Fetch a net's published weights, unless they are in the cache already.
+    """Fetch a net's published weights, unless they are in the cache already or come with us.
 
     `url` is a mirror: the folder that holds the file, or the file itself. A file whose checksum
     nobody published is taken as it comes the first time, if it is a whole weight file; what it then
@@ -88,6 +96,9 @@ def fetch(
     where it is not what it should be; what was fetched until then stays, and is gone on from.
     """
     known = published()
+    here = shipped(name)
+    if here is not None:
+        return Fetched(here, ())
     if name not in known:
         raise WeightsError(
             f"there are no published weights of '{name}'{nearest(name, list(known))};"

@@ -65,7 +65,8 @@ def render(
     in which its data layers look for datasets. `classes` are those of the dataset's first label
     map. `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
-    Published nets and classifiers are what they are: they take an option only if it says so too.
+    Published nets, classifiers and nets for one dataset are what they are: they take an option only
+    if it says so too.
 
     Raises ZooError for a name that the zoo has not, for options that the net cannot take, for a
     backbone that lacks a stride, and for a declared size that is too small for the net's layers or
@@ -122,12 +123,9 @@ def render_solver(
         train_net=files["train"],
         test_net=files["val"],
         test_iter=fcn.dataset.validation_images,
-        normalize=fcn.recipe.normalize,
+        recipe=fcn.recipe,
         base_lr=training.base_lr,
-        momentum=fcn.recipe.momentum,
-        iter_size=fcn.recipe.iter_size,
         max_iter=training.max_iter,
-        weight_decay=fcn.recipe.weight_decay,
         snapshot=training.snapshot,
     )
 
@@ -265,7 +263,7 @@ class _Fcn:
     @property
     def title(self) -> str:
         """What it is, in words."""
-        if self.spec.published:
+        if self.spec.is_fixed:
             return self.spec.title
         classes = " and ".join(map(str, self.classes))
         plural = "class" if classes == "1" else "classes"
@@ -494,10 +492,15 @@ def _source(fcn: _Fcn, phase: str) -> dict[str, Any]:
     return {
         "name": blobs[0],
         "tops": [*blobs, *labels],
-        "module": source.module,
+        "module": _module(source.module, fcn.spec.published),
         "layer": source.layer,
         "param_str": repr(settings),
     }
+
+
+def _module(name: str, published: bool) -> str:
+    """Where Caffe finds a data layer: as published beside the net, or of ours, in this package."""
+    return name if published or "." in name else f"fcnproto.caffe_layers.{name}"
 
 
 def _render_classifier(spec: ClassifierSpec, options: Options) -> str:

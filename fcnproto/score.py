@@ -285,14 +285,15 @@ class Truth:
         self.title = f"split '{reader.split}'"
         self.names: Sequence[str] = reader.names
         self._reader, self._top = reader, top
+        self._numbers = {name: number for number, name in enumerate(reader.names)}
 
     def path(self, name: str) -> str:
         """The file."""
-        return str(self._reader.file(self._top, name))
+        return self._reader.place(self._top, self._numbers[name])
 
     def read(self, name: str) -> Array:
         """Its classes from 0."""
-        return self._reader.read_label(self._top, self._reader.file(self._top, name))
+        return self._reader.label(self._top, self._numbers[name])
 
 
 def score_maps(
@@ -408,7 +409,7 @@ def score_model(
                 ahead = executor.submit(read, index + 1)
             found = segmenter.label([pictures])
             for top, truth in truths.items():
-                labels, path = found[heads[top].blob][0], str(reader.file(top, name))
+                labels, path = found[heads[top].blob][0], reader.place(top, index)
                 pairs, wrong = _counted(numbers[top], truth, labels, path, f"{name}, as predicted")
                 problems += wrong
                 totals[top] += pairs

@@ -107,6 +107,11 @@ class RecipeSpec:
     """A way to train that several nets share."""
 
     name: str
+    type: str
+    """Of the solver, as Caffe calls it."""
+    lr_policy: str
+    power: float | None
+    """Of the policy poly."""
     momentum: float
     weight_decay: float
     iter_size: int
@@ -116,11 +121,15 @@ class RecipeSpec:
     max_iter: int | None
     """None where a net has its length and learning rate from the published net most like it."""
     snapshot: int
+    test_interval: int | None
+    """None where the net of phase val is there to be run by hand."""
+    random_seed: int | None
+    """None where every run is another."""
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """What a published solver says of one net's training."""
+    """How one net is trained, and no other: what a published solver says, or a file of ours."""
 
     recipe: str
     base_lr: float
@@ -153,9 +162,14 @@ class FcnSpec:
     options: Mapping[str, bool]
     """Settings for the backbone's template that differ from the backbone's own."""
     training: TrainingSpec | None
-    """How it was trained, if it is a published net."""
+    """How it was trained, if it is a published net, or one of ours for one dataset only."""
     trained_like: tuple[str, ...]
     """The published nets whose learning rates it takes, one for a dataset; the first is for any."""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether it is for its own backbone and dataset only, and has its own training."""
+        return self.training is not None
 
 
 @dataclass(frozen=True)
@@ -246,12 +260,17 @@ def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
     table = recipes.table(name)
     spec = RecipeSpec(
         name=name,
+        type=table.text("type", "SGD"),
+        lr_policy=table.text("lr_policy", "fixed"),
+        power=table.number("power") if "power" in table else None,
         momentum=table.number("momentum"),
         weight_decay=table.number("weight_decay"),
         iter_size=table.integer("iter_size"),
         normalize=table.switch("normalize", False),
         max_iter=table.integer("max_iter") if "max_iter" in table else None,
         snapshot=table.integer("snapshot"),
+        test_interval=table.integer("test_interval") if "test_interval" in table else None,
+        random_seed=table.integer("random_seed") if "random_seed" in table else None,
     )
     table.finish()
     return spec
@@ -327,6 +346,7 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> ZooError:
 
 def _fcn(name: str, table: Table) -> FcnSpec:
     published = table.switch("published", False)
+    trains = published or "training" in table
     strides = table.integers("strides")
     scales = table.table("scales", required=False)
     spec = FcnSpec(
@@ -342,8 +362,8 @@ def _fcn(name: str, table: Table) -> FcnSpec:
         first_layer_suffix=table.text("first_layer_suffix", ""),
         data_root=table.text("data_root", "../data"),
         options=_switches(table.table("options", required=False)),
-        training=_training(table.table("training")) if published else None,
-        trained_like=() if published else table.texts("trained_like"),
+        training=_training(table.table("training")) if trains else None,
+        trained_like=() if trains else table.texts("trained_like"),
     )
     _check_fcn(spec, table)
     return spec
@@ -361,7 +381,7 @@ def _check_fcn(spec: FcnSpec, table: Table) -> None:
         table.complain("'images' are two with a 'fusion', and one or none without")
     if spec.fusion == "late" and len(spec.strides) > 1:
         table.complain("'fusion' can be late only where one stride is scored")
-    if not spec.published and not spec.trained_like:
+    if not spec.is_fixed and not spec.trained_like:
         table.complain("'trained_like' must name at least one published net")
 
 

@@ -12,6 +12,8 @@ from fcnproto import fetch, render
 
 THIN = {"64": "4", "96": "4", "128": "4", "256": "8", "384": "8", "512": "8", "4096": "16"}
 
+THIN_ALREADY = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
+
 
 def _thin(text):
     return re.sub(
@@ -30,7 +32,11 @@ def install():
             for name, item in published(*args).items()
         }
 
-    render.render = lambda *args, **kwargs: _thin(original(*args, **kwargs))
+    def thin(net, *args, **kwargs):
+        text = original(net, *args, **kwargs)
+        return text if net in THIN_ALREADY else _thin(text)
+
+    render.render = thin
     fetch.published = near
 
 

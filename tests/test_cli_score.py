@@ -86,9 +86,12 @@ def test_masks_are_warned_of(tmp_path):
     ("arguments", "message"),
     [
         ((), "give --model M or --pred DIR"),
-        (("--pred", "a"), "give --data DIR, or with --pred, --truth DIR"),
+        (("--pred", "a"), "give --data DIR or --dataset D, or with --pred, --truth DIR"),
         (("--pred", "a", "--model", "m", "--data", "d"), "give --model M or --pred DIR"),
-        (("--model", "m", "--truth", "d"), "give --data DIR, or with --pred, --truth DIR"),
+        (
+            ("--model", "m", "--truth", "d"),
+            "give --data DIR or --dataset D, or with --pred, --truth DIR",
+        ),
         (("--pred", "a", "--truth", "b", "--split", "val"), "--split goes with --data"),
         (("--model", "m", "--data", "d", "--classes", "3"), "--classes and --ignore go with"),
     ],

@@ -33,7 +33,7 @@ from fcnproto.surgery import Source
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
-RUN_ELSEWHERE = ("install", "test", "tour")  # of the README, by test_readme.py
+RUN_ELSEWHERE = ("install", "test", "tour", "train")  # by test_readme.py and .ci/train
 RUN = ("sh", "python", "console")
 READ_ONLY = ("text", "prototxt", "toml", "yaml")
 

@@ -14,7 +14,7 @@ from fcnproto.proto.source import parse_net
 from fcnproto.render import render
 
 NETS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
-BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet")
+BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet", "vgg-small")
 CLASSES = (2, 21, 60)
 PHASES = {"deploy": TEST, "train": TRAIN, "val": TEST}
 LARGEST = 600

@@ -38,17 +38,21 @@ def run(commands, folder, environment):
     return done.stdout
 
 
+def copy_project(folder):
+    """A copy of what git has, or would have, but for the tests."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file() and not name.startswith("tests/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The folder of a copy of the project, and an environment into which it was installed."""
     folder = tmp_path_factory.mktemp("readme")
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
-    for name in filter(None, tracked):
-        if (ROOT / name).is_file() and not name.startswith("tests/"):
-            (folder / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / "copy" / name)
+    copy_project(folder / "copy")
     subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
     environment = {
         **os.environ,
@@ -56,18 +60,25 @@ def installed(tmp_path_factory):
         "VIRTUAL_ENV": str(folder / "env"),
     }
     environment.pop("PYTHONPATH", None)
-    run(block("install"), folder / "copy", environment)
-    return folder, environment
+    printed = run(block("install"), folder / "copy", environment)
+    return folder, environment, printed
 
 
-def test_the_first_command_installs_and_renders(installed):
-    folder, environment = installed
-    net = (folder / "copy" / "net.prototxt").read_text()
-    assert net.startswith("# FCN-8s on VGG16 for PASCAL VOC 2011, 21 classes: deploy\n")
+def mean_iu(printed):
+    (value,) = re.findall(r"^mean IU +([\d.]+)%$", printed, re.M)
+    return float(value)
+
+
+def test_the_first_command_installs_and_shows_all(installed):
+    folder, environment, printed = installed
+    assert mean_iu(printed) > 85
+    assert (folder / "copy" / "demo" / "demo.png").is_file()
     shutil.rmtree(folder / "copy")  # what was installed must stand alone
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
-    assert run("fcnproto render fcn8s", elsewhere, environment) == net
+    assert mean_iu(run("fcnproto demo", elsewhere, environment)) == mean_iu(printed)
+    net = run("fcnproto render fcn8s", elsewhere, environment)
+    assert net.startswith("# FCN-8s on VGG16 for PASCAL VOC 2011, 21 classes: deploy\n")
     assert "voc-fcn8s" in run("fcnproto list", elsewhere, environment)
     find = (
         "from importlib.resources import files; print((files('fcnproto') / 'py.typed').is_file())"
@@ -84,7 +95,7 @@ LAYERS = {
 
 
 def test_the_tour(installed):
-    folder, environment = installed
+    folder, environment, _ = installed
     tour = folder / "tour"
     tour.mkdir()
     rng = np.random.default_rng(0)
@@ -111,3 +122,10 @@ for number, height, width in ((1, 1, 1), (3, 64, 64), (1, 97, 131)):
 print('ran')
 """
     assert run(f'python -c "{check}"', tour, environment).strip() == "ran"
+
+
+def test_the_demo_was_made_by_the_same_commands():
+    page = (ROOT / "docs" / "demo.md").read_text()
+    (commands,) = re.findall(r"<!-- train -->\n```sh\n(.*?)```", page, re.DOTALL)
+    # .ci/train runs them, and looks at what comes out.
+    assert block("train").startswith("pip install '.[train]'\n" + commands)

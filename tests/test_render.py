@@ -31,7 +31,8 @@ PHASES = {
     "test": "val",
 }
 OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
-BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet")
+PUBLISHED_BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet")
+BACKBONES = (*PUBLISHED_BACKBONES, "vgg-small")
 COMBINATIONS = list(product(OURS, BACKBONES))
 PADS = {
     ("fcn32s", "vgg16"): 100,
@@ -222,18 +223,18 @@ def fits(net, backbone, pad, size, texts={}):  # noqa: B006 - each net is render
 
 @pytest.mark.parametrize(("net", "backbone"), COMBINATIONS)
 def test_upsampling_is_as_the_papers(net, backbone):
-    """2f - f % 2 on VGG16; 2f - 1 behind 3×3 pools of stride 2, where it would be half a pixel."""
+    """2f - f % 2 on VGGs; 2f - 1 behind 3×3 pools of stride 2, where it would be half a pixel."""
     text = render(net, backbone=backbone, classes=7)
     for layer in of_type(parsed(text), "Deconvolution"):
         param = layer.convolution_param
         (factor,), (kernel,), (pad,) = param.stride, param.kernel_size, param.pad
-        assert kernel == (2 * factor if backbone == "vgg16" else 2 * factor - 1)
+        assert kernel == (2 * factor if backbone.startswith("vgg") else 2 * factor - 1)
         assert pad == factor // 2
         assert (param.num_output, param.group, param.bias_term) == (7, 7, False)
         assert param.weight_filler.type == "bilinear"
         (rates,) = layer.param
         assert (rates.lr_mult, rates.decay_mult) == (0, 0)
-    rule = "# 2f - f % 2 for f = " if backbone == "vgg16" else "# 2f - 1 for f = "
+    rule = "# 2f - f % 2 for f = " if backbone.startswith("vgg") else "# 2f - 1 for f = "
     assert text.count(rule) == len(zoo.net(net).strides)
 
 
@@ -328,6 +329,34 @@ def test_the_batch_recipe(backbone, rate):
     assert solver.weight_decay == pytest.approx(5e-4)
 
 
+@pytest.mark.parametrize("name", ["shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s"])
+def test_nets_that_are_trained_from_nothing(name):
+    solver = parsed(render_solver(name), SolverParameter)
+    assert (solver.type, solver.lr_policy, solver.random_seed) == ("Adam", "poly", 1337)
+    assert solver.power == pytest.approx(0.9)
+    assert solver.test_interval < solver.max_iter == solver.snapshot
+    net = parsed(render(name, phase="train"))
+    fillers = {
+        layer.name: layer.convolution_param.weight_filler.type
+        for layer in of_type(net, "Convolution")
+    }
+    scores = {layer for layer in fillers if layer.startswith("score_")}
+    assert len(scores) == len(zoo.net(name).strides)
+    assert {fillers[layer] for layer in scores} == {"constant"}
+    assert {kind for layer, kind in fillers.items() if layer not in scores} == {"msra"}
+    assert net.name == name
+    assert zoo.identify(name).name == "shapes"
+
+
+def test_only_published_nets_name_modules_as_they_were_published():
+    for net, module in (
+        ("voc-fcn8s", "voc_layers"),
+        ("fcn8s", "fcnproto.caffe_layers.voc_layers"),
+        ("shapes-fcn8s", "fcnproto.caffe_layers.shapes_layers"),
+    ):
+        assert parsed(render(net, phase="train")).layer[0].python_param.module == module
+
+
 def test_a_solver_says_how_to_render_its_nets():
     text = render_solver("fcn8s", recipe="batch", backbone="alexnet", data_dir="my data")
     assert (
@@ -353,9 +382,9 @@ def test_names_are_those_that_identify_knows():
 @pytest.mark.parametrize("name", BACKBONES)
 def test_classifiers(name):
     net = built(render(name))
-    assert shapes.infer(net).blobs["prob"] == (1, 1000)
+    assert shapes.infer(net).blobs["prob"] == (1, zoo.net(name).classes)
     assert net.outputs == ("prob",)
-    assert shapes.infer(built(render(name, classes=10))).blobs["prob"] == (1, 10)
+    assert shapes.infer(built(render(name, classes=7))).blobs["prob"] == (1, 7)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +407,7 @@ def test_classifiers_have_the_published_weights(name, published):
     assert weights(render(name)) == weights(render(published))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PUBLISHED_BACKBONES)
 def test_convolutional_forms(name):
     """One score where the classifier has one, and a map of them on a larger image."""
     size = zoo.net(name).size
@@ -487,6 +516,9 @@ def test_a_pad_that_is_asked_for():
         ("voc-fcn8s", {"backbone": "alexnet"}, "voc-fcn8s has --backbone vgg16"),
         ("voc-fcn8s", {"pad": 99}, "voc-fcn8s has --pad 100"),
         ("voc-fcn8s", {"recipe": "batch"}, "voc-fcn8s has --recipe heavy"),
+        ("shapes-fcn8s", {"dataset": "voc"}, "shapes-fcn8s has --dataset shapes"),
+        ("shapes-fcn8s", {"backbone": "vgg16"}, "shapes-fcn8s has --backbone vgg-small"),
+        ("shapes-fcn8s", {"recipe": "batch"}, "shapes-fcn8s has --recipe scratch"),
         ("vgg16", {"phase": "train"}, "vgg16 has no phase train"),
         ("vgg16", {"pad": 1}, "vgg16 takes no --pad"),
         ("vgg16", {"dataset": "voc"}, "vgg16 takes no --dataset"),

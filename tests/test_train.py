@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fcnproto.cli import main
-from fcnproto.training.curve import Log, Row, draw, read
+from fcnproto.training.curve import Log, Row, _Axis, draw, read
 from fcnproto.weights import read as read_weights
 
 NET = """
@@ -203,6 +203,32 @@ def test_input_layers_are_fed_from_a_folder():
     assert "nothing feeds data, label: name a dataset with --data" in result.stderr
 
 
+@pytest.mark.usefixtures("place")
+def test_what_is_rendered_for_a_folder_can_be_trained():
+    asked = ["fcn16s", "--backbone", "vgg-small", "--dataset", "folder", "--data-dir", "data"]
+    asked += ["--classes", "3", "--recipe", "batch", "--force"]
+    for words, name in (
+        (["--phase", "train"], "train.prototxt"),
+        (["--phase", "val"], "val.prototxt"),
+        (["--solver"], "solver.prototxt"),
+    ):
+        result = CliRunner().invoke(main, ["render", *asked, *words, "-o", name])
+        assert result.exit_code == 0, result.output
+    checked = CliRunner().invoke(main, ["check", "solver.prototxt"])
+    assert checked.exit_code == 0, checked.output
+    solver = Path("solver.prototxt")
+    text = solver.read_text()
+    for old, new in (("max_iter: 100000", "max_iter: 2"), ("iter_size: 20", "iter_size: 2")):
+        assert old in text
+        text = text.replace(old, new)
+    solver.write_text(text)
+    result = train("solver.prototxt")
+    assert result.exit_code == 0, result.output
+    weights = weights_of("snapshot/train_iter_2.caffemodel")
+    assert weights["score_pool4"][0].shape == (3, 48, 1, 1)
+    assert weights["score_fr"][0].any()
+
+
 # Warnings and refusals ------------------------------------------------------------------------
 
 
@@ -211,6 +237,10 @@ def test_zeros_upon_zeros_are_warned_of():
     write_nets(filler="")
     result = train("s.prototxt")
     assert "warning: no weights are loaded, and those of c1, score are all 0" in result.stderr
+    # Upon what is not zero, zeros learn: so do score layers on a trunk with fillers.
+    write_nets()
+    result = train("s.prototxt")
+    assert result.exit_code == 0 and "nothing is ever learned" not in result.stderr
 
 
 @pytest.mark.usefixtures("place")
@@ -336,3 +366,18 @@ def test_a_log_that_goes_on_forgets_what_came_after(tmp_path):
 def test_any_loss_can_be_drawn(values):
     rows = [Row(number, value, value, None, 1e-3, 1.0) for number, value in enumerate(values)]
     assert draw(rows, "title").size == (960, 540)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.037, 2.2, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]),
+        (1, 100, [1, 2, 5, 10, 20, 50, 100]),
+        (3e-9, 4e2, [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100]),
+    ],
+)
+def test_a_logarithmic_axis_has_round_ends(low, high, ticks):
+    axis = _Axis.over([low, high])
+    assert axis.logarithmic
+    assert list(axis.ticks()) == pytest.approx(ticks)
+    assert axis.low <= low and high <= axis.high

@@ -10,7 +10,9 @@ from fcnproto.errors import ZooError
 
 PUBLISHED = sorted(path.name for path in (Path(__file__).parent / "published").iterdir())
 OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
-BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")
+SHAPES = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
+BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg-small", "vgg16")
+PUBLISHED_BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")
 
 
 @pytest.fixture
@@ -26,7 +28,8 @@ def test_every_published_net_is_in_the_zoo():
 
 
 def test_ours_and_the_classifiers_are_in_the_zoo():
-    expected = {*PUBLISHED, *OURS, *BACKBONES, *(f"{name}-conv" for name in BACKBONES)}
+    convolutional = (f"{name}-conv" for name in PUBLISHED_BACKBONES)
+    expected = {*PUBLISHED, *OURS, *SHAPES, *BACKBONES, *convolutional}
     assert set(zoo.nets()) == expected
     assert tuple(zoo.backbones()) == BACKBONES
 
@@ -43,6 +46,8 @@ def test_everything_has_a_title():
         ("nyud", 40, "wall", "otherprop", (116.190, 97.203, 92.318)),
         ("siftflow", 33, "awning", "window", (114.578, 115.294, 108.353)),
         ("pascalcontext", 60, "background", "wood", (104.007, 116.669, 122.679)),
+        ("folder", 2, "background", "foreground", (104.00699, 116.66877, 122.67892)),
+        ("shapes", 5, "background", "ring", (112, 120, 122)),
     ],
 )
 def test_datasets(name, classes, first, last, mean):

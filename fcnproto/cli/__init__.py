@@ -27,6 +27,7 @@ _VERBS = {
     "draw": "insight.draw",
     "explain": "insight.explain",
     "doctor": "insight.doctor",
+    "demo": "demo.demo",
 }
 
 

@@ -24,7 +24,7 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @contextmanager
-def _progress(unit: str, total: int | None = None) -> Iterator[Callable[[], object]]:
+def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], object]]:
     """A bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -36,6 +36,7 @@ def _progress(unit: str, total: int | None = None) -> Iterator[Callable[[], obje
 @click.option("--model", metavar="M", type=_FOLDER, help="An ONNX model to measure.")
 @click.option("--pred", metavar="DIR", type=_FOLDER, help="Label maps to measure.")
 @click.option("--data", metavar="DIR", type=_FOLDER, help="A dataset that has the truth.")
+@click.option("--dataset", metavar="D", help="A dataset that needs no files: shapes.")
 @click.option("--truth", metavar="DIR", type=_FOLDER, help="Label maps that are the truth.")
 @click.option("--split", metavar="S", help="Of the dataset; its paper's unless told.")
 @click.option(
@@ -52,6 +53,7 @@ def score(
     model: Path | None,
     pred: Path | None,
     data: Path | None,
+    dataset: str | None,
     truth: Path | None,
     split: str | None,
     classes: int | None,
@@ -63,30 +65,32 @@ def score(
 ) -> None:
     """Print pixel accuracy, mean accuracy, mean IU and frequency weighted IU, and each class's.
 
-    What is measured is a model (--model) or label maps (--pred); the truth is a dataset (--data)
-    or label maps (--truth), PNG or .npy, matched by name. All come from one confusion matrix over
-    the whole set.
+    What is measured is a model (--model) or label maps (--pred); the truth is a dataset (--data or
+    --dataset) or label maps (--truth), PNG or .npy, matched by name. All come from one confusion
+    matrix over the whole set.
     """
     if (model is None) == (pred is None):
         raise click.UsageError("give --model M or --pred DIR")
-    if (data is None) == (truth is None) or (model and not data):
-        raise click.UsageError("give --data DIR, or with --pred, --truth DIR")
-    if split and not data:
-        raise click.UsageError("--split goes with --data")
+    if sum(each is not None for each in (data, dataset, truth)) != 1 or (model and truth):
+        raise click.UsageError("give --data DIR or --dataset D, or with --pred, --truth DIR")
+    if split and truth:
+        raise click.UsageError("--split goes with --data and --dataset")
     if model and (classes or ignore != 255):
         raise click.UsageError("--classes and --ignore go with --pred")
     check_output(picture, force)
-    if model is not None and data is not None:
-        results = _of_model(model, data, split, device)
+    reader = _reader(data, dataset, split)
+    if model is not None and reader is not None:
+        results = _of_model(model, reader, device)
     elif pred is not None:
-        results = _of_maps(pred, truth, data, split, classes, ignore)
+        results = _of_maps(pred, truth, reader, classes, ignore)
     if as_json:
-        found = {top: _as_json(*result) for top, result in results.items()}
+        found = {top: score_as_json(*result) for top, result in results.items()}
         only = len(found) == 1
         click.echo(json.dumps(next(iter(found.values())) if only else found, indent=2))
     else:
         for top, result in results.items():
-            click.echo("\n".join(([f"{top}:"] if len(results) > 1 else []) + _as_table(*result)))
+            title = [f"{top}:"] if len(results) > 1 else []
+            click.echo("\n".join(title + score_as_table(*result)))
     if picture is not None:
         _draw(results, picture, force)
 
@@ -95,48 +99,51 @@ Result = tuple["Score", tuple[str, ...]]
 """A score, and the names of its classes."""
 
 
-def _of_model(model: Path, data: Path, split: str | None, device: str) -> dict[str, Result]:
+def _reader(data: Path | None, dataset: str | None, split: str | None) -> Reader | None:
     from fcnproto import datasets
+
+    if dataset is not None:
+        return datasets.generated(dataset, split)
+    return None if data is None else datasets.find(data, split)
+
+
+def _of_model(model: Path, reader: Reader, device: str) -> dict[str, Result]:
     from fcnproto.metadata import Metadata
     from fcnproto.score import score_model
     from fcnproto.segment import Segmenter
     from fcnproto.session import Session
 
-    reader = datasets.find(data, split)
     session = Session(model, device)
     if device == "auto":
         reason = f" ({session.reason})" if session.reason else ""
         click.echo(f"device: {session.device}{reason}", err=True)
     segmenter = Segmenter(session, Metadata.from_props(session.metadata, str(model)))
-    with _progress("image", len(reader)) as progress:
-        scores = score_model(segmenter, reader, progress=progress)
-    return {top: (each, _names(each, reader.classes(top))) for top, each in scores.items()}
+    with progress("image", len(reader)) as advance:
+        scores = score_model(segmenter, reader, progress=advance)
+    return {top: (each, class_names(each, reader.classes(top))) for top, each in scores.items()}
 
 
 def _of_maps(
     pred: Path,
     truth: Path | None,
-    data: Path | None,
-    split: str | None,
+    reader: Reader | None,
     classes: int | None,
     ignore: int,
 ) -> dict[str, Result]:
-    from fcnproto import datasets
     from fcnproto.score import Classes, Folder, Truth, score_maps
 
     names: tuple[str, ...] = ()
-    if data is not None:
-        reader: Reader = datasets.find(data, split)
+    if reader is not None:
         top = reader.label_tops[0]
         names = reader.classes(top)
         true: Maps = Truth(reader, top)
     elif truth is not None:
         true = Folder(truth)
     numbers = Classes(classes or len(names) or None, ignore)
-    with _progress("pair", len(true.names)) as progress:
-        found = score_maps(true, Folder(pred), numbers, progress=progress)
-    _warn(found, str(truth or data))
-    return {"label": (found, _names(found, names))}
+    with progress("pair", len(true.names)) as advance:
+        found = score_maps(true, Folder(pred), numbers, progress=advance)
+    _warn(found, true.title)
+    return {"label": (found, class_names(found, names))}
 
 
 def _warn(score: Score, place: str) -> None:
@@ -148,7 +155,7 @@ def _warn(score: Score, place: str) -> None:
         tell([Problem(f"{message}: {hint}", place, severity=Severity.WARNING)])
 
 
-def _names(score: Score, names: Sequence[str]) -> tuple[str, ...]:
+def class_names(score: Score, names: Sequence[str]) -> tuple[str, ...]:
     """A name for each class: its number where it has none."""
     count = len(score.confusion)
     return (*names, *map(str, range(len(names), count)))[:count]
@@ -162,7 +169,8 @@ _MEASURES = {
 }
 
 
-def _as_table(score: Score, names: Sequence[str]) -> list[str]:
+def score_as_table(score: Score, names: Sequence[str]) -> list[str]:
+    """The four measures, and a line for each class."""
     width = max(map(len, (*names, *_MEASURES.values())))
     lines = [
         f"{title:<{width}}  {_percent(getattr(score, key))}" for key, title in _MEASURES.items()
@@ -179,7 +187,8 @@ def _percent(value: float) -> str:
     return f"{'–':>7}" if math.isnan(value) else f"{value * 100:6.2f}%"
 
 
-def _as_json(score: Score, names: Sequence[str]) -> dict[str, Any]:
+def score_as_json(score: Score, names: Sequence[str]) -> dict[str, Any]:
+    """The same for JSON; measures of nothing are None."""
     measures = {key: _number(getattr(score, key)) for key in _MEASURES}
     rows = zip(names, score.accuracies, score.ius, score.pixels, strict=True)
     per_class = [
@@ -233,8 +242,8 @@ def check(ctx: click.Context, folder: Path, classes: int | None) -> None:
     """
     from fcnproto.datasets.check import check as check_dataset
 
-    with _progress("label") as progress:
-        report = check_dataset(folder, classes, progress=progress)
+    with progress("label") as advance:
+        report = check_dataset(folder, classes, progress=advance)
     for problem in report.problems:
         click.echo(str(problem))
     used = [label for label in report.used if label != 255]
@@ -265,8 +274,8 @@ def convert(folder: Path, output: Path) -> None:
     """
     from fcnproto.datasets.convert import convert as convert_dataset
 
-    with _progress("file") as progress:
-        done = convert_dataset(folder, output, progress=progress)
+    with progress("file") as advance:
+        done = convert_dataset(folder, output, progress=advance)
     click.echo(f"{output}: {done.labels} class maps, {done.rule.value}", err=True)
     number = 0
     for entry in done.legend:

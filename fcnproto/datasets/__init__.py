@@ -9,10 +9,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from fcnproto.datasets.base import IGNORE, Reader, layout, located
+from fcnproto import zoo
+from fcnproto.datasets.base import IGNORE, FileReader, Reader, in_files, layout, located
 from fcnproto.errors import DataError, Problem, nearest
 
-__all__ = ["IGNORE", "Reader", "find", "reader"]
+__all__ = ["IGNORE", "FileReader", "Reader", "find", "generated", "reader"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -29,7 +30,7 @@ def reader(layer: str, settings: Mapping[str, Any], data: Path | None = None) ->
     if kind is None:
         hint = nearest(layer, Reader.registry) or f"; known are {', '.join(Reader.registry)}"
         raise DataError(f"there is no reader '{layer}'{hint}")
-    if data is None:
+    if data is None or not issubclass(kind, FileReader):
         return kind(settings)
     directories = kind.placed(data)
     if directories is None:
@@ -37,7 +38,7 @@ def reader(layer: str, settings: Mapping[str, Any], data: Path | None = None) ->
     return kind({**settings, **directories})
 
 
-def find(data: Path, split: str | None = None) -> Reader:
+def find(data: Path, split: str | None = None) -> FileReader:
     """The reader of the dataset in a folder, known by the folders in it.
 
     The split is the one that its paper measures on unless told; val for a plain folder. Raises
@@ -45,8 +46,20 @@ def find(data: Path, split: str | None = None) -> Reader:
     """
     found = located(data)
     if found is None:
-        layouts = "; ".join(map(layout, Reader.registry.values()))
+        layouts = "; ".join(map(layout, in_files()))
         raise DataError(Problem(f"no dataset is here: {layouts}", str(data)))
     kind, directories = found
     further = kind.found_settings(directories)
     return kind({**directories, **further, "split": split or kind.splits[-1]})
+
+
+def generated(dataset: str, split: str | None = None) -> Reader:
+    """The reader of a dataset of the zoo that needs no files; the split as for `find`.
+
+    Raises ZooError if the zoo has no such dataset, DataError if it lies in files.
+    """
+    source = zoo.dataset(dataset).val
+    kind = Reader.registry[source.layer]
+    if issubclass(kind, FileReader):
+        raise DataError(f"dataset '{dataset}' lies in files: --data DIR says where")
+    return kind({"split": split or kind.splits[-1]})

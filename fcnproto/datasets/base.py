@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,17 +28,17 @@ _SHARED = ("split", "seed", "randomize")
 class Reader(ABC):
     """A dataset's split, fed one image at a time as the published Python layers feed it.
 
-    A subclass is one of those layers: its class name is the layer's, `directories` and `options`
-    are the settings of its param_str besides split, seed and randomize.
+    A subclass with a `dataset` is such a layer: its class name is the layer's, `directories` and
+    `options` are the settings of its param_str besides split, seed and randomize.
 
     Raises DataError, with every problem there is, for settings that are missing, unknown or of the
-    wrong kind, for a split that is not there, and for images without labels or the reverse.
+    wrong kind, and for a split that is not there.
     """
 
     registry: ClassVar[dict[str, type[Reader]]] = {}
     dataset: ClassVar[str]
     """The zoo's name for it: its means, classes and palette."""
-    directories: ClassVar[Mapping[str, tuple[str, ...]]]
+    directories: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """The settings that name directories, and the folders that stand in each."""
     options: ClassVar[tuple[str, ...]] = ()
     splits: ClassVar[tuple[str, str]] = ("train", "val")
@@ -47,7 +48,8 @@ class Reader(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Reader.registry[cls.__name__] = cls
+        if "dataset" in vars(cls):
+            Reader.registry[cls.__name__] = cls
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self.settings = settings
@@ -56,11 +58,7 @@ class Reader(ABC):
             raise DataError(*problems)
         self.split: str = settings["split"]
         self.spec = zoo.dataset(self.dataset)
-        self.folders = {key: Path(settings[key]) for key in self.directories}
         self.names = self._read_split()
-        problems = list(self._missing())
-        if problems:
-            raise DataError(*problems)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -78,16 +76,20 @@ class Reader(ABC):
         return tuple(label.name for label in self.spec.labels)
 
     @abstractmethod
-    def split_file(self) -> Path:
-        """The file that names the images of the split, one in each line."""
+    def _read_split(self) -> tuple[str, ...]:
+        """The names of the split's images."""
 
     @abstractmethod
-    def file(self, top: str, name: str) -> Path:
-        """The file that holds what a top is fed with for an image."""
+    def picture(self, top: str, index: int) -> Array:
+        """An image as it is stored: H×W×3 uint8 RGB, or a depth map H×W float32."""
 
     @abstractmethod
-    def read_label(self, top: str, path: Path) -> Array:
-        """A label map H×W of classes from 0, with 255 for what is ignored."""
+    def label(self, top: str, index: int) -> Array:
+        """A label map H×W uint8 of classes from 0, with 255 for what is ignored."""
+
+    @abstractmethod
+    def place(self, top: str, index: int) -> str:
+        """Where a person finds what a top is fed with for an image: a file's path."""
 
     # What it gives --------------------------------------------------------------------------
 
@@ -97,28 +99,18 @@ class Reader(ABC):
         Images are C×H×W float32, BGR where they are in colour, less the mean; label maps are
         1×H×W uint8. Raises DataError if a file cannot be read, or if sizes differ.
         """
-        name = self.names[index]
-        arrays = {}
-        for top in self.tops:
-            path = self.file(top, name)
-            if top in self.images:
-                arrays[top] = self._prepared(top, path)
-            else:
-                arrays[top] = self.read_label(top, path)[np.newaxis]
+        arrays = {
+            top: self._prepared(top, index)
+            if top in self.images
+            else self.label(top, index)[np.newaxis]
+            for top in self.tops
+        }
         sizes = {top: array.shape[1:] for top, array in arrays.items()}
         if len(set(sizes.values())) > 1:
             found = ", ".join(f"{top} {size[0]}×{size[1]}" for top, size in sizes.items())
             message = f"image and label map must have one size, found {found}"
-            raise DataError(Problem(message, str(self.file(self.tops[-1], name))))
+            raise DataError(Problem(message, self.place(self.tops[-1], index)))
         return arrays
-
-    def picture(self, top: str, index: int) -> Array:
-        """An image as it is stored: H×W×3 uint8 RGB, or a depth map H×W float32."""
-        return self._stored(top, self.file(top, self.names[index]))
-
-    def label(self, top: str, index: int) -> Array:
-        """A label map H×W uint8, as a net learns it."""
-        return self.read_label(top, self.file(top, self.names[index]))
 
     def classes(self, top: str) -> tuple[str, ...]:
         """The class names of a label map; empty if nobody has named them."""
@@ -148,6 +140,109 @@ class Reader(ABC):
         while True:
             yield rng.randint(0, len(self) - 1)
 
+    # How it is read -------------------------------------------------------------------------
+
+    def _prepared(self, top: str, index: int) -> Array:
+        image = self.picture(top, index)
+        kind = self.images[top]
+        if image.ndim == 2:
+            return self._prepared_depth(kind, image, self.place(top, index))
+        # HHA is no colour: the published layers leave its channels in the order of the file.
+        ordered = image[:, :, ::-1] if kind == "color" else image
+        prepared = ordered.astype(np.float32)
+        prepared -= self.mean(kind)
+        return np.ascontiguousarray(prepared.transpose(2, 0, 1))
+
+    def _prepared_depth(self, kind: str, depth: Array, place: str) -> Array:
+        unknown = np.count_nonzero(depth <= 0)
+        if unknown:
+            message = f"depth is 0 at {unknown} pixels and has no logarithm: fill them in first"
+            raise DataError(Problem(message, place))
+        prepared: Array = np.log(depth) - self.mean(kind)
+        return prepared[np.newaxis]
+
+    def mean(self, kind: str) -> Array:
+        """What is subtracted from a kind of image, channel by channel.
+
+        A mean that param_str gives is float64 as in the published layers, and the zoo's float32:
+        the last bit of what is fed depends on it.
+        """
+        if "mean" in self.settings:
+            return np.asarray(self.settings["mean"], np.float64)
+        return np.asarray(self.spec.mean[kind], np.float32)
+
+    # What is wrong with its settings --------------------------------------------------------
+
+    def _setting_problems(self) -> Iterator[Problem]:
+        title = type(self).__name__
+        known = (*self.directories, *_SHARED, *self.options)
+        for key in self.settings:
+            if key not in known:
+                hint = nearest(str(key), known) or f"; it knows {', '.join(known)}"
+                yield Problem(f"{title} has no setting '{key}'{hint}")
+        for key in (*self.directories, "split"):
+            value = self.settings.get(key)
+            if not isinstance(value, str) or not value:
+                found = "none" if key not in self.settings else repr(value)
+                yield Problem(f"{title} needs the setting '{key}', a text; found {found}")
+        yield from self._wrong("seed", (int, type(None)), "a whole number")
+        yield from self._wrong("randomize", (bool, int), "True or False")
+        if "mean" in self.settings and not _is_mean(self.settings["mean"]):
+            found = repr(self.settings["mean"])
+            yield Problem(f"{title}'s 'mean' must be three numbers, found {found}")
+
+    def _wrong(self, key: str, kinds: tuple[type, ...], what: str) -> Iterator[Problem]:
+        if key in self.settings and not isinstance(self.settings[key], kinds):
+            found = repr(self.settings[key])
+            yield Problem(f"{type(self).__name__}'s '{key}' must be {what}, found {found}")
+
+
+class FileReader(Reader):
+    """A dataset that lies in files, which its split's file names.
+
+    Raises DataError as any reader, and for images without labels or the reverse.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        problems = list(self._missing())
+        if problems:
+            raise DataError(*problems)
+
+    # What a subclass says -------------------------------------------------------------------
+
+    @abstractmethod
+    def split_file(self) -> Path:
+        """The file that names the images of the split, one in each line."""
+
+    @abstractmethod
+    def file(self, top: str, name: str) -> Path:
+        """The file that holds what a top is fed with for an image."""
+
+    @abstractmethod
+    def read_label(self, top: str, path: Path) -> Array:
+        """A label map H×W of classes from 0, with 255 for what is ignored."""
+
+    # What it gives --------------------------------------------------------------------------
+
+    @cached_property
+    def folders(self) -> dict[str, Path]:
+        """The directories that the settings name."""
+        return {key: Path(self.settings[key]) for key in self.directories}
+
+    def picture(self, top: str, index: int) -> Array:
+        """What the image's file holds."""
+        path = self.file(top, self.names[index])
+        return read_depth(path) if self.images[top] == "depth" else read_image(path)
+
+    def label(self, top: str, index: int) -> Array:
+        """What the label map's file holds, as a net learns it."""
+        return self.read_label(top, self.file(top, self.names[index]))
+
+    def place(self, top: str, index: int) -> str:
+        """The file."""
+        return str(self.file(top, self.names[index]))
+
     @classmethod
     def placed(cls, folder: Path) -> dict[str, str] | None:
         """The directories' settings for data in `folder`; None if they are not there.
@@ -174,7 +269,7 @@ class Reader(ABC):
         for source in (spec.train, spec.val):
             if source.layer == cls.__name__:
                 for key in cls.directories:
-                    place = str(source.settings[key]).removeprefix("$data/")
+                    place = str(source.settings[key]).removeprefix("$data").lstrip("/")
                     places.setdefault(key, []).append(place)
         return places
 
@@ -184,38 +279,6 @@ class Reader(ABC):
         return {}
 
     # How it is read -------------------------------------------------------------------------
-
-    def _prepared(self, top: str, path: Path) -> Array:
-        image = self._stored(top, path)
-        kind = self.images[top]
-        if image.ndim == 2:
-            return self._prepared_depth(kind, image, path)
-        # HHA is no colour: the published layers leave its channels in the order of the file.
-        ordered = image[:, :, ::-1] if kind == "color" else image
-        prepared = ordered.astype(np.float32)
-        prepared -= self.mean(kind)
-        return np.ascontiguousarray(prepared.transpose(2, 0, 1))
-
-    def _prepared_depth(self, kind: str, depth: Array, path: Path) -> Array:
-        unknown = np.count_nonzero(depth <= 0)
-        if unknown:
-            message = f"depth is 0 at {unknown} pixels and has no logarithm: fill them in first"
-            raise DataError(Problem(message, str(path)))
-        prepared: Array = np.log(depth) - self.mean(kind)
-        return prepared[np.newaxis]
-
-    def _stored(self, top: str, path: Path) -> Array:
-        return read_depth(path) if self.images[top] == "depth" else read_image(path)
-
-    def mean(self, kind: str) -> Array:
-        """What is subtracted from a kind of image, channel by channel.
-
-        A mean that param_str gives is float64 as in the published layers, and the zoo's float32:
-        the last bit of what is fed depends on it.
-        """
-        if "mean" in self.settings:
-            return np.asarray(self.settings["mean"], np.float64)
-        return np.asarray(self.spec.mean[kind], np.float32)
 
     def _read_split(self) -> tuple[str, ...]:
         path = self.split_file()
@@ -250,33 +313,8 @@ class Reader(ABC):
                 what = "image" if top in self.images else "label map"
                 yield Problem(f"'{name}' of split '{self.split}' has no {what}", str(files[top]))
 
-    # What is wrong with its settings --------------------------------------------------------
 
-    def _setting_problems(self) -> Iterator[Problem]:
-        title = type(self).__name__
-        known = (*self.directories, *_SHARED, *self.options)
-        for key in self.settings:
-            if key not in known:
-                hint = nearest(str(key), known) or f"; it knows {', '.join(known)}"
-                yield Problem(f"{title} has no setting '{key}'{hint}")
-        for key in (*self.directories, "split"):
-            value = self.settings.get(key)
-            if not isinstance(value, str) or not value:
-                found = "none" if key not in self.settings else repr(value)
-                yield Problem(f"{title} needs the setting '{key}', a text; found {found}")
-        yield from self._wrong("seed", (int, type(None)), "a whole number")
-        yield from self._wrong("randomize", (bool, int), "True or False")
-        if "mean" in self.settings and not _is_mean(self.settings["mean"]):
-            found = repr(self.settings["mean"])
-            yield Problem(f"{title}'s 'mean' must be three numbers, found {found}")
-
-    def _wrong(self, key: str, kinds: tuple[type, ...], what: str) -> Iterator[Problem]:
-        if key in self.settings and not isinstance(self.settings[key], kinds):
-            found = repr(self.settings[key])
-            yield Problem(f"{type(self).__name__}'s '{key}' must be {what}, found {found}")
-
-
-def located(data: Path) -> tuple[type[Reader], dict[str, str]] | None:
+def located(data: Path) -> tuple[type[FileReader], dict[str, str]] | None:
     """The dataset in a folder, known by the folders in it, and its directories' settings.
 
     The folder is the dataset's own, or that in which all datasets lie; None if there is none.
@@ -284,7 +322,7 @@ def located(data: Path) -> tuple[type[Reader], dict[str, str]] | None:
     """
     if not data.is_dir():
         raise DataError(Problem("there is no such folder", str(data)))
-    found = [(kind, placed) for kind in Reader.registry.values() if (placed := kind.placed(data))]
+    found = [(kind, placed) for kind in in_files() if (placed := kind.placed(data))]
     # A folder that is a dataset's own goes before those that lie in it.
     found = [each for each in found if set(each[1].values()) == {str(data)}] or found
     if len(found) > 1:
@@ -293,7 +331,12 @@ def located(data: Path) -> tuple[type[Reader], dict[str, str]] | None:
     return found[0] if found else None
 
 
-def layout(kind: type[Reader]) -> str:
+def in_files() -> list[type[FileReader]]:
+    """The readers of datasets that lie in files."""
+    return [kind for kind in Reader.registry.values() if issubclass(kind, FileReader)]
+
+
+def layout(kind: type[FileReader]) -> str:
     """What a reader expects to find, in words."""
     folders = [f"{folder}/" for inside in kind.directories.values() for folder in inside]
     return f"{kind.__name__} reads {', '.join(folders)}"

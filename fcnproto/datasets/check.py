@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto.datasets.base import IGNORE, Reader, located
+from fcnproto.datasets.base import IGNORE, FileReader, located
 from fcnproto.datasets.folder import LEGEND, FolderSegDataLayer, class_names
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
@@ -96,7 +96,7 @@ def _pairs(folder: Path, classes: int | None, problems: list[Problem]) -> Iterat
 
 
 def _published(
-    kind: type[Reader], directories: Mapping[str, str], problems: list[Problem]
+    kind: type[FileReader], directories: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[Pairs]:
     for split in kind.splits:
         settings = {**directories, **kind.found_settings(directories), "split": split}
@@ -109,7 +109,7 @@ def _published(
             yield _of_reader(reader, top)
 
 
-def _of_reader(reader: Reader, top: str) -> Pairs:
+def _of_reader(reader: FileReader, top: str) -> Pairs:
     first = next(each for each in reader.tops if each in reader.images)
     names = reader.classes(top)
     return Pairs(

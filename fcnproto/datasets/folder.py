@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto.datasets.base import Reader, as_classes
+from fcnproto.datasets.base import FileReader, as_classes
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import IMAGES, LABELS, by_name, read_labels
 from fcnproto.errors import DataError, Problem
@@ -33,14 +33,14 @@ class Entry:
     colour: tuple[int, int, int] | None
 
 
-class FolderSegDataLayer(Reader):
+class FolderSegDataLayer(FileReader):
     """Data of one's own: images/NAME.jpg (or another format), labels/NAME.png or .npy, SPLIT.txt.
 
     Labels are class numbers from 0, 255 where they are ignored. classes.txt names the classes, one
     in each line, if it is there. While it trains, every image comes once before one comes again.
     """
 
-    dataset = "voc"  # for the mean of ImageNet; the classes are the folder's own
+    dataset = "folder"
     directories: ClassVar = {"data_dir": ("images", "labels")}
     options = ("mean",)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto.datasets.base import Reader, from_one
+from fcnproto.datasets.base import FileReader, from_one
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import Problem
 
@@ -18,7 +18,7 @@ _FOLDERS = {"color": "images", "hha": "hha", "depth": "depth"}
 LABEL = "label"
 
 
-class NYUDSegDataLayer(Reader):
+class NYUDSegDataLayer(FileReader):
     """NYUDv2 as Gupta et al. prepared it; `tops` says which of color, hha, depth, label are fed.
 
     Depth is the logarithm of what the file holds, less its mean. HHA is fed in the order of its

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fcnproto import zoo
-from fcnproto.datasets.base import Reader
+from fcnproto.datasets.base import FileReader
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import DataError, Problem
@@ -22,7 +22,7 @@ SAME = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
 _SHIPPED = zoo.MODELS / "datasets" / "pascalcontext-400.txt"
 
 
-class PASCALContextSegDataLayer(Reader):
+class PASCALContextSegDataLayer(FileReader):
     """PASCAL-Context; what is none of the 59 classes is background.
 
     The two lists of classes are read where the labels lie (labels.txt and 59_labels.txt), as in the

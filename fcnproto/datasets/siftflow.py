@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto.datasets.base import Reader, from_one
+from fcnproto.datasets.base import FileReader, from_one
 from fcnproto.datasets.mat import read_mat
 
 Array = np.ndarray[Any, Any]
@@ -16,7 +16,7 @@ _SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 _FOLDERS = {"data": "Images", "sem": "SemanticLabels", "geo": "GeoLabels"}
 
 
-class SIFTFlowSegDataLayer(Reader):
+class SIFTFlowSegDataLayer(FileReader):
     """SIFT Flow, with semantic (`sem`) and geometric (`geo`) labels."""
 
     dataset = "siftflow"

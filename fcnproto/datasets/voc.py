@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto.datasets.base import Reader, as_classes
+from fcnproto.datasets.base import FileReader, as_classes
 from fcnproto.datasets.mat import read_mat
 from fcnproto.datasets.pictures import read_labels
 
 Array = np.ndarray[Any, Any]
 
 
-class VOCSegDataLayer(Reader):
+class VOCSegDataLayer(FileReader):
     """PASCAL VOC as it is distributed: JPEGs, palette PNGs with 255 on outlines, ImageSets.
 
     Split seg11valid, the part of VOC 2011's val that SBD does not train on, is shipped.
@@ -42,7 +42,7 @@ class VOCSegDataLayer(Reader):
         return as_classes(path, read_labels(path))
 
 
-class SBDDSegDataLayer(Reader):
+class SBDDSegDataLayer(FileReader):
     """The Semantic Boundaries Dataset: VOC's images, labels in .mat files."""
 
     dataset = "voc"

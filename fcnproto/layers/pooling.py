@@ -120,8 +120,9 @@ class Pooling(Windowed):
         windows = pooling_windows(self.param, *x.shape[2:])
         (*_, rows, columns), *_ = self.output_shapes(shapes_of(bottoms))
         if self.param.pool == PoolingParameter.MAX:
-            both = maximum_in_torch(t, x, windows, (rows, columns))
-            return both[: len(self.proto.top)]
+            if len(self.proto.top) == 1:
+                return [maximum_in_torch(t, x, windows, (rows, columns))]
+            return places_of_maximum_in_torch(t, x, windows, (rows, columns))
         if self.param.pool == PoolingParameter.AVE:
             return [average_in_torch(t, x, windows, (rows, columns))]
         return [chance_in_torch(t, x, windows, (rows, columns), draw=self.phase == TRAIN)]
@@ -141,7 +142,19 @@ def _place_of_maximum(b: Builder, x: str) -> str:
     return b.node("Unsqueeze", b.floats(place), b.ints([3]))
 
 
-def maximum_in_torch(
+def maximum_in_torch(t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]) -> Tensor:
+    """The maximum of each window, or −FLT_MAX of none; its gradient goes to the first of equals."""
+    if 0 in outs:
+        return x.new_zeros(*x.shape[:2], *outs)
+    tops: Tensor = t.functional.max_pool2d(
+        _fitted(t, x, windows, outs, LOWEST),
+        [window.kernel for window in windows],
+        [window.stride for window in windows],
+    )
+    return tops
+
+
+def places_of_maximum_in_torch(
     t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]
 ) -> list[Tensor]:
     """The first maximum of each window and its index in the plane, or −FLT_MAX and −1 of none."""

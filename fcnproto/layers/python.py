@@ -19,6 +19,7 @@ PUBLISHED: Mapping[str, Sequence[tuple[str, int]]] = {
     "SIFTFlowSegDataLayer": (("data", 3), ("sem", 1), ("geo", 1)),
     "PASCALContextSegDataLayer": (("data", 3), ("label", 1)),
     "FolderSegDataLayer": (("data", 3), ("label", 1)),  # ours, for data of one's own
+    "ShapesSegDataLayer": (("data", 3), ("label", 1)),  # ours, which draws its images
 }
 NYUD_LAYER = "NYUDSegDataLayer"
 NYUD_CHANNELS = {"color": 3, "hha": 3, "depth": 1, "label": 1}

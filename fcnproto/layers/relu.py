@@ -47,4 +47,7 @@ class ReLU(Pointwise):
 
     def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
         """1 or the slope, by the bottom's sign."""
-        return gradient * t.torch.where(bottom > 0, 1.0, self.param.negative_slope)
+        slope = self.param.negative_slope
+        if slope == 0:
+            return gradient * (bottom > 0)
+        return gradient * t.torch.where(bottom > 0, 1.0, slope)

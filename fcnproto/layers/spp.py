@@ -134,7 +134,7 @@ class SPP(Layer):
 
     def _pool(self, t: Torch, x: Tensor, windows: Sequence[Window], outs: Sequence[int]) -> Tensor:
         if self.param.pool == SPPParameter.MAX:
-            return maximum_in_torch(t, x, windows, outs)[0]
+            return maximum_in_torch(t, x, windows, outs)
         if self.param.pool == SPPParameter.AVE:
             return average_in_torch(t, x, windows, outs)
         return chance_in_torch(t, x, windows, outs, draw=self.phase == TRAIN)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fcnproto.errors import Problem, Severity
+from fcnproto.graph import Graph, Node
 from fcnproto.layers.base import Kind
 from fcnproto.layers.loss import Loss
 from fcnproto.training.data import Data
@@ -45,14 +46,28 @@ def _zeros(solver: Solver, pretrained: bool) -> Iterator[Problem]:
                 ' fcnproto convert-weights fills it, or weight_filler { type: "bilinear" }',
                 Severity.WARNING,
             )
-    learning = [node.title for node in zero if node.layer.kind is Kind.CONVOLUTION]
-    if learning and not pretrained:
-        names = ", ".join(learning[:6]) + (", …" if len(learning) > 6 else "")
+    learning = [node for node in zero if node.layer.kind is Kind.CONVOLUTION]
+    if not pretrained and any(_lies_upon(graph, node, learning) for node in learning):
+        names = ", ".join(node.title for node in learning[:6])
+        names += ", …" if len(learning) > 6 else ""
         message = (
             f"no weights are loaded, and those of {names} are all 0: where zeros lie upon zeros"
             " nothing is ever learned; give --weights, or each a weight_filler"
         )
         yield Problem(message, graph.path, severity=Severity.WARNING)
+
+
+def _lies_upon(graph: Graph, node: Node, others: Sequence[Node]) -> bool:
+    """Whether what a node computes from comes through one of the others."""
+    producers = graph.producers
+    blobs, seen = list(node.bottoms), set(node.bottoms)
+    while blobs:
+        below = producers[blobs.pop()]
+        if any(below is other for other in others):
+            return True
+        blobs += set(below.bottoms) - seen
+        seen |= set(below.bottoms)
+    return False
 
 
 def _rates(solver: Solver) -> Iterator[Problem]:

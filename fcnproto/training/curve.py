@@ -117,7 +117,8 @@ class _Axis:
         """An axis that shows all values."""
         low, high = min(values, default=0.0), max(values, default=1.0)
         if low > 0 and high > 20 * low:
-            return cls(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), True)
+            rounds = _round_values(low, high)
+            return cls(rounds[0], rounds[-1], True)
         step = _round_step(high - min(low, 0.0))
         low, high = math.floor(min(low, 0.0) / step) * step, math.ceil(high / step) * step
         return cls(low, high if high > low else low + 1, False)
@@ -133,12 +134,25 @@ class _Axis:
     def ticks(self) -> Iterator[float]:
         """Round values on it."""
         if self.logarithmic:
-            for power in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1):
-                yield 10.0**power
+            values = _round_values(self.low, self.high)
+            powers = [value for value in values if math.log10(value).is_integer()]
+            yield from values if len(values) <= _MOST_TICKS else powers
             return
         step = _round_step(self.high - self.low)
         for number in range(round((self.high - self.low) / step) + 1):
             yield round(self.low + number * step, 12)
+
+
+_MOST_TICKS = 12
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten, from the last up to `low` to the first from `high` on."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    values = [float(f"{part}e{power}") for power in range(first, last + 1) for part in (1, 2, 5)]
+    below = max(index for index, value in enumerate(values) if value <= low)
+    above = min(index for index, value in enumerate(values) if value >= high)
+    return values[below : above + 1]
 
 
 def _round_step(span: float) -> float:

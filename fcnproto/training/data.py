@@ -158,7 +158,7 @@ def label_problem(
     for top in source.reader.label_tops:
         if top not in source.blobs:
             continue
-        path = str(source.reader.file(top, source.reader.names[index]))
+        path = source.reader.place(top, index)
         try:
             labels = source.reader.label(top, index)[np.newaxis, np.newaxis]
         except FcnprotoError as error:

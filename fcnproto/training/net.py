@@ -90,6 +90,7 @@ class Net:
             for top in node.tops
         }
         self._known: dict[str, Shape] = {}
+        self._inferred: dict[frozenset[tuple[str, Shape]], Shapes] = {}
         inferred = self._infer(shapes)
         self._check_known(inferred)
         self.parameters = self._fill(inferred)
@@ -280,9 +281,14 @@ class Net:
 
     def _infer(self, shapes: Mapping[str, Shape]) -> Shapes:
         """Shapes of everything, given those of blobs fed in by name."""
-        inferred = infer(self.graph, {self._fed.get(name, name): s for name, s in shapes.items()})
-        self._shapes = inferred
-        return inferred
+        key = frozenset(shapes.items())
+        if key not in self._inferred:
+            if len(self._inferred) >= _MOST_SHAPES:
+                self._inferred.clear()
+            given = {self._fed.get(name, name): shape for name, shape in shapes.items()}
+            self._inferred[key] = infer(self.graph, given)
+        self._shapes = self._inferred[key]
+        return self._shapes
 
     def _check_known(self, inferred: Shapes) -> None:
         unknown = [blob for blob, top in self._fed.items() if inferred.blobs[top] is None]
@@ -434,6 +440,9 @@ class Net:
                     f"its array {number} is {show(tuple(tensor.shape))} in the net and"
                     f" {show(array.shape)} in the weights; fcnproto convert-weights makes them fit",
                 )
+
+
+_MOST_SHAPES = 256  # sizes of images of which is remembered what follows from them
 
 
 def _goes_back(layer: Layer) -> bool:

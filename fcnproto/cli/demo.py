@@ -1,0 +1,39 @@
+"""The verb that shows everything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from fcnproto.cli.common import Verb
+
+
+@click.command(cls=Verb)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    default="demo",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where all of it goes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def demo(folder: Path, as_json: bool) -> None:
+    """Do everything once, on images that are drawn and with weights that come with fcnproto.
+
+    It renders a net, exports it, segments held-out images, scores 50 of them, and prints how good
+    it is. Each step is told as the command that does the same.
+    """
+    from fcnproto import demo as demonstration
+    from fcnproto.cli.score import score_as_json, score_as_table
+
+    done = demonstration.run(folder, lambda command: click.echo(command, err=True))
+    click.echo(f"look at {done.picture}", err=True)
+    if as_json:
+        click.echo(json.dumps(score_as_json(done.score, done.classes), indent=2))
+    else:
+        click.echo("\n".join(score_as_table(done.score, done.classes)))
