@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -306,6 +306,13 @@ class Builder:
             candidate = f"{name}_{number}"
         taken.add(candidate)
         return candidate
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """The name, or one like it, that is not taken."""
+    while name in taken:
+        name += "'"
+    return name
 
 
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto
@@ -18,7 +17,7 @@ from onnx import __version__ as onnx_version
 from onnx.defs import onnx_opset_version
 
 from fcnproto import __version__
-from fcnproto.builder import Builder, model_of, rename
+from fcnproto.builder import Builder, model_of, rename, unused
 from fcnproto.errors import LayerError, NetError, Problem, raise_if_any
 from fcnproto.filled import Filled
 from fcnproto.inference import Dimensions, Inference
@@ -78,7 +77,7 @@ def write(
     net, graph = filled.net, filled.graph
     if opset > onnx_opset_version():
         raise NetError(f"onnx {onnx_version} knows opsets up to {onnx_opset_version()} only")
-    prepared = {blob: _unused(f"{blob}/bgr", net.dims) for blob in interface.images}
+    prepared = {blob: unused(f"{blob}/bgr", net.dims) for blob in interface.images}
     builder = Builder(
         opset, {**net.dims, **{name: net.dims[blob] for blob, name in prepared.items()}}
     )
@@ -130,12 +129,6 @@ def _images(
         result = builder.node("Sub", builder.floats(planes), builder.own("mean", mean))
         rename(builder.nodes[-1:], {result: values[blob]})
     return inputs
-
-
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
-    while name in taken:
-        name += "'"
-    return name
 
 
 def _wanted(net: Inference, interface: Interface) -> list[str]:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from importlib import import_module
 
 import numpy as np
 import onnx
@@ -243,8 +242,7 @@ def test_other_points_round_worse(kernel, others):
 def test_kernels_of_many_outputs_are_transformed_part_by_part(monkeypatch):
     net = filled(3, 7, 3, 1)
     whole = forced_model(net)
-    # The package calls the rewrite as its module is called.
-    monkeypatch.setattr(import_module("fcnproto.rewrite.winograd"), "_AT_ONCE", 2)
+    monkeypatch.setattr("fcnproto.rewrite.winograd._AT_ONCE", 2)
     parts = forced_model(net)
     (first,), (second,) = (
         [tensor for tensor in model.graph.initializer if tensor.name.endswith("winograd")]

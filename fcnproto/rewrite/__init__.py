@@ -11,11 +11,8 @@ from enum import Enum
 
 from fcnproto.errors import Problem
 from fcnproto.filled import Filled
+from fcnproto.rewrite import dead, padding, upsampling, winograd
 from fcnproto.rewrite.base import Rewritten
-from fcnproto.rewrite.dead import dead
-from fcnproto.rewrite.padding import padding
-from fcnproto.rewrite.upsampling import upsampling
-from fcnproto.rewrite.winograd import winograd
 
 Rewrite = Callable[[Filled], Rewritten]
 
@@ -34,11 +31,11 @@ def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
     # Dead first: a Crop that moves up may come to stand behind a Deconvolution. Winograd last: it
     # takes convolutions as the others leave them.
-    exact: list[Rewrite] = [dead, upsampling, padding]
+    exact: list[Rewrite] = [dead.dead, upsampling.upsampling, padding.padding]
     return {
         Optimize.NONE: [],
         Optimize.EXACT: exact,
-        Optimize.FAST: [*exact, winograd],
+        Optimize.FAST: [*exact, winograd.winograd],
     }[optimize]
 
 

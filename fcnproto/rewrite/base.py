@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fcnproto.errors import LayerError, Problem
@@ -41,10 +41,3 @@ def works_by_pixels(layer: Layer, channels: Sequence[int]) -> bool:
         except LayerError:
             return False
     return seen[0] == seen[1]
-
-
-def unused(name: str, taken: Container[str]) -> str:
-    """The name, or one like it, that is not taken."""
-    while name in taken:
-        name += "'"
-    return name

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from fcnproto.builder import unused
 from fcnproto.errors import LayerError
 from fcnproto.filled import Filled, Named, Step
 from fcnproto.graph import Graph
@@ -34,7 +35,7 @@ from fcnproto.layers.inner_product import InnerProduct
 from fcnproto.layers.power import Power
 from fcnproto.layers.scale import Scale
 from fcnproto.layers.spatial import Window
-from fcnproto.rewrite.base import ITSELF, Rewritten, unused, works_by_pixels
+from fcnproto.rewrite.base import ITSELF, Rewritten, works_by_pixels
 from fcnproto.rewrite.upsampling import separated
 
 Array = np.ndarray[Any, Any]
@@ -294,7 +295,7 @@ def _with_arrays(step: Step, kernels: Array, bias: Array) -> Step | None:
     proto.ClearField("param")  # what it shared with others is now its own
     getattr(proto, str(node.layer.settings)).bias_term = len(arrays) > 1
     named = tuple(
-        Named(f"{node.title}/folded/{index}", array) for index, array in enumerate(arrays)
+        Named(f"{node.tops[0]}/folded/{index}", array) for index, array in enumerate(arrays)
     )
     return Step(replace(node, layer=type(node.layer)(proto, node.layer.context)), named)
 

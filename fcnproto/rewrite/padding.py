@@ -25,7 +25,7 @@ from math import lcm
 
 import numpy as np
 
-from fcnproto.builder import Builder
+from fcnproto.builder import Builder, unused
 from fcnproto.errors import LayerError, Problem, Severity
 from fcnproto.filled import Filled, Named, Step
 from fcnproto.graph import Node
@@ -35,7 +35,7 @@ from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
-from fcnproto.rewrite.base import Rewritten, unused, works_by_pixels
+from fcnproto.rewrite.base import Rewritten, works_by_pixels
 from fcnproto.rewrite.cost import nominal_multiply_adds
 from fcnproto.rewrite.lines import Line, convolved, joined, of_image
 from fcnproto.rewrite.surroundings import Array, Lines, Member, Surrounded, constants, tables
@@ -531,7 +531,7 @@ class _Writer:
             around = self._around(node.bottoms[0])
             less = self._called(f"{bottom}/less")
             yield Step(Node(Subtraction(less, around), (bottom,), (less,)))
-            bottom, arrays = less, _with_constants(node.layer, arrays, around)
+            bottom, arrays = less, _with_constants(step, around)
         layer = PaddedConvolution(node.layer, (above, left, below, right), bias=len(arrays) > 1)
         yield Step(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
 
@@ -554,17 +554,20 @@ class _Writer:
         return Step(Node(layer, (self._window_of(blob), self.region.images[blob]), (blob,)))
 
 
-def _with_constants(layer: Layer, arrays: tuple[Named, ...], around: Array) -> tuple[Named, ...]:
-    """The arrays of a convolution from whose bottom constants have been subtracted."""
+def _with_constants(step: Step, around: Array) -> tuple[Named, ...]:
+    """The arrays of a convolution from whose bottom constants have been subtracted.
+
+    The new bias goes by the top: kernels may be shared, constants are not.
+    """
+    layer, (kernels, *biases) = step.node.layer, step.arrays
     assert isinstance(layer, Convolution)
-    kernels = arrays[0].array
     groups = around.astype(np.float64).reshape(layer.param.group, 1, -1)
-    sums = kernels.sum(axis=(2, 3), dtype=np.float64)
+    sums = kernels.array.sum(axis=(2, 3), dtype=np.float64)
     sums = sums.reshape(layer.param.group, -1, sums.shape[1])
     bias = (sums * groups).sum(axis=2).ravel()
-    if len(arrays) > 1:
-        bias += arrays[1].array
-    return arrays[0], Named(f"{layer.name}/bias", bias.astype(np.float32))
+    if biases:
+        bias += biases[0].array
+    return kernels, Named(f"{step.node.tops[0]}/bias", bias.astype(np.float32))
 
 
 def _without_padding(layer: Layer) -> Layer:
