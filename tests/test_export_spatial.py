@@ -16,6 +16,7 @@ from exporting import exported, input_text, layer_text, net_of, operators, run, 
 
 from fcnproto.builder import Builder, model_of
 from fcnproto.errors import LayerError, NetError
+from fcnproto.filled import Named
 from fcnproto.graph import Node
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Context
@@ -54,8 +55,8 @@ class Written:
         blobs = dict(zip(self.bottoms + self.tops, [*dims, *outs], strict=True))
         builder = Builder(opset, blobs)
         node = Node(self.layer, tuple(self.bottoms), tuple(self.tops))
-        titles = [f"it/{index}" for index in range(len(arrays))]
-        values = builder.write(node, self.bottoms, titles, arrays)
+        named = [Named(f"it/{index}", array) for index, array in enumerate(arrays)]
+        values = builder.write(node, self.bottoms, named)
         for top, value in zip(self.tops, values, strict=True):
             if value != top:
                 builder.copy(value, top)

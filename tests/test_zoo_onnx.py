@@ -124,7 +124,7 @@ def test_opsets(opset):
 def test_an_opset_that_onnx_does_not_know():
     net = inference(build(thinned(parse_net(render("voc-fcn8s")))))
     with pytest.raises(NetError, match="knows opsets up to"):
-        export(net, random_weights(net), opset=99)
+        export(fill(net, random_weights(net)), opset=99)
 
 
 def training_nets():
@@ -172,7 +172,7 @@ def test_the_same_bytes_twice():
     files = []
     for _ in range(2):
         net = inference(build(thinned(parse_net(render("nyud-fcn32s-color-hha")))))
-        files.append(export(net, random_weights(net), metadata={"b": "1", "a": "2"}))
+        files.append(export(fill(net, random_weights(net)), metadata={"b": "1", "a": "2"}))
     first, second = (model.SerializeToString(deterministic=True) for model in files)
     assert first == second
     assert first == files[0].SerializeToString()
@@ -180,7 +180,7 @@ def test_the_same_bytes_twice():
 
 def test_the_graph_is_as_a_person_would_write_it():
     net = inference(build(thinned(parse_net(render("voc-fcn8s")))))
-    model = export(net, random_weights(net))
+    model = export(fill(net, random_weights(net)))
     found = [node.op_type for node in model.graph.node]
     assert {kind: found.count(kind) for kind in set(found)} == {
         "Conv": 18,
