@@ -392,6 +392,6 @@ def test_two_stages_of_fcn_8s_as_large_as_it_is():
     net, weights = small("voc-fcn8s", 0)
     model = exported(net, weights)
     cut = tiling(net.graph, net.shapes)
-    feeds = image_of(net, 1100, 1500)
+    feeds = image_of(net, 500, 700)
     way = stages(net.graph, net.shapes, cut)[0]
-    assert_close(staged_scores(model, cut, way, feeds, 512), whole_scores(model, feeds))
+    assert_close(staged_scores(model, cut, way, feeds, 256), whole_scores(model, feeds))
