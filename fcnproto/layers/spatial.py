@@ -195,9 +195,26 @@ class Window:
         """The same for Deconvolution, which is the way back of a convolution."""
         return self.convolved_to_input().inverse()
 
+    def covered_by(self, pixel: int) -> Span:
+        """The first and last input that an output's window covers (Convolution, Pooling)."""
+        first = pixel * self.stride - self.pad
+        return first, first + self.extent - 1
+
+    def covering(self, pixel: int) -> Span:
+        """The first and last output whose window covers an input, gaps of a dilation included."""
+        there = pixel + self.pad
+        return -(-(there - self.extent + 1) // self.stride), there // self.stride
+
+    def within(self, first: int, last: int) -> Span:
+        """The first and last output whose window covers none but these inputs, as ONNX has them.
+
+        The last comes before the first if there is none.
+        """
+        return -(-(first + self.pad) // self.stride), self.covering(last - self.extent + 1)[1]
+
     def convolved_reach(self) -> Reach:
         """What the pixels of the output see of the input (Convolution, Pooling)."""
-        return Reach(((-self.pad, self.extent - 1 - self.pad),), self.stride)
+        return Reach((self.covered_by(0),), self.stride)
 
     def deconvolved_reach(self) -> Reach:
         """The same for Deconvolution: those input pixels whose kernel covers the output pixel."""

@@ -116,14 +116,10 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
     def seen(taps: Iterator[int]) -> int:
         return classes.number((_clipped(tuple(taps)) if clip else tuple(taps),))
 
-    def place(cell: int) -> int:
-        return cell * window.stride - window.pad
-
     # What lies past the border of an image is as constant as what lies within.
     has_ring = bottom.outside != CONSTANT
     left: list[int] = []
-    while has_ring and place(len(left)) < len(bottom.left):
-        first = place(len(left))
+    while has_ring and (first := window.covered_by(len(left))[0]) < len(bottom.left):
         left.append(
             seen(bottom.from_left(first + tap * window.dilation) for tap in range(window.kernel))
         )
@@ -131,9 +127,9 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
     for phase, (length, top) in enumerate(zip(bottom.lengths, lengths, strict=True)):
         cells: list[int] = []
         while has_ring and len(cells) < top:
-            # The distances of the window's taps from the bottom's last cell.
-            first = length - 1 - place(top - 1 - len(cells))
-            if first - (window.extent - 1) >= len(bottom.right[phase]):
+            # The distances of the window's ends from the bottom's last cell.
+            first, last = (length - 1 - end for end in window.covered_by(top - 1 - len(cells)))
+            if last >= len(bottom.right[phase]):
                 break
             cells.append(
                 seen(
@@ -142,12 +138,12 @@ def convolved(bottom: Line, window: Window, lengths: Sequence[int], *, clip: boo
                 )
             )
         right.append(tuple(reversed(cells)))
-    first = max(0, -(-(bottom.first + window.pad - window.extent + 1) // window.stride))
+    reached = max(0, window.covering(bottom.first)[0])
     ends = tuple(
-        min(top, (end - 1 + window.pad) // window.stride + 1)
+        min(top, window.covering(end - 1)[1] + 1)
         for top, end in zip(lengths, bottom.ends, strict=True)
     )
-    return Line(tuple(lengths), tuple(left), tuple(right), first, ends, tuple(classes.numbers))
+    return Line(tuple(lengths), tuple(left), tuple(right), reached, ends, tuple(classes.numbers))
 
 
 def _clipped(taps: tuple[int, ...]) -> tuple[int, ...]:

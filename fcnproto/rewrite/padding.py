@@ -29,11 +29,11 @@ from fcnproto.builder import Builder, unused
 from fcnproto.errors import LayerError, Problem, Severity
 from fcnproto.filled import Filled, Named, Step
 from fcnproto.graph import Node
-from fcnproto.layers.base import Layer, Plane, Pointwise, Shape
+from fcnproto.layers.base import Layer, Pointwise, Shape
 from fcnproto.layers.convolution import Convolution, settings_of
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.pooling import Pooling
-from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Reach, Window
+from fcnproto.layers.spatial import INT_MAX, Affine, CoordMap, Window
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
 from fcnproto.rewrite.base import Rewritten, works_by_pixels
 from fcnproto.rewrite.cost import nominal_multiply_adds
@@ -52,7 +52,7 @@ def padding(net: Filled) -> Rewritten:
     while region.members:
         planned = _planned(net, region)
         if isinstance(planned, _Plan):
-            writer = _Writer(net, region, planned)
+            writer = _Writer(net, planned)
             endless = writer.endless()
             if endless is None:
                 return _with_gain(net, writer.rewritten())
@@ -97,7 +97,7 @@ class _Region:
                 gone.update(each.tops)
             else:
                 kept.append(member)
-        return self._of(kept)
+        return self.of(kept)
 
     def leading_to(self, exits: Sequence[str]) -> _Region:
         """The region without layers that lead to none of these blobs."""
@@ -107,9 +107,10 @@ class _Region:
             if wanted.intersection(member.step.node.tops):
                 kept.append(member)
                 wanted.update(member.step.node.bottoms)
-        return self._of(kept[::-1])
+        return self.of(kept[::-1])
 
-    def _of(self, members: Sequence[Member]) -> _Region:
+    def of(self, members: Sequence[Member]) -> _Region:
+        """Other layers on the same maps, as far as they read or write them."""
         blobs = {
             blob
             for member in members
@@ -161,10 +162,7 @@ def _grown(net: Filled) -> _Region:
             members.append(member)
             lines.update(dict.fromkeys(node.tops, top))
             images.update(dict.fromkeys(node.tops, sources.pop()))
-    used = {
-        blob for member in members for blob in (*member.step.node.bottoms, *member.step.node.tops)
-    }
-    return _Region(tuple(members), {blob: lines[blob] for blob in used}, images)
+    return _Region((), lines, images).of(members)
 
 
 def _member(net: Filled, step: Step) -> Member | None:
@@ -288,15 +286,13 @@ class _Window:
 
     def seen_through(self, window: Window) -> _Window:
         """The cells that a layer reads to compute these."""
-        first = self.first * window.stride - window.pad
-        reach = window.extent - window.pad
-        return _Window(first, tuple((end - 1) * window.stride + reach for end in self.ends))
+        first, _ = window.covered_by(self.first)
+        return _Window(first, tuple(window.covered_by(end - 1)[1] + 1 for end in self.ends))
 
     def moved_over(self, window: Window) -> _Window:
         """The cells that a layer computes of these, and rounds down."""
-        first = (self.first + window.pad) // window.stride
-        fits = (end - self.first - window.extent for end in self.ends)
-        return _Window(first, tuple(first + room // window.stride + 1 for room in fits))
+        spans = [window.within(self.first, end - 1) for end in self.ends]
+        return _Window(spans[0][0], tuple(last + 1 for _, last in spans))
 
     def padded(self, before: int, after: int) -> _Window:
         """The cells and so many more before and after."""
@@ -322,10 +318,12 @@ class _Course:
 
 @dataclass(frozen=True)
 class _Plan:
+    """How the layers of a region are windowed, and the maps that are put into surroundings."""
+
+    region: _Region
     rows: _Course
     columns: _Course
     exits: tuple[str, ...]
-    members: tuple[Member, ...]
 
     def pads(self, top: str) -> list[tuple[int, int, int, int]]:
         """For each bottom of a layer the pads as ONNX orders them: top, left, bottom, right."""
@@ -347,7 +345,7 @@ def _planned(net: Filled, region: _Region) -> _Plan | Node:
         if isinstance(course, Node):
             return course
         courses.append(course)
-    return _Plan(courses[0], courses[1], tuple(exits), region.members)
+    return _Plan(region, courses[0], courses[1], tuple(exits))
 
 
 def _course(region: _Region, exits: Sequence[str], axis: int) -> _Course | Node:
@@ -449,12 +447,11 @@ class _Writer:
     """The net's steps, with those of the plan's layers replaced."""
 
     net: Filled
-    region: _Region
     plan: _Plan
 
     def rewritten(self) -> Filled:
         """The whole net."""
-        members = {id(member.step.node): member for member in self.plan.members}
+        members = {id(member.step.node): member for member in self.plan.region.members}
         written: set[str] = set()
         steps: list[Step] = []
         for step in self.net.steps:
@@ -471,7 +468,7 @@ class _Writer:
 
     def endless(self) -> Node | None:
         """The first layer from whose bottom numbers would be subtracted that are not finite."""
-        for member in self.plan.members:
+        for member in self.plan.region.members:
             node = member.step.node
             if self._subtracts(node) and not np.isfinite(self._around(node.bottoms[0])).all():
                 return node
@@ -480,8 +477,9 @@ class _Writer:
     @cached_property
     def tables(self) -> Mapping[str, Array]:
         """What lies around each map."""
-        channels = {blob: _channels(self.net, blob) or 1 for blob in self.region.lines}
-        return tables(self.plan.members, self._lines(), channels)
+        region = self.plan.region
+        channels = {blob: _channels(self.net, blob) or 1 for blob in region.lines}
+        return tables(region.members, region.lines, channels)
 
     def _around(self, blob: str) -> Array:
         return constants(self.tables[blob])
@@ -489,15 +487,7 @@ class _Writer:
     def _subtracts(self, node: Node) -> bool:
         """Whether the constants around a layer's bottom are subtracted, to pad it with zeros."""
         is_padded = any(max(pads) > 0 for pads in self.plan.pads(node.tops[0]))
-        return is_padded and not self.region.is_image(node.bottoms[0])
-
-    def _lines(self) -> dict[str, Lines]:
-        used = {
-            blob
-            for member in self.plan.members
-            for blob in (*member.step.node.bottoms, *member.step.node.tops)
-        }
-        return {blob: lines for blob, lines in self.region.lines.items() if blob in used}
+        return is_padded and not self.plan.region.is_image(node.bottoms[0])
 
     def _windowed(self, member: Member) -> Iterator[Step]:
         """A layer on windows, and what must be done to its bottoms before."""
@@ -536,7 +526,7 @@ class _Writer:
         yield Step(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
 
     def _window_of(self, blob: str) -> str:
-        return blob if self.region.is_image(blob) else self._called(f"{blob}/window")
+        return blob if self.plan.region.is_image(blob) else self._called(f"{blob}/window")
 
     def _called(self, name: str) -> str:
         """A name for a new map; the same name gives the same."""
@@ -547,11 +537,11 @@ class _Writer:
         layer = Surrounded(
             blob,
             self.tables[blob],
-            self.region.lines[blob],
+            self.plan.region.lines[blob],
             (courses[0].first, courses[1].first),
             (courses[0].ends, courses[1].ends),
         )
-        return Step(Node(layer, (self._window_of(blob), self.region.images[blob]), (blob,)))
+        return Step(Node(layer, (self._window_of(blob), self.plan.region.images[blob]), (blob,)))
 
 
 def _with_constants(step: Step, around: Array) -> tuple[Named, ...]:
@@ -595,26 +585,15 @@ class PaddedConvolution(Convolution, registered=False):
         """N × O × what the kernels fit on."""
         num, _, *sizes = bottoms[0]
         outs = [
-            (size + self.pads[axis] + self.pads[2 + axis] - window.extent) // window.stride + 1
-            for axis, (size, window) in enumerate(zip(sizes, self.plane(), strict=True))
+            window.within(-window.pad, size + after - 1)[1] + 1
+            for size, after, window in zip(sizes, self.pads[2:], self.plane(), strict=True)
         ]
         return [(num, self.param.num_output, *outs)]
 
-    def coord_map(self) -> CoordMap:
-        """Output to the centre of its window, by the padding before."""
-        rows, columns = (
-            Affine(Fraction(window.stride), Fraction(window.extent - 1, 2) - pad)
-            for window, pad in zip(self.plane(), self.pads, strict=False)
-        )
-        return CoordMap(rows, columns)
-
-    def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
-        """What each window covers."""
-        rows, columns = (
-            Reach(((-pad, window.extent - 1 - pad),), window.stride)
-            for window, pad in zip(self.plane(), self.pads, strict=False)
-        )
-        return [(rows, columns)]
+    def plane(self) -> tuple[Window, Window]:
+        """The windows, with the padding before, which decides where the top's pixels lie."""
+        (rows, columns), (above, left, _, _) = super().plane(), self.pads
+        return replace(rows, pad=above), replace(columns, pad=left)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv with this padding."""
