@@ -18,14 +18,14 @@ import numpy as np
 import onnxruntime
 
 import fcnproto
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.surgery import Source, fit
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery.fit import Source, fit
 
 PAIRS = [("fcn32s", "voc-fcn32s"), ("fcn16s", "voc-fcn16s"), ("fcn8s", "voc-fcn8s")]
 SIZES = ["97x131", "160x200", "224x224"]

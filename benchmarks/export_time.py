@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 
 from fcnproto import __version__
-from fcnproto.graph import build
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
+from fcnproto.rendering.fcn import render
 from fcnproto.weights import write
 
 NET = "voc-fcn8s"

@@ -18,14 +18,14 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import fcnproto
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.surgery import fit
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery.fit import fit
 
 SIZE = 500
 CLASSES = 21

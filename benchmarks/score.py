@@ -20,9 +20,10 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fcnproto import __version__, zoo
+from fcnproto import __version__
+from fcnproto.datasets.score import Classes, Folder, score_maps
 from fcnproto.parallel import cores
-from fcnproto.score import Classes, Folder, score_maps
+from fcnproto.zoo import specs
 
 SIZE, CLASSES = 500, 21
 
@@ -50,7 +51,7 @@ def prediction(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 def write(folder: Path, pairs: int) -> None:
     rng = np.random.default_rng(0)
-    palette = [part for colour in zoo.voc_palette() for part in colour]
+    palette = [part for colour in specs.voc_palette() for part in colour]
     for index in range(pairs):
         truth = label_map(rng)
         for name, array in (("truth", truth), ("pred", prediction(rng, truth))):

@@ -26,11 +26,11 @@ from PIL import Image
 from speed import random_weights
 
 from fcnproto import __version__
-from fcnproto.deploy import deploy
-from fcnproto.graph import build
+from fcnproto.exporting.deploy import deploy
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.surgery import Source
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery.fit import Source
 
 LARGE = "voc-fcn8s"
 NET = """
@@ -44,7 +44,7 @@ layer { name: "score" type: "Convolution" bottom: "data" top: "score"
 
 LOAD = """
 from pathlib import Path
-from fcnproto.session import Session
+from fcnproto.runtime.session import Session
 Session(Path("large.onnx"), "cpu")
 """
 

@@ -27,15 +27,16 @@ import onnxruntime
 from onnx import ModelProto
 from speed import random_weights
 
-from fcnproto import __version__, model
-from fcnproto.deploy import deploy
-from fcnproto.graph import build
-from fcnproto.outline import outline
-from fcnproto.parts import divided
+from fcnproto import __version__
+from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.rewrite import Optimize
+from fcnproto.model import file
+from fcnproto.model.outline import outline
+from fcnproto.model.parts import divided
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.rewrite import Optimize
-from fcnproto.surgery import Source
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery.fit import Source
 
 NET = "voc-fcn8s"
 ONE, TWO = "one.onnx", "two.onnx"
@@ -170,7 +171,7 @@ def main() -> None:
         weights = Source("random weights", random_weights(build(source)))
         made = deploy(source, weights, name=NET, optimize=Optimize(options.optimize)).model
         made.save(folder / ONE)
-        model.LARGEST = 0  # so that the arrays go into a file of their own
+        file.LARGEST = 0  # so that the arrays go into a file of their own
         made.save(folder / TWO)
         del made, weights
         for choice in options.choices:

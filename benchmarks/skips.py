@@ -24,12 +24,12 @@ from statistics import mean, stdev
 import torch
 
 from fcnproto import __version__, weights
+from fcnproto.datasets.score import Score
 from fcnproto.layers.python import read_param_str
 from fcnproto.parallel import cores
-from fcnproto.proto import text
+from fcnproto.proto import printer
 from fcnproto.proto.source import parse_net, read_solver
-from fcnproto.render import render, render_solver
-from fcnproto.score import Score
+from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.training.loop import Training, prepare
 from fcnproto.training.solver import Solver
 
@@ -45,7 +45,7 @@ def write(net: str, seed: int, folder: Path) -> Path:
         message = parse_net(render(net, phase=phase)).net
         param = message.layer[0].python_param
         param.param_str = repr({**read_param_str(param.param_str), "seed": seed})
-        (folder / f"{phase}.prototxt").write_text(text.format(message))
+        (folder / f"{phase}.prototxt").write_text(printer.format(message))
     path = folder / "solver.prototxt"
     path.write_text(render_solver(net))
     return path

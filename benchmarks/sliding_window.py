@@ -23,17 +23,17 @@ import onnx
 import onnxruntime
 
 from fcnproto import __version__
-from fcnproto.convolutionize import convolutionize
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import Graph, build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
 from fcnproto.layers import fillers
+from fcnproto.net.graph import Graph, build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import NetSource, parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.surgery import Source
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery.convolutionize import convolutionize
+from fcnproto.surgery.fit import Source
 from fcnproto.weights import Weights
 
 

@@ -31,18 +31,18 @@ import numpy as np
 import onnxruntime
 
 from fcnproto import __version__
-from fcnproto.export import write
-from fcnproto.filled import fill
-from fcnproto.graph import Graph, build
-from fcnproto.inference import for_inference, inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.rewrite import Optimize, optimized
+from fcnproto.exporting.write import write
 from fcnproto.layers import fillers
-from fcnproto.proto import text as prototxt
+from fcnproto.net.graph import Graph, build
+from fcnproto.net.shapes import infer
+from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import NetSource, parse_net
-from fcnproto.render import render
-from fcnproto.rewrite import Optimize, optimized
-from fcnproto.session import Session
-from fcnproto.shapes import infer
+from fcnproto.rendering.fcn import render
+from fcnproto.runtime.session import Session
 from fcnproto.weights import Array, Weights
 from fcnproto.weights import write as write_weights
 
@@ -179,7 +179,7 @@ def with_opencv(
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         return None
     prototxt_path, weights_path = folder / "net.prototxt", folder / "net.caffemodel"
-    prototxt_path.write_text(prototxt.format(source.net))
+    prototxt_path.write_text(printer.format(source.net))
     write_weights(weights_path, weights, source.net)
     cv2.setNumThreads(threads)
     net = cv2.dnn.readNetFromCaffe(str(prototxt_path), str(weights_path))

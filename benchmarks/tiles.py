@@ -28,22 +28,22 @@ import onnxruntime
 from speed import random_weights
 
 from fcnproto import __version__
-from fcnproto.deploy import deploy
-from fcnproto.export import Result
-from fcnproto.filled import Filled, fill
-from fcnproto.graph import Node, build
-from fcnproto.inference import for_inference, inference
-from fcnproto.metadata import Metadata
+from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.filled import Filled, fill
+from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.rewrite import Optimize, optimized
+from fcnproto.exporting.tiling import stages, tiling
+from fcnproto.exporting.write import Result
+from fcnproto.model.metadata import Metadata
+from fcnproto.model.tiles import Span, Tiling, first_stage, second_stage, spans
+from fcnproto.net.graph import Node, build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.rewrite import Optimize, optimized
-from fcnproto.segment import Plan, Segmenter
-from fcnproto.session import Session
-from fcnproto.shapes import infer
-from fcnproto.staged import SECOND
-from fcnproto.surgery import Source
-from fcnproto.tiles import Span, Tiling, first_stage, second_stage, spans
-from fcnproto.tiling import stages, tiling
+from fcnproto.rendering.fcn import render
+from fcnproto.runtime.segmenter import Plan, Segmenter
+from fcnproto.runtime.session import Session
+from fcnproto.runtime.staged import SECOND
+from fcnproto.surgery.fit import Source
 
 NET = "voc-fcn8s"
 LEVELS = ("none", "exact")

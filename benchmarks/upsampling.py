@@ -6,9 +6,9 @@
 Medians, [fastest] runs and (ratios of medians to `grouped`) are printed. `dense` has a kernel for
 every pair of channels, as published nets store them; `grouped` one for each channel, as the plain
 model has; `resize` is ONNX's Resize, where that is the same; `products` are the two matrix products
-of fcnproto.rewrite.upsampling; `chosen` is what that writes, which decides by the size. All run in
-turn in one process on one pool of threads. With --labels an ArgMax follows, as where labels are
-exported. Sizes are those of the image.
+of fcnproto.exporting.rewrite.matrix_upsampling; `chosen` is what that writes, which decides by the
+size. All run in turn in one process on one pool of threads. With --labels an ArgMax follows, as
+where labels are exported. Sizes are those of the image.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ import onnxruntime
 from onnx import TensorProto
 
 import fcnproto
-from fcnproto.builder import Builder, model_of
-from fcnproto.filled import Named
-from fcnproto.graph import Node
+from fcnproto.exporting.rewrite import matrix_upsampling as rewrite
 from fcnproto.layers.crop import Crop
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.fillers import bilinear_kernel
+from fcnproto.model.builder import Builder, Named, model_of
+from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import LayerParameter
-from fcnproto.rewrite import upsampling as rewrite
 
 OFFSETS = {2: 5, 8: 31, 16: 27, 32: 19}
 """Of crops in the published nets."""

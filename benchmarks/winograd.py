@@ -25,13 +25,13 @@ import onnxruntime
 import torch
 
 from fcnproto import __version__
-from fcnproto.export import export
-from fcnproto.filled import Filled, Step, fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import Filled, Step, fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.rewrite.toom_cook import Transforms, toom_cook
+from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.rewrite.toom_cook import Transforms, toom_cook
-from fcnproto.rewrite.winograd import WinogradConvolution, by_tiles
 
 Array = np.ndarray[Any, Any]
 

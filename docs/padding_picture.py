@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from exporting import run, session_of
 from rewriting import filled, images, thinned
 
-from fcnproto.export import Interface, export
-from fcnproto.render import render
-from fcnproto.rewrite.padding import padding
-from fcnproto.rewrite.surroundings import Surrounded
+from fcnproto.exporting.rewrite.padding.rewrite import padding
+from fcnproto.exporting.rewrite.padding.surroundings import Surrounded
+from fcnproto.exporting.write import Interface, export
+from fcnproto.rendering.fcn import render
 
 RING, CONSTANT, REACHED, FRAME = (202, 90, 72), (233, 229, 222), (90, 155, 200), (15, 15, 15)
 PANEL, GAP = 384, 16  # pixels of the picture

@@ -8,7 +8,8 @@ import os
 import re
 from dataclasses import replace
 
-from fcnproto import fetch, render
+from fcnproto.rendering import fcn
+from fcnproto.weights import fetch
 
 THIN = {"64": "4", "96": "4", "128": "4", "256": "8", "384": "8", "512": "8", "4096": "16"}
 
@@ -23,7 +24,7 @@ def _thin(text):
 
 def install():
     """Make the zoo thin and published weights near, in this process."""
-    original, published = render.render, fetch.published
+    original, published = fcn.render, fetch.published
     server = os.environ.get("FCNPROTO_DOCS_SERVER", "")
 
     def near(*args):
@@ -36,7 +37,7 @@ def install():
         text = original(net, *args, **kwargs)
         return text if net in THIN_ALREADY else _thin(text)
 
-    render.render = thin
+    fcn.render = thin
     fetch.published = near
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 
 

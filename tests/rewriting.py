@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 from exporting import run, session_of
 
-from fcnproto.export import export
-from fcnproto.filled import Filled, fill
-from fcnproto.graph import build
-from fcnproto.inference import for_inference, inference
+from fcnproto.exporting.filled import Filled, fill
+from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.write import export
 from fcnproto.layers.fillers import bilinear_kernel
+from fcnproto.net.graph import build
+from fcnproto.proto import printer
 from fcnproto.proto.source import parse_net
 
 EXACT = 5e-6
@@ -18,14 +19,13 @@ EXACT = 5e-6
 
 def thinned(text: str, factor: int) -> str:
     """A net whose convolutions, but for scores, have a part of their channels: it is soon run."""
-    from fcnproto.proto import text as prototxt
 
     source = parse_net(text)
     for layer in source.net.layer:
         param = layer.convolution_param
         if layer.type == "Convolution" and "score" not in layer.name:
             param.num_output = max(4, param.num_output // factor // 4 * 4)
-    return prototxt.format(source.net)
+    return printer.format(source.net)
 
 
 def filled(text: str, seed: int = 0) -> Filled:

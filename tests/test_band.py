@@ -7,10 +7,10 @@ matrix from the rows of its scored blobs to the rows of the image. No layer's co
 import numpy as np
 import pytest
 
-from fcnproto.graph import build
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
+from fcnproto.rendering.fcn import render
 
 PAIRS = [("fcn32s", "voc-fcn32s"), ("fcn16s", "voc-fcn16s"), ("fcn8s", "voc-fcn8s")]
 TOP = {"fcn32s": 0, "fcn16s": 5, "fcn8s": 9}

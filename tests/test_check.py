@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fcnproto.check import check_net, check_solver
 from fcnproto.errors import FcnprotoError, Severity
+from fcnproto.net.check import check_net, check_solver
 from fcnproto.proto.source import is_solver, parse_net, parse_solver
 
 HERE = Path(__file__).parent

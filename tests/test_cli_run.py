@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from exporting import input_text, layer_text
 from PIL import Image
 
-from fcnproto import zoo
 from fcnproto.cli import main
+from fcnproto.zoo import specs
 
 CASE = "net_fcn8s_97x75"
 MEAN = ["--mean", "104,116.5,122.25"]
@@ -123,7 +123,7 @@ def test_export_rewrites_nets_and_tells_what_they_cost(net):
 def test_export_of_a_dataset(net):
     call("export-onnx", "--dataset", "voc")
     props = {each.key: each.value for each in onnx.load("net.onnx").metadata_props}
-    assert json.loads(props["mean"]) == {"data": list(zoo.dataset("voc").mean["color"])}
+    assert json.loads(props["mean"]) == {"data": list(specs.dataset("voc").mean["color"])}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_nothing(net, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fcnproto.model._write", full)
+    monkeypatch.setattr("fcnproto.model.file._write", full)
     assert "No space left" in call("export-onnx", code=1).stderr
     assert sorted(path.name for path in net.iterdir()) == ["net.caffemodel", "net.prototxt"]
 

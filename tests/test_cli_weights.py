@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fcnproto import fetch as fetching
 from fcnproto import weights
 from fcnproto.cli import main
-from fcnproto.graph import build
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
+from fcnproto.rendering.fcn import render
+from fcnproto.weights import fetch as fetching
 from fcnproto.weights import npz
 
 NET = """

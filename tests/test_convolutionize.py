@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from fcnproto import surgery
-from fcnproto.convolutionize import convolutionize
 from fcnproto.errors import NetError
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import NetSource, parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.surgery import Source
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery import fit
+from fcnproto.surgery.convolutionize import convolutionize
+from fcnproto.surgery.fit import Source
 
 CLASSIFIER = """
 name: "small"
@@ -195,7 +195,7 @@ def test_the_classifiers_of_the_zoo(name, layer, shape):
     if name == "vgg16":
         assert last[2:] == (6, 6)
     ours = build(parse_net(render(f"{name}-conv")), size=(384, 384))
-    fitted = surgery.fit([Source("w", result.weights)], ours, infer(ours))
+    fitted = fit.fit([Source("w", result.weights)], ours, infer(ours))
     assert {entry.action.value for entry in fitted.report} == {"copied"}
 
 

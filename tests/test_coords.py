@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnproto.coords import align, crop_offset, to_input
 from fcnproto.errors import NetError
-from fcnproto.graph import State, build
 from fcnproto.layers.spatial import Affine, Window
+from fcnproto.net.coords import align, crop_offset, to_input
+from fcnproto.net.graph import State, build
 from fcnproto.proto.caffe_pb2 import TRAIN
 from fcnproto.proto.source import parse_net, read_net
 

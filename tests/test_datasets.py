@@ -17,13 +17,14 @@ import trees
 from PIL import Image
 from scipy.io import savemat
 
-from fcnproto import datasets, zoo
+from fcnproto import datasets
 from fcnproto.datasets.check import check
 from fcnproto.datasets.convert import Rule, convert
 from fcnproto.datasets.mat import read_mat
 from fcnproto.datasets.pictures import read_labels
 from fcnproto.errors import DataError, Severity
 from fcnproto.layers.python import NYUD_CHANNELS, NYUD_LAYER, PUBLISHED, read_param_str
+from fcnproto.zoo import specs
 
 MEAN = (104.00699, 116.66877, 122.67892)
 NAMES = ["b", "a", "c"]
@@ -165,9 +166,9 @@ def test_pascal_context(tmp_path):
     reader = datasets.reader("PASCALContextSegDataLayer", settings)
     names = [
         line.partition(": ")[2]
-        for line in (zoo.MODELS / "datasets" / "pascalcontext-400.txt").read_text().splitlines()
+        for line in (specs.MODELS / "datasets" / "pascalcontext-400.txt").read_text().splitlines()
     ]
-    task = zoo.dataset("pascalcontext").classes
+    task = specs.dataset("pascalcontext").classes
     for index, name in enumerate(NAMES):
         expected = np.zeros((6, 8), int)
         for place, number in np.ndenumerate(raw[name]):
@@ -435,7 +436,7 @@ def test_several_datasets_in_one_folder(tmp_path):
 def test_tops_agree_with_what_the_layers_declare(tmp_path):
     for name, tops in PUBLISHED.items():
         kind = datasets.Reader.registry[name]
-        labels = [label.name for label in zoo.dataset(kind.dataset).labels]
+        labels = [label.name for label in specs.dataset(kind.dataset).labels]
         assert [top for top, _ in tops] == [*kind.images, *labels]
     assert set(NYUD_CHANNELS) == {*datasets.Reader.registry[NYUD_LAYER].images, "label"}
     assert set(datasets.Reader.registry) == {*PUBLISHED, NYUD_LAYER}
@@ -506,8 +507,8 @@ def test_real_caffe_finds_every_published_layer(tmp_path, caffe, published):
     trees.voc(tmp_path / "pascal" / "VOC2011", NAMES, "seg11valid")
     for name in ("trainval", "test"):
         trees.nyud(tmp_path / "nyud", NAMES, name)
-    modules = {zoo.dataset(name).train.module for name in zoo.datasets()}
-    layers = {zoo.dataset(name).train.layer for name in zoo.datasets()}
+    modules = {specs.dataset(name).train.module for name in specs.datasets()}
+    layers = {specs.dataset(name).train.layer for name in specs.datasets()}
     found = {}
     for module in modules:
         found.update(vars(import_module(f"fcnproto.caffe_layers.{module.rpartition('.')[2]}")))
@@ -670,14 +671,14 @@ def test_colours_of_voc(tmp_path):
     truth = trees.plain(tmp_path / "in", ["x/a", "b"], 21)
     truth["b"][0, :2] = 255
     for name, array in truth.items():
-        colours = dict(enumerate(zoo.voc_palette()))
+        colours = dict(enumerate(specs.voc_palette()))
         trees.save(tmp_path / "in" / "labels" / f"{name}.png", painted(array, colours))
     done = convert(tmp_path / "in", tmp_path / "out")
     assert done.rule is Rule.VOC and done.labels == 2
     for name, array in truth.items():
         converted = tmp_path / "out" / "labels" / f"{name}.png"
         np.testing.assert_array_equal(read_labels(converted), array)
-    assert datasets.find(tmp_path / "out").classes("label") == zoo.dataset("voc").classes
+    assert datasets.find(tmp_path / "out").classes("label") == specs.dataset("voc").classes
     assert found(tmp_path / "out") == []
 
 

@@ -13,14 +13,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fcnproto import demo, fetch, zoo
 from fcnproto.cli import main
 from fcnproto.datasets import generated
-from fcnproto.graph import build
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.weights import read
+from fcnproto.rendering.fcn import render
+from fcnproto.runs import demo
+from fcnproto.weights import fetch, read
+from fcnproto.zoo import specs
 
 ENOUGH = 0.85
 
@@ -44,7 +45,7 @@ def test_it_says_how_good_the_net_is(done):
     result, _ = done
     (value,) = re.findall(r"^mean IU +([\d.]+)%$", result.stdout, re.M)
     assert float(value) > 100 * ENOUGH
-    for name in zoo.dataset("shapes").classes:
+    for name in specs.dataset("shapes").classes:
         assert re.search(rf"^{name} ", result.stdout, re.M)
 
 
@@ -116,7 +117,7 @@ def test_the_picture_shows_images_labels_and_the_truth(done):
     _, folder = done
     with Image.open(folder / "demo" / "demo.png") as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(2**24)}
-    assert set(zoo.dataset("shapes").palette[:5]) <= colours
+    assert set(specs.dataset("shapes").palette[:5]) <= colours
     assert picture.width == 4 * 348 + 12
 
 
@@ -178,7 +179,7 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
 
 
 def test_shipped_weights_fit_their_nets_and_are_small():
-    files = sorted((zoo.MODELS / "nets").glob("*.caffemodel"))
+    files = sorted((specs.MODELS / "nets").glob("*.caffemodel"))
     assert [path.stem for path in files] == ["shapes-fcn8s"]
     for path in files:
         assert path.stat().st_size <= 10**6
@@ -191,7 +192,7 @@ def test_shipped_weights_fit_their_nets_and_are_small():
 
 def test_shipped_weights_go_by_the_nets_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shipped = zoo.MODELS / "nets" / "shapes-fcn8s.caffemodel"
+    shipped = specs.MODELS / "nets" / "shapes-fcn8s.caffemodel"
     assert fetch.locate("shapes-fcn8s") == shipped
     result = invoke("fetch", "shapes-fcn8s")
     assert result.exit_code == 0 and str(shipped) in result.output

@@ -7,15 +7,15 @@ import onnx
 import pytest
 from exporting import input_text, layer_text, run, session_of
 
-from fcnproto import zoo
-from fcnproto.deploy import deploy, weights_beside
 from fcnproto.errors import FcnprotoError, NetError, Severity, WeightsError
-from fcnproto.export import Result
-from fcnproto.graph import build
-from fcnproto.inference import for_inference, inference
-from fcnproto.metadata import Given, Metadata, given
+from fcnproto.exporting.deploy import deploy, weights_beside
+from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.write import Result
+from fcnproto.model.metadata import Given, Metadata, given
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.surgery import Source
+from fcnproto.surgery.fit import Source
+from fcnproto.zoo import specs
 
 CONV = "convolution_param { num_output: 2 kernel_size: 3 pad: 1 }"
 DATA = """
@@ -226,7 +226,7 @@ def scores(channels=3, classes=21, name=""):
 def test_nets_of_the_zoo_say_what_they_are():
     result = deployed(scores(name="fcn16s"))
     said = metadata_of(result.model)
-    voc = zoo.dataset("voc")
+    voc = specs.dataset("voc")
     assert said["net"] == "fcn16s"
     assert said["dataset"] == "voc"
     assert said["channel_order"] == "BGR"
@@ -246,7 +246,7 @@ def test_a_name_of_the_zoo_serves_where_the_net_has_none():
     result = deployed(scores(classes=40), name="nyud-fcn32s-hha")
     said = metadata_of(result.model)
     assert json.loads(said["images"]) == {"data": "hha"}
-    assert json.loads(said["mean"]) == {"data": list(zoo.dataset("nyud").mean["hha"])}
+    assert json.loads(said["mean"]) == {"data": list(specs.dataset("nyud").mean["hha"])}
 
 
 def test_other_nets_are_warned_of():

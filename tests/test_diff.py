@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcnproto.diff import net_differences, solver_differences
+from fcnproto.net.diff import net_differences, solver_differences
 from fcnproto.proto.source import parse_net, parse_solver
 
 NET = """

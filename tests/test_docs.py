@@ -23,13 +23,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcnproto import render, weights, zoo
-from fcnproto.deploy import deploy
-from fcnproto.graph import build
+from fcnproto import weights
+from fcnproto.exporting.deploy import deploy
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
-from fcnproto.session import Session
-from fcnproto.shapes import infer
-from fcnproto.surgery import Source
+from fcnproto.rendering import fcn
+from fcnproto.runtime.session import Session
+from fcnproto.surgery.fit import Source
+from fcnproto.zoo import specs
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -74,7 +76,7 @@ def stand_ins(tmp_path_factory):
     """A folder with weights of every net under its published name, photographs and a dataset."""
     folder = tmp_path_factory.mktemp("stand-ins")
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((render, "render"), (docs_stand_in.fetch, "published")):
+        for module, name in ((fcn, "render"), (docs_stand_in.fetch, "published")):
             patch.setattr(module, name, getattr(module, name))
         published = docs_stand_in.fetch.published()
         docs_stand_in.install()
@@ -115,7 +117,7 @@ def make_dataset(folder):
 
 def make_model(folder):
     """A net, its weights and its model; what Caffe might have computed; and a solver."""
-    text = render.render("voc-fcn32s")
+    text = fcn.render("voc-fcn32s")
     (folder / "net.prototxt").write_text(text)
     net = parse_net(text, "net.prototxt")
     arrays = weights_of("voc-fcn32s")
@@ -135,7 +137,7 @@ def make_model(folder):
     }"""
     first = re.compile(r"^layer \{.*?^\}", re.M | re.S)
     (folder / "train.prototxt").write_text(
-        first.sub(data, render.render("voc-fcn32s", phase="train"), count=1)
+        first.sub(data, fcn.render("voc-fcn32s", phase="train"), count=1)
     )
     (folder / "solver.prototxt").write_text(
         'train_net: "train.prototxt" base_lr: 1e-12 lr_policy: "fixed" max_iter: 1\n'
@@ -160,8 +162,8 @@ def make_foreign(folder):
 
 def weights_of(net):
     """Random weights for a net of the zoo, as narrow as it is here."""
-    assert net in zoo.nets()
-    graph = build(parse_net(render.render(net), net))
+    assert net in specs.nets()
+    graph = build(parse_net(fcn.render(net), net))
     shapes = infer(graph)
     rng = np.random.default_rng(1)
     found = {}

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fcnproto.cli import main
-from fcnproto.doctor import examine, examine_scores
-from fcnproto.graph import State, build
+from fcnproto.insight.doctor import examine, examine_scores
 from fcnproto.layers.fillers import bilinear_kernel
+from fcnproto.net.graph import State, build
 from fcnproto.proto.caffe_pb2 import TRAIN
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.weights import write

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fcnproto import draw
 from fcnproto.cli import main
-from fcnproto.draw import COLOURS, dot, picture
 from fcnproto.errors import FcnprotoError
-from fcnproto.graph import build
+from fcnproto.insight import draw
+from fcnproto.insight.draw import COLOURS, dot, picture
 from fcnproto.layers.base import Kind
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
+from fcnproto.rendering.fcn import render
 
 SVG = "{http://www.w3.org/2000/svg}"
 

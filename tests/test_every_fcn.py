@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from fcnproto import graph, shapes
-from fcnproto.check import check_net
 from fcnproto.errors import Severity
-from fcnproto.graph import State
+from fcnproto.net import graph, shapes
+from fcnproto.net.check import check_net
+from fcnproto.net.graph import State
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
+from fcnproto.rendering.fcn import render
 
 NETS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
 BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet", "vgg-small")

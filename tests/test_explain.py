@@ -9,13 +9,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fcnproto import field
 from fcnproto.cli import main
 from fcnproto.errors import NetError, ZooError
-from fcnproto.explain import crop_text, crops, pad, pad_text
-from fcnproto.graph import build
+from fcnproto.insight import explain_field
+from fcnproto.insight.explain_crop import crop_text, crops
+from fcnproto.insight.explain_pad import pad, pad_text
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
+from fcnproto.rendering.fcn import render
 
 
 def net(text, size=None):
@@ -229,7 +230,7 @@ def test_what_a_pad_costs_is_what_the_nets_with_it_cost():
     assert account.pad_for_size is not None
     costs = {cost.pad: cost.multiply_adds for cost in account.costs}
     assert set(costs) == {100, account.smallest_pad, account.pad_for_size}
-    from fcnproto.summary import summarize
+    from fcnproto.insight.summary import summarize
 
     for each, cost in costs.items():
         graph = net(render("fcn32s", pad=each, size=(300, 400)))
@@ -277,7 +278,7 @@ def test_the_field_is_drawn_where_it_lies(fcnproto):
     assert result.exit_code == 0, result.output
     with Image.open("field.png") as picture:
         drawn = np.asarray(picture.convert("RGB")).astype(int)
-    (account,) = field.account(net(render("fcn32s"), (200, 240)), "pool3")
+    (account,) = explain_field.account(net(render("fcn32s"), (200, 240)), "pool3")
     rows, columns = account.view.rows, account.view.columns
     assert drawn.shape == (200, 240, 3)
     inside = drawn[rows[0] + 5, columns[0] + 5]

@@ -9,12 +9,12 @@ import pytest
 from exporting import input_text, layer_text, net_of
 
 from fcnproto.errors import NetError, WeightsError
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import export
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
+from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,12 +14,11 @@ import onnx
 import pytest
 from exporting import exported, input_text, layer_text, net_of, operators, run, session_of
 
-from fcnproto.builder import Builder, model_of
 from fcnproto.errors import LayerError, NetError
-from fcnproto.filled import Named
-from fcnproto.graph import Node
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Context
+from fcnproto.model.builder import Builder, Named, model_of
+from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net
 
@@ -56,7 +55,7 @@ class Written:
         builder = Builder(opset, blobs)
         node = Node(self.layer, tuple(self.bottoms), tuple(self.tops))
         named = [Named(f"it/{index}", array) for index, array in enumerate(arrays)]
-        values = builder.write(node, self.bottoms, named)
+        values = builder.write(node.layer, node.title, node.tops, self.bottoms, named)
         for top, value in zip(self.tops, values, strict=True):
             if value != top:
                 builder.copy(value, top)

@@ -10,9 +10,10 @@ import numpy as np
 import pooch
 import pytest
 
-from fcnproto import fetch as fetching
-from fcnproto import weights, zoo
+from fcnproto import weights
 from fcnproto.errors import WeightsError
+from fcnproto.weights import fetch as fetching
+from fcnproto.zoo import specs
 
 NAME = "siftflow-fcn8s"  # its checksum is not known
 FILE = "siftflow-fcn8s-heavy.caffemodel"
@@ -198,7 +199,7 @@ def test_a_net_without_published_weights(tmp_path):
 
 
 def test_published_weights_belong_to_nets():
-    assert set(fetching.published()) <= set(zoo.nets())
+    assert set(fetching.published()) <= set(specs.nets())
     assert fetching.published()[CHECKED].checksum.startswith("sha1:")
     assert len({item.file for item in fetching.published().values()}) == 14
 

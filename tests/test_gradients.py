@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcnproto.errors import LayerError, NetError
-from fcnproto.graph import State
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Context, Layer, Torch
 from fcnproto.layers.known import Known
+from fcnproto.net.graph import State
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, BlobProto, LayerParameter
 from fcnproto.proto.source import parse_net
 from fcnproto.training.net import Net

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fcnproto import solver
 from fcnproto.errors import NetError
-from fcnproto.graph import State, assemble, build
+from fcnproto.net import solver_rules
+from fcnproto.net.graph import State, assemble, build
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net, parse_solver, read_net
 
@@ -37,9 +37,9 @@ def test_net_keeps_the_layers_that_caffe_keeps(case):
 def test_solver_builds_its_nets_in_the_states_that_caffe_does(case, monkeypatch):
     monkeypatch.chdir(NETSTATE)
     source = parse_solver(case["solver"])
-    train = solver.train_net(source)
+    train = solver_rules.train_net(source)
     assert kept(build(train.source, train.state)) == case["train"]
-    tests = [kept(build(net.source, net.state)) for net in solver.test_nets(source)]
+    tests = [kept(build(net.source, net.state)) for net in solver_rules.test_nets(source)]
     assert tests == case["test"]
 
 

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnproto import layouts, weights
+from fcnproto import weights
 from fcnproto.errors import WeightsError
-from fcnproto.layouts import Destination, Layout, Rename
+from fcnproto.surgery import layouts, naming
+from fcnproto.surgery.layouts import Destination
+from fcnproto.surgery.naming import Layout, Rename
 
 MEAN = (104.00699, 116.66877, 122.67892)
 WIDTHS = (4, 5, 6, 7, 8)
@@ -63,7 +65,7 @@ def loaded(arrays):
 
 
 def convert(arrays, layout=None, order=None, renames=(), suffix="", to=DESTINATIONS):
-    named = layouts.name(loaded(arrays), [Rename.parse(each) for each in renames], suffix)
+    named = naming.name(loaded(arrays), [Rename.parse(each) for each in renames], suffix)
     return layouts.to_caffe(named, to, MEAN, layout, order)
 
 
@@ -132,7 +134,7 @@ def test_torchvision_sees_the_same_image():
 
 def test_the_stated_difference_on_padding_is_reached_at_most():
     caffe = caffes()
-    named = layouts.name(loaded(torch_arrays(caffe)))
+    named = naming.name(loaded(torch_arrays(caffe)))
     converted = layouts.to_caffe(named, DESTINATIONS, (0.0, 0.0, 0.0))
     kernel, bias = converted.weights["conv1_1"]
     original, own = caffe["conv1_1"]
@@ -153,9 +155,9 @@ def test_names_of_every_vgg(counts):
             number += 2
         number += 1
     arrays = {key: np.ones((2, 2, 3, 3), np.float32) for key in wanted}
-    assert list(layouts.name(loaded(arrays)).weights) == list(wanted.values())
+    assert list(naming.name(loaded(arrays)).weights) == list(wanted.values())
     behind = {f"module.{key}": array for key, array in arrays.items()}  # as DataParallel saves
-    assert list(layouts.name(loaded(behind)).weights) == list(wanted.values())
+    assert list(naming.name(loaded(behind)).weights) == list(wanted.values())
 
 
 def test_caffes_own_layout_can_be_claimed_for_other_keys():
@@ -230,12 +232,10 @@ def test_renames_that_do_nothing_and_keys_that_say_nothing():
 
 def test_a_rename_is_for_any_of_the_files():
     renames = [Rename.parse("a=x"), Rename.parse("b=y"), Rename.parse("c=z")]
-    files = [
-        layouts.name(loaded({f"{layer}/W": np.ones(3, np.float32)}), renames) for layer in "ab"
-    ]
-    layouts.check_used(renames[:2], files)
+    files = [naming.name(loaded({f"{layer}/W": np.ones(3, np.float32)}), renames) for layer in "ab"]
+    naming.check_used(renames[:2], files)
     with pytest.raises(WeightsError) as caught:
-        layouts.check_used(renames, files)
+        naming.check_used(renames, files)
     assert str(caught.value) == "error: --rename c=z applies to nothing; layers are 'a', 'b'"
 
 
@@ -255,7 +255,7 @@ def test_caffes_own_files_have_caffes_layout_whatever_they_are_renamed_to():
     arrays = {"k": [np.ones((3, 3), np.float32), np.ones(3, np.float32)]}
     file = weights.Loaded(Path("w.caffemodel"), arrays, caffes_own=True)
     renames = [Rename.parse("k/0=fc/0"), Rename.parse("k/1=fc/1")]
-    named = layouts.name(file, renames)
+    named = naming.name(file, renames)
     assert layouts.detect(named) is Layout.CAFFE
 
 
@@ -277,16 +277,16 @@ def test_a_star_stands_for_any_text(before, middle, after, new_before, new_after
 def test_two_arrays_of_one_name():
     arrays = {"a/W": np.ones(3, np.float32), "b/W": np.ones(3, np.float32)}
     with pytest.raises(WeightsError, match="'a': two arrays would be number 0"):
-        layouts.name(loaded(arrays), [Rename.parse("b=a")])
+        naming.name(loaded(arrays), [Rename.parse("b=a")])
 
 
 def test_two_styles():
     with pytest.raises(WeightsError, match="two styles"):
-        layouts.name(loaded({"a/W": np.ones(3, np.float32), "b_W": np.ones(3, np.float32)}))
+        naming.name(loaded({"a/W": np.ones(3, np.float32), "b_W": np.ones(3, np.float32)}))
 
 
 def test_suffix():
-    named = layouts.name(loaded({"a/W": np.ones(3, np.float32)}), suffix="hha")
+    named = naming.name(loaded({"a/W": np.ones(3, np.float32)}), suffix="hha")
     assert list(named.weights) == ["ahha"]
     assert named.origins == {"ahha": "a"}
 

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fcnproto import model as models
 from fcnproto.errors import FcnprotoError
-from fcnproto.model import Model
+from fcnproto.model import file as models
+from fcnproto.model.file import Model
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_arrays_past_the_limit_lie_in_a_file_of_their_own(model, tmp_path, monke
 
 
 def test_external_data_runs(model, tmp_path, monkeypatch):
-    from fcnproto.session import Session
+    from fcnproto.runtime.session import Session
 
     monkeypatch.setattr(models, "LARGEST", 2000)
     path = tmp_path / "net.onnx"

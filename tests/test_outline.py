@@ -5,9 +5,9 @@ import onnx
 import pytest
 from exporting import exported, input_text, layer_text, net_of
 
-from fcnproto import outline as outlines
-from fcnproto.outline import outline
-from fcnproto.session import Session
+from fcnproto.model import outline as outlines
+from fcnproto.model.outline import outline
+from fcnproto.runtime.session import Session
 
 LAYER = layer_text(
     "Convolution", ["data"], ["score"], "convolution_param { num_output: 16 kernel_size: 5 }"

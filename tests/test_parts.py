@@ -5,11 +5,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fcnproto import session as sessions
 from fcnproto.errors import FcnprotoError
-from fcnproto.outline import outline
-from fcnproto.parts import divided, part, read_by, reads_only_sizes
-from fcnproto.session import Session
+from fcnproto.model.outline import outline
+from fcnproto.model.parts import divided, part, read_by, reads_only_sizes
+from fcnproto.runtime import session as sessions
+from fcnproto.runtime.session import Session
 
 
 def model_of(nodes, inputs, outputs, tensors):

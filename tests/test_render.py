@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from fcnproto import coords, graph, shapes, zoo
 from fcnproto.errors import FcnprotoError, ZooError
+from fcnproto.net import coords, graph, shapes
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render, render_solver
+from fcnproto.rendering.fcn import render, render_solver
+from fcnproto.zoo import specs
 
 PUBLISHED = sorted((Path(__file__).parent / "published").iterdir())
 FCNS = [folder.name for folder in PUBLISHED if not folder.name.startswith("bvlc")]
@@ -110,7 +111,7 @@ def test_published_nets_score_every_pixel(name):
     net = built(render(name), (97, 131))
     found = shapes.infer(net)
     scores = [output for output in net.outputs if output.startswith("score")]
-    assert len(scores) == len(zoo.dataset(zoo.net(name).dataset).labels)
+    assert len(scores) == len(specs.dataset(specs.net(name).dataset).labels)
     for score in scores:
         assert found.blobs[score][2:] == (97, 131)
 
@@ -122,7 +123,7 @@ def test_the_folder_of_the_data_can_be_changed(name, phase):
     after = parsed(render(name, phase=phase, data_dir="/d/it's\\"))
     old = ast.literal_eval(before)
     new = ast.literal_eval(after.layer[0].python_param.param_str)
-    root = zoo.net(name).data_root
+    root = specs.net(name).data_root
     assert list(new) == list(old)
     for key, value in old.items():
         if key.endswith("_dir"):
@@ -173,7 +174,7 @@ def test_ours_lie_on_the_image(net, backbone):
     alignment = coords.align(found, "score", "data")
     assert (alignment.rows, alignment.columns) == (0, 0)
     crops = of_type(parsed(text), "Crop")
-    assert len(crops) == len(zoo.net(net).strides)
+    assert len(crops) == len(specs.net(net).strides)
     for crop in crops:
         (offset,) = crop.crop_param.offset
         assert coords.crop_offset(found, *crop.bottom) == (offset, offset)
@@ -235,7 +236,7 @@ def test_upsampling_is_as_the_papers(net, backbone):
         (rates,) = layer.param
         assert (rates.lr_mult, rates.decay_mult) == (0, 0)
     rule = "# 2f - f % 2 for f = " if backbone.startswith("vgg") else "# 2f - 1 for f = "
-    assert text.count(rule) == len(zoo.net(net).strides)
+    assert text.count(rule) == len(specs.net(net).strides)
 
 
 def test_skips_are_taken_where_the_strides_are():
@@ -271,11 +272,11 @@ def test_at_once_scales_its_skips(backbone):
     assert len(net.layer) == len(plain.layer) + 2
 
 
-@pytest.mark.parametrize("dataset", list(zoo.datasets()))
+@pytest.mark.parametrize("dataset", list(specs.datasets()))
 @pytest.mark.parametrize("phase", ["train", "val"])
 def test_ours_read_every_dataset(dataset, phase):
     net = parsed(render("fcn16s", phase=phase, dataset=dataset, backbone="alexnet"))
-    spec = zoo.dataset(dataset)
+    spec = specs.dataset(dataset)
     data, *rest = net.layer
     assert list(data.top) == ["data", *(label.name for label in spec.labels)]
     ast.literal_eval(data.python_param.param_str)
@@ -342,11 +343,11 @@ def test_nets_that_are_trained_from_nothing(name):
         for layer in of_type(net, "Convolution")
     }
     scores = {layer for layer in fillers if layer.startswith("score_")}
-    assert len(scores) == len(zoo.net(name).strides)
+    assert len(scores) == len(specs.net(name).strides)
     assert {fillers[layer] for layer in scores} == {"constant"}
     assert {kind for layer, kind in fillers.items() if layer not in scores} == {"msra"}
     assert net.name == name
-    assert zoo.identify(name).name == "shapes"
+    assert specs.identify(name).name == "shapes"
 
 
 def test_only_published_nets_name_modules_as_they_were_published():
@@ -369,10 +370,10 @@ def test_a_solver_says_how_to_render_its_nets():
 
 def test_names_are_those_that_identify_knows():
     for net, backbone, dataset in product(
-        ("fcn32s", "fcn8s-atonce"), BACKBONES[:2], zoo.datasets()
+        ("fcn32s", "fcn8s-atonce"), BACKBONES[:2], specs.datasets()
     ):
         text = render(net, phase="train", backbone=backbone, dataset=dataset)
-        found = zoo.identify(parsed(text).name)
+        found = specs.identify(parsed(text).name)
         assert found is not None
         assert found.name == dataset
 
@@ -383,7 +384,7 @@ def test_names_are_those_that_identify_knows():
 @pytest.mark.parametrize("name", BACKBONES)
 def test_classifiers(name):
     net = built(render(name))
-    assert shapes.infer(net).blobs["prob"] == (1, zoo.net(name).classes)
+    assert shapes.infer(net).blobs["prob"] == (1, specs.net(name).classes)
     assert net.outputs == ("prob",)
     assert shapes.infer(built(render(name, classes=7))).blobs["prob"] == (1, 7)
 
@@ -411,7 +412,7 @@ def test_classifiers_have_the_published_weights(name, published):
 @pytest.mark.parametrize("name", PUBLISHED_BACKBONES)
 def test_convolutional_forms(name):
     """One score where the classifier has one, and a map of them on a larger image."""
-    size = zoo.net(name).size
+    size = specs.net(name).size
     text = render(f"{name}-conv")
     assert shapes.infer(built(text, size)).blobs["prob"] == (1, 1000, 1, 1)
     assert not of_type(parsed(text), "InnerProduct")
@@ -448,9 +449,9 @@ def test_vgg16_conv_as_the_issue_has_it():
 # How it reads.
 
 
-@pytest.mark.parametrize("name", list(zoo.nets()))
+@pytest.mark.parametrize("name", list(specs.nets()))
 def test_text_is_tidy(name):
-    phases = ["deploy"] if isinstance(zoo.net(name), zoo.ClassifierSpec) else PHASES.values()
+    phases = ["deploy"] if isinstance(specs.net(name), specs.ClassifierSpec) else PHASES.values()
     for phase in phases:
         text = render(name, phase=phase)
         assert text == render(name, phase=phase)
@@ -569,36 +570,36 @@ def test_a_classifier_has_no_solver():
 
 
 def test_a_backbone_without_a_stride():
-    backbone = replace(zoo.backbone("vgg16"), name="flat", skips={8: "pool3"})
+    backbone = replace(specs.backbone("vgg16"), name="flat", skips={8: "pool3"})
     with pytest.raises(ZooError, match="flat has no blob at stride 16, which fcn8s needs"):
         render("fcn8s", backbone=backbone)
     render("fcn32s", backbone=backbone)
 
 
 def test_a_backbone_whose_blob_is_elsewhere():
-    backbone = replace(zoo.backbone("vgg16"), skips={16: "pool3"})
+    backbone = replace(specs.backbone("vgg16"), skips={16: "pool3"})
     with pytest.raises(ZooError, match="'pool3' is said to be at stride 16, but its rows are at 8"):
         render("fcn16s", backbone=backbone)
-    backbone = replace(zoo.backbone("vgg16"), skips={16: "pool9"})
+    backbone = replace(specs.backbone("vgg16"), skips={16: "pool9"})
     with pytest.raises(FcnprotoError, match="pool9"):
         render("fcn16s", backbone=backbone)
 
 
 def test_a_backbone_without_a_template():
-    backbone = replace(zoo.backbone("vgg16"), template="vgg19")
+    backbone = replace(specs.backbone("vgg16"), template="vgg19")
     with pytest.raises(ZooError, match=r"there is no template 'backbones/vgg19\.j2'"):
         render("fcn16s", backbone=backbone)
 
 
 def test_a_template_that_needs_what_is_not_given():
-    backbone = replace(zoo.backbone("alexnet"), options={})
+    backbone = replace(specs.backbone("alexnet"), options={})
     with pytest.raises(ZooError, match=r"alexnet\.j2:\d+: error: .*'spell_out'"):
         render("fcn16s", backbone=backbone)
 
 
 def test_a_net_of_ones_own():
     """Another ladder of strides is a file, not code."""
-    net = replace(zoo.net("fcn8s"), name="fcn8s-direct", strides=(32, 8))
+    net = replace(specs.net("fcn8s"), name="fcn8s-direct", strides=(32, 8))
     text = render(net, backbone="alexnet")
     assert [layer.name for layer in of_type(parsed(text), "Deconvolution")] == [
         "upscore4",

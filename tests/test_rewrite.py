@@ -6,15 +6,15 @@ import pytest
 from rewriting import EXACT, Beside, filled, thinned
 from test_export import INFERENCE, arrays_of, run, weights_of
 
-from fcnproto import zoo
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.rewrite import Optimize, optimized, rewrites
+from fcnproto.exporting.rewrite.winograd import by_tiles, winograd
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
-from fcnproto.render import render
-from fcnproto.rewrite import Optimize, optimized, rewrites
-from fcnproto.rewrite.winograd import by_tiles, winograd
+from fcnproto.rendering.fcn import render
+from fcnproto.zoo import specs
 
 EVERY_LAYER = 1e-4
 """Of the largest score. `fast` promises 2e-5, but for the layers for which it pays alone."""
@@ -46,7 +46,7 @@ def test_rewritten_nets_give_what_caffe_gave(path):
 
 
 # Classifiers have nothing that `exact` could change; golden has their convolutions by tiles.
-FCNS = sorted(name for name in zoo.nets() if isinstance(zoo.net(name), zoo.FcnSpec))
+FCNS = sorted(name for name in specs.nets() if isinstance(specs.net(name), specs.FcnSpec))
 
 
 @pytest.mark.parametrize("name", FCNS)

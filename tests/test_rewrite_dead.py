@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from rewriting import EXACT, Beside, filled, images, largest_difference
 
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.rewrite.fold import dead
+from fcnproto.exporting.rewrite.matrix_upsampling import upsampling
+from fcnproto.exporting.write import export
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.rewrite.dead import dead
-from fcnproto.rewrite.upsampling import upsampling
 
 GOLDEN = Path(__file__).parent / "golden" / "layers"
 DATA = input_text(data=(1, 3, 40, 40))

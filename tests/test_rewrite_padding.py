@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from rewriting import EXACT, Beside, filled, images, largest_difference, thinned
 
-from fcnproto import zoo
 from fcnproto.errors import FcnprotoError
-from fcnproto.export import Interface, export
+from fcnproto.exporting.cost import multiply_adds
+from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution
+from fcnproto.exporting.rewrite.padding.rewrite import padding
+from fcnproto.exporting.rewrite.padding.surroundings import Surrounded
+from fcnproto.exporting.write import Interface, export
 from fcnproto.layers.convolution import Convolution
-from fcnproto.render import render
-from fcnproto.rewrite.cost import multiply_adds
-from fcnproto.rewrite.padding import PaddedConvolution, padding
-from fcnproto.rewrite.surroundings import Surrounded
-from fcnproto.shapes import walk
+from fcnproto.net.shapes import walk
+from fcnproto.rendering.fcn import render
+from fcnproto.zoo import specs
 
 
 def rewritten(text):
@@ -99,12 +100,12 @@ def pads_beyond_kernel(net):
     )
 
 
-@pytest.mark.parametrize("name", sorted(zoo.nets()))
+@pytest.mark.parametrize("name", sorted(specs.nets()))
 def test_every_net_of_the_zoo_gains_or_is_left_alone(name):
     plain = filled(thinned(render(name), 32))
     result = padding(plain)
-    spec = zoo.net(name)
-    if isinstance(spec, zoo.FcnSpec) and spec.published:
+    spec = specs.net(name)
+    if isinstance(spec, specs.FcnSpec) and spec.published:
         assert pads_beyond_kernel(plain)
     if not pads_beyond_kernel(plain):
         (note,) = result.notes

@@ -13,14 +13,14 @@ from onnx.reference import ReferenceEvaluator
 from rewriting import EXACT, Beside, images, largest_difference
 
 from fcnproto.errors import LayerError, Severity
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.rewrite.matrix_upsampling import Upsampling, separated, upsampling
+from fcnproto.exporting.write import export
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.layers.spatial import Window
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.rewrite.upsampling import Upsampling, separated, upsampling
 
 GOLDEN = Path(__file__).parent / "golden" / "layers"
 CHANNELS = 3

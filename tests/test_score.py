@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fcnproto import datasets
-from fcnproto.errors import DataError
-from fcnproto.matrix import draw
-from fcnproto.parallel import spread
-from fcnproto.score import (
+from fcnproto.datasets.confusion_picture import draw
+from fcnproto.datasets.score import (
     Classes,
     Folder,
     Score,
@@ -23,6 +21,8 @@ from fcnproto.score import (
     score_maps,
     score_model,
 )
+from fcnproto.errors import DataError
+from fcnproto.parallel import spread
 
 
 def counted(truth, prediction, classes, ignore=255) -> np.ndarray:
@@ -286,14 +286,14 @@ layer { name: "score" type: "Convolution" bottom: "data" top: "score"
 @pytest.fixture
 def segmenter():
     """A net whose classes are red, green, blue, or none of them, of raw pixels."""
-    from fcnproto import graph
-    from fcnproto.export import Interface, export
-    from fcnproto.filled import fill
-    from fcnproto.inference import inference
-    from fcnproto.metadata import Metadata
+    from fcnproto.exporting.filled import fill
+    from fcnproto.exporting.inference import inference
+    from fcnproto.exporting.write import Interface, export
+    from fcnproto.model.metadata import Metadata
+    from fcnproto.net import graph
     from fcnproto.proto.source import parse_net
-    from fcnproto.segment import Segmenter
-    from fcnproto.session import Session
+    from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.runtime.session import Session
 
     weights = np.zeros((4, 3), np.float32)
     weights[0, 2] = weights[1, 1] = weights[2, 0] = 1  # BGR

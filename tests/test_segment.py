@@ -10,21 +10,23 @@ import pytest
 from exporting import input_text, layer_text, net_of
 from PIL import Image
 
-from fcnproto import images, zoo
-from fcnproto.deploy import deploy
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.export import Interface, Result, write
-from fcnproto.filled import fill
-from fcnproto.images import ImageError, Source
-from fcnproto.metadata import Blobs, Given, Metadata, completed
+from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.rewrite import Optimize
+from fcnproto.exporting.write import Interface, Result, write
+from fcnproto.model.metadata import Blobs, Given, Metadata, completed
+from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.render import render
-from fcnproto.rewrite import Optimize
-from fcnproto.segment import Plan, Segmented, Segmenter, label_maps, segment
-from fcnproto.session import Session
-from fcnproto.surgery import Source as WeightSource
-from fcnproto.tiles import Kept, Stages, Tiling
+from fcnproto.rendering.fcn import render
+from fcnproto.runtime import images
+from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.segment_files import Segmented, segment
+from fcnproto.runtime.segmenter import Plan, Segmenter, label_maps
+from fcnproto.runtime.session import Session
+from fcnproto.surgery.fit import Source as WeightSource
 from fcnproto.weights import read
+from fcnproto.zoo import specs
 
 MEAN = (104.0, 116.5, 122.25)
 CLASSES = ("nothing", "cat", "dog", "sky", "boat")
@@ -527,7 +529,7 @@ def test_images_of_one_size_run_together(fcn, tmp_path, monkeypatch):
     monkeypatch.setattr(
         segmenter, "label", lambda pictures: counts.append(len(pictures)) or label(pictures)
     )
-    monkeypatch.setattr("fcnproto.segment.BATCH_PIXELS", 2 * 24 * 16)
+    monkeypatch.setattr("fcnproto.runtime.segmenter.BATCH_PIXELS", 2 * 24 * 16)
     sources = [
         saved(tmp_path / f"{index}.png", photograph(*((24, 16) if index % 2 else (16, 20)), index))
         for index in range(8)
@@ -580,7 +582,7 @@ def two_inputs(first, second, channels):
     """A net that adds two inputs up, with NYUDv2's means."""
     shapes = {first: (1, 3, 8, 8), second: (1, channels, 8, 8)}
     text = input_text(**shapes) + layer_text("Concat", [first, second], ["score"])
-    net, about = metadata_for(text, dataset=zoo.dataset("nyud"))
+    net, about = metadata_for(text, dataset=specs.dataset("nyud"))
     return segmenter_of(
         write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     )
@@ -595,7 +597,7 @@ def test_colour_and_hha(tmp_path):
     source = saved(tmp_path / "room.png", color)
     saved(tmp_path / "hha" / "room.png", hha)
     (done,) = segment(segmenter, [source], tmp_path / "out", {"hha": tmp_path / "hha"})
-    means = zoo.dataset("nyud").mean
+    means = specs.dataset("nyud").mean
     stacked = np.concatenate(
         # The published data layer turns colour to BGR, and takes HHA as it is read.
         [color[..., ::-1] - np.float32(means["color"]), hha - np.float32(means["hha"])],
@@ -611,7 +613,7 @@ def test_colour_and_depth(tmp_path):
     depth[0, 0] = 0
     picture = {"color": photograph(9, 8), "depth": depth.astype(np.float32)}
     found = segmenter._feeds([picture])["depth"][0, 0]
-    mean = zoo.dataset("nyud").mean["depth"][0]
+    mean = specs.dataset("nyud").mean["depth"][0]
     np.testing.assert_allclose(found[1:], np.log(2550) - mean, atol=1e-6)
     assert found[0, 0] == 0
     for name in ("depth", "out"):

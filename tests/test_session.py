@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fcnproto import session as sessions
 from fcnproto.errors import FcnprotoError
-from fcnproto.session import Device, DeviceError, Session, Value
+from fcnproto.runtime import session as sessions
+from fcnproto.runtime.session import Device, DeviceError, Session, Value
 
 
 def model_bytes(kind="Relu", metadata=None):
@@ -102,7 +102,7 @@ def test_what_cannot_be_run(capfd):
 def test_importing_it_imports_no_runtime():
     import subprocess
 
-    code = "import sys, fcnproto.session; assert 'onnxruntime' not in sys.modules"
+    code = "import sys, fcnproto.runtime.session; assert 'onnxruntime' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fcnproto.errors import NetError, Severity
-from fcnproto.graph import build
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import Place, infer, walk
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.shapes import Place, infer, walk
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path for kind in ("layers", "forks") for path in (GOLDEN / kind).glob("*.prototxt"))

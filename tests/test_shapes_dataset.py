@@ -7,12 +7,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from fcnproto import datasets, zoo
+from fcnproto import datasets
 from fcnproto.datasets import shapes
 from fcnproto.errors import DataError
 from fcnproto.layers.python import read_param_str
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
+from fcnproto.rendering.fcn import render
+from fcnproto.zoo import specs
 
 CLASSES = ("background", "disc", "bar", "triangle", "ring")
 
@@ -43,7 +44,7 @@ def test_what_a_net_is_fed():
     np.testing.assert_array_equal(arrays["data"][0], image[:, :, 2] - np.float32(10))
     np.testing.assert_array_equal(arrays["data"][2], image[:, :, 0] - np.float32(30))
     np.testing.assert_array_equal(arrays["label"][0], labels)
-    assert data.classes("label") == CLASSES == zoo.dataset("shapes").classes
+    assert data.classes("label") == CLASSES == specs.dataset("shapes").classes
 
 
 def test_no_image_is_in_both_splits():
@@ -82,7 +83,7 @@ def test_every_class_is_there_and_some_of_it_is_small():
 def test_the_mean_is_that_of_the_images():
     drawn = [shapes.draw("train", index).reshape(-1, 3) for index in range(200)]
     mean = np.concatenate(drawn).mean(axis=0)[::-1]
-    np.testing.assert_allclose(zoo.dataset("shapes").mean["color"], mean, atol=2)
+    np.testing.assert_allclose(specs.dataset("shapes").mean["color"], mean, atol=2)
 
 
 class Fixed(shapes.Dice):
@@ -158,7 +159,7 @@ def test_rendered_nets_name_it():
         assert param.module == "fcnproto.caffe_layers.shapes_layers"
         found = datasets.reader(param.layer, read_param_str(param.param_str))
         assert found.split == phase
-        np.testing.assert_allclose(found.mean("color"), zoo.dataset("shapes").mean["color"])
+        np.testing.assert_allclose(found.mean("color"), specs.dataset("shapes").mean["color"])
 
 
 def test_a_dataset_that_needs_no_files_is_found_by_its_name():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fcnproto.errors import FcnprotoError, NetError, PrototxtError, Severity
-from fcnproto.proto import text
+from fcnproto.proto import reader
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import (
     NetSource,
@@ -119,7 +119,7 @@ def test_a_net_is_read_from_a_file_and_from_standard_input(tmp_path, monkeypatch
         (b"\n\x02v2\xa2\x06\x04\n\x02ab", "error: is a binary file, expected a prototxt"),
         (b"layer { name: 'a'", ":1:18: error: layer 'a': expected a field's name or the '}'"),
         (b"# " + bytes(10) + b"\n", "is a binary file"),
-        (b" " * (text.LONGEST_TEXT + 1), f"at most {text.LONGEST_TEXT} are read"),
+        (b" " * (reader.LONGEST_TEXT + 1), f"at most {reader.LONGEST_TEXT} are read"),
     ],
 )
 def test_what_is_no_prototxt_is_refused_in_one_line(tmp_path, content, words):

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from fcnproto.cli import main
 from fcnproto.errors import NetError, Severity
-from fcnproto.field import fields, view
-from fcnproto.formula import Formula, Traced
-from fcnproto.graph import State, assemble, build
+from fcnproto.insight.summary import as_json, summarize, table
 from fcnproto.layers.spatial import Window
+from fcnproto.net.graph import State, assemble, build
+from fcnproto.net.receptive_field import fields, view
+from fcnproto.net.shapes import infer, walk
+from fcnproto.net.size_formula import Formula, Traced
 from fcnproto.proto.caffe_pb2 import TRAIN
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.render import render
-from fcnproto.shapes import infer, walk
-from fcnproto.summary import as_json, summarize, table
+from fcnproto.rendering.fcn import render
 
 
 def net(text, size=None):

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fcnproto import surgery, weights
+from fcnproto import weights
 from fcnproto.errors import FcnprotoError, NetError, WeightsError
-from fcnproto.graph import build
 from fcnproto.layers import fillers
+from fcnproto.net.graph import build
+from fcnproto.net.shapes import infer
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.render import render
-from fcnproto.shapes import infer
-from fcnproto.surgery import Action, Source
+from fcnproto.rendering.fcn import render
+from fcnproto.surgery import fit as surgery
+from fcnproto.surgery.fit import Action, Source
 
 GOLDEN = Path(__file__).parent / "golden"
 LOADING = json.loads((GOLDEN / "loading/loading.json").read_text())

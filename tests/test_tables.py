@@ -3,7 +3,7 @@
 import pytest
 
 from fcnproto.errors import ZooError
-from fcnproto.tables import Table
+from fcnproto.zoo.toml_table import Table
 
 
 def load(tmp_path, text):

@@ -3,7 +3,7 @@
 import pytest
 
 from fcnproto.errors import ZooError
-from fcnproto.templating import TEMPLATES, fill
+from fcnproto.zoo.templates import TEMPLATES, fill
 
 
 def write(folder, name, text):

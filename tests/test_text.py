@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcnproto.errors import PrototxtError, Severity
-from fcnproto.proto import caffe_pb2, text
+from fcnproto.proto import caffe_pb2, printer, reader, schema
 from fcnproto.proto.caffe_pb2 import BlobProto, LayerParameter, NetParameter, SolverParameter
 
 TESTS = Path(__file__).parent
@@ -31,7 +31,7 @@ def kind_of(path: Path) -> type[NetParameter] | type[SolverParameter]:
 def errors(content: str, kind: type[Message] = NetParameter, lenient: bool = False) -> list[str]:
     """Every ERROR of a text, as line:column: message."""
     try:
-        problems = text.parse(content, "f", kind, lenient=lenient).problems
+        problems = reader.parse(content, "f", kind, lenient=lenient).problems
     except PrototxtError as error:
         problems = error.problems
     return [
@@ -60,20 +60,20 @@ def test_refuses_what_caffe_refuses_to_read(case):
 
 @pytest.mark.parametrize("before", FORMATS, ids=lambda path: path.name)
 def test_writes_what_caffe_writes(before):
-    document = text.parse(before.read_text(), before.name, NetParameter)
+    document = reader.parse(before.read_text(), before.name, NetParameter)
     after = before.with_name(before.name.replace("before", "after"))
-    assert text.format(document.message) == after.read_text()
+    assert printer.format(document.message) == after.read_text()
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_published_files_read_as_by_protobuf_and_survive_a_round_trip(path):
-    document = text.parse(path.read_text(), path.name, kind_of(path))
+    document = reader.parse(path.read_text(), path.name, kind_of(path))
     assert not document.problems
     assert document.message == text_format.Parse(path.read_text(), kind_of(path)())
-    written = text.format(document.message)
-    again = text.parse(written, path.name, kind_of(path)).message
+    written = printer.format(document.message)
+    again = reader.parse(written, path.name, kind_of(path)).message
     assert again == document.message
-    assert text.format(again) == written
+    assert printer.format(again) == written
 
 
 DOUBLES = {  # as protoc prints them
@@ -87,7 +87,7 @@ DOUBLES = {  # as protoc prints them
 
 @pytest.mark.parametrize("value", DOUBLES)
 def test_doubles_are_written_in_fifteen_digits_or_seventeen(value):
-    assert text.format(BlobProto(double_data=[value])) == f"double_data: {DOUBLES[value]}\n"
+    assert printer.format(BlobProto(double_data=[value])) == f"double_data: {DOUBLES[value]}\n"
 
 
 # Syntax: each line was tried on protoc, whose reader is Caffe's -----------------------------------
@@ -147,7 +147,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("content", ACCEPTED)
 def test_accepts_what_the_cpp_reader_accepts(content):
-    document = text.parse(content, "f", NetParameter)
+    document = reader.parse(content, "f", NetParameter)
     assert not document.problems
     assert document.message.SerializeToString() == ACCEPTED[content]
 
@@ -167,7 +167,7 @@ def test_a_field_that_must_be_there_is_missed_where_its_message_stands():
 def test_a_bool_may_be_written_in_six_ways():
     words = "true True t 1 false False f 0"
     content = "".join(f"propagate_down: {word} " for word in words.split())
-    message = text.parse(content, "f", LayerParameter).message
+    message = reader.parse(content, "f", LayerParameter).message
     assert list(message.propagate_down) == [True] * 4 + [False] * 4
 
 
@@ -193,7 +193,7 @@ layers { type: PRELU top: "t" }
 
 
 def test_all_problems_of_a_text_are_reported_together_in_order():
-    document = text.parse(SEVERAL, "net.prototxt", NetParameter)
+    document = reader.parse(SEVERAL, "net.prototxt", NetParameter)
     assert [str(problem) for problem in document.problems] == [
         "net.prototxt:2:1: error: NetParameter has no field 'colour'",
         "net.prototxt:4:3: error: layer 'c': LayerParameter has no field 'kernal_size'",
@@ -221,7 +221,7 @@ def test_problems_before_a_syntax_error_are_reported_with_it():
 
 
 def test_lenient_skips_unknown_fields_with_a_warning_each_and_nothing_else():
-    document = text.parse(
+    document = reader.parse(
         "layer { name: 'c' colour: < a: [1] > kernal: 2 pooling_param { pool: X } }",
         "f",
         NetParameter,
@@ -237,7 +237,7 @@ def test_lenient_skips_unknown_fields_with_a_warning_each_and_nothing_else():
 
 
 def test_fields_of_forks_are_noted_once_each():
-    document = text.parse(
+    document = reader.parse(
         "layer { bn_param { frozen: true } }\n"
         "layer { interp_param { zoom_factor: 8 } }\n"
         "layer { pooling_param { ceil_mode: false } }\n"
@@ -254,12 +254,12 @@ def test_fields_of_forks_are_noted_once_each():
 
 def test_every_field_numbered_as_a_forks_names_its_fork():
     for descriptor in caffe_pb2.DESCRIPTOR.message_types_by_name.values():
-        for field in text.fields(descriptor).values():
+        for field in schema.fields(descriptor).values():
             assert (field.fork is not None) == (field.number >= 10000), field.name
 
 
 def test_positions_name_every_field():
-    document = text.parse(
+    document = reader.parse(
         'name: "n"\n  layer {\n top: "a" top: ["b",\n"c"] }\n layer <>', "f", NetParameter
     )
     assert document.positions == {
@@ -289,7 +289,7 @@ def test_positions_name_every_field():
         '"' * 1_000_000,
         'name: "' + "\\a" * 500_000,
         "ab:1 " * 100_000,
-        "name: '" + "a" * text.LONGEST_TEXT + "'",
+        "name: '" + "a" * reader.LONGEST_TEXT + "'",
     ],
     ids=lambda content: content[:10],
 )
@@ -300,7 +300,7 @@ def test_hostile_texts_are_refused_in_few_and_short_words(content):
 
 
 def test_a_float_of_a_million_digits_is_infinite():
-    message = text.parse(f"loss_weight: {'9' * 1_000_000}", "f", LayerParameter).message
+    message = reader.parse(f"loss_weight: {'9' * 1_000_000}", "f", LayerParameter).message
     assert message.loss_weight == [math.inf]
 
 
@@ -319,7 +319,7 @@ _NUMBERS = {
 
 def fill(draw: st.DrawFn, message: Message, strings: st.SearchStrategy[str | bytes]) -> Message:
     """Set a few fields of a message, any that its type has, to any values that they may have."""
-    known = text.fields(message.DESCRIPTOR)
+    known = schema.fields(message.DESCRIPTOR)
     needed = [name for name, field in known.items() if field.required]
     chosen = draw(st.lists(st.sampled_from(sorted(known)), max_size=4, unique=True))
     for name in dict.fromkeys([*needed, *chosen]):
@@ -331,11 +331,11 @@ def fill(draw: st.DrawFn, message: Message, strings: st.SearchStrategy[str | byt
                 target.SetInParent()
                 fill(draw, target, strings)
             elif field.values:
-                text.put(message, name, draw(st.sampled_from(sorted(field.values.values()))))
+                schema.put(message, name, draw(st.sampled_from(sorted(field.values.values()))))
             elif field.kind == FieldDescriptor.TYPE_STRING:
-                text.put(message, name, draw(strings))
+                schema.put(message, name, draw(strings))
             else:
-                text.put(message, name, draw(_NUMBERS[field.kind]))
+                schema.put(message, name, draw(_NUMBERS[field.kind]))
     return message
 
 
@@ -351,19 +351,19 @@ def messages(draw, strings):
 @settings(max_examples=300, deadline=None)
 @given(messages(characters | st.binary(max_size=8)))
 def test_any_message_survives_being_written_and_read(message):
-    written = text.format(message)
+    written = printer.format(message)
     assert written.isascii()
-    document = text.parse(written, "f", type(message))
+    document = reader.parse(written, "f", type(message))
     assert not [problem for problem in document.problems if problem.severity is Severity.ERROR]
     # Bytes are compared, because nan is not equal to itself.
     assert document.message.SerializeToString() == message.SerializeToString()
-    assert text.format(document.message) == written
+    assert printer.format(document.message) == written
 
 
 @settings(max_examples=200, deadline=None)
 @given(messages(characters))
 def test_what_is_written_reads_the_same_by_protobuf(message):
-    theirs = text_format.Parse(text.format(message), type(message)())
+    theirs = text_format.Parse(printer.format(message), type(message)())
     assert theirs.SerializeToString() == message.SerializeToString()
 
 
@@ -371,6 +371,6 @@ def test_what_is_written_reads_the_same_by_protobuf(message):
 @given(messages(characters))
 def test_what_protobuf_writes_reads_the_same(message):
     theirs = text_format.MessageToString(message)
-    assert text.parse(theirs, "f", type(message)).message.SerializeToString() == (
+    assert reader.parse(theirs, "f", type(message)).message.SerializeToString() == (
         message.SerializeToString()
     )

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from exporting import exported, input_text, net_of, run, session_of
 
-from fcnproto import tiling as tilings
 from fcnproto.errors import NetError
-from fcnproto.graph import build
-from fcnproto.inference import inference
-from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.session import Session
-from fcnproto.staged import Staged
-from fcnproto.tiles import (
+from fcnproto.exporting import tiling as tilings
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.tiling import stages, tiling
+from fcnproto.model.tiles import (
     Kept,
     Span,
     Stages,
@@ -24,7 +20,11 @@ from fcnproto.tiles import (
     second_stage,
     spans,
 )
-from fcnproto.tiling import stages, tiling
+from fcnproto.net.graph import build
+from fcnproto.proto.source import parse_net
+from fcnproto.rendering.fcn import render
+from fcnproto.runtime.session import Session
+from fcnproto.runtime.staged import Staged
 
 
 def layer(kind, bottom, top, settings="", second=""):

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fcnproto.errors import NetError, PrototxtError
-from fcnproto.proto import text, upgrade
+from fcnproto.proto import printer, schema, upgrade
+from fcnproto.proto import reader as text
 from fcnproto.proto.caffe_pb2 import (
     NetParameter,
     SolverParameter,
@@ -30,12 +31,12 @@ def read(content: str) -> NetParameter:
 
 
 def upgraded(content: str) -> str:
-    return text.format(upgrade_net(read(content)).message)
+    return printer.format(upgrade_net(read(content)).message)
 
 
 def current(content: str) -> str:
     """A current net, as it is written."""
-    return text.format(read(content))
+    return printer.format(read(content))
 
 
 def before(case: dict[str, str]) -> str:
@@ -62,12 +63,12 @@ def test_nets_become_what_caffe_makes_of_them(case):
             upgrade_net(net)
         return
     result = upgrade_net(net)
-    assert text.format(result.message) == after(case)
+    assert printer.format(result.message) == after(case)
     assert result.changed != is_current(case)
     assert len(result.origins) == len(result.message.layer)
     assert net.SerializeToString() == kept
     again = upgrade_net(result.message)
-    assert text.format(again.message) == after(case)
+    assert printer.format(again.message) == after(case)
 
 
 @pytest.mark.parametrize("case", NETS, ids=lambda case: case["name"])
@@ -93,7 +94,7 @@ def test_solvers_become_what_caffe_makes_of_them(case):
             upgrade_solver(document.message)
         return
     result = upgrade_solver(document.message)
-    assert text.format(result.message) == after(case)
+    assert printer.format(result.message) == after(case)
     assert result.changed != is_current(case)
 
 
@@ -124,10 +125,10 @@ def test_v0_settings_go_to_the_messages_of_their_types_and_to_no_other(name):
     for kind in upgrade._V0_TYPES:
         result = upgrade_net(v0_layer_with(name, kind))
         layer = result.message.layer[0]
-        settings = [field.name for field, _ in text.set_fields(layer) if field.is_message]
+        settings = [field.name for field, _ in schema.set_fields(layer) if field.is_message]
         if kind in takers:
             assert settings == [upgrade._V0_MESSAGES[kind]]
-            ((field, (value,)),) = text.set_fields(getattr(layer, settings[0]))
+            ((field, (value,)),) = schema.set_fields(getattr(layer, settings[0]))
             assert (field.name, value) == (
                 new,
                 getattr(v0_layer_with(name, kind).layers[0].layer, name),
@@ -219,7 +220,7 @@ def test_what_a_v0_net_loses_is_warned_of():
             "layers { name: 'b' type: RELU top: 'b' } layer { name: 'c' }"
         )
     )
-    assert text.format(result.message) == current(
+    assert printer.format(result.message) == current(
         "layer { name: 'a' type: 'ReLU' top: 'a' } layer { top: 'b' }"
     )
     lost = [warning.split(" is dropped")[0] for warning in result.warnings]
@@ -286,7 +287,7 @@ def test_several_input_shapes_make_one_layer_at_the_front():
     result = upgrade_net(
         read("input: 'a' input: 'b' input_shape {} input_shape { dim: 3 } layer { name: 'l' }")
     )
-    assert text.format(result.message) == current(
+    assert printer.format(result.message) == current(
         "layer { name: 'input' type: 'Input' top: 'a' top: 'b'"
         " input_param { shape {} shape { dim: 3 } } } layer { name: 'l' }"
     )
@@ -317,7 +318,7 @@ def test_three_params_of_a_batch_norm_stop_learning_in_any_vintage_that_has_it()
     result = upgrade_net(net)
     assert result.changed
     zero = "lr_mult: 0 decay_mult: 0"
-    assert text.format(result.message) == current(
+    assert printer.format(result.message) == current(
         f"layer {{ type: 'BatchNorm' param {{ {zero} }} param {{ {zero} }}"
         f" param {{ name: 'n' {zero} }} }}"
     )

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcnproto import graph
 from fcnproto.errors import ZooError
 from fcnproto.layers.spatial import Affine
+from fcnproto.net import graph
 from fcnproto.proto.source import parse_net
-from fcnproto.upsampling import Trunk, first_misfit, misfit, plan, smallest_pad
+from fcnproto.rendering.head import Trunk, first_misfit, misfit, plan, smallest_pad
 
 
 def trunk(layers, blobs):

@@ -5,16 +5,16 @@ import onnx
 import pytest
 from exporting import input_text, layer_text, net_of
 
-from fcnproto import verify
-from fcnproto.deploy import every_blob
 from fcnproto.errors import FcnprotoError
-from fcnproto.export import Interface, Result, write
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.deploy import every_blob
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.write import Interface, Result, write
+from fcnproto.insight import verify
+from fcnproto.insight.verify import Tolerance, compare, with_arrays, with_model
+from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
-from fcnproto.surgery import Source
-from fcnproto.verify import Tolerance, compare, with_arrays, with_model
+from fcnproto.surgery.fit import Source
 from fcnproto.weights import read
 
 

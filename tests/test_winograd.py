@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fcnproto.export import export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import inference
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import inference
+from fcnproto.exporting.rewrite.toom_cook import toom_cook
+from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles, winograd
+from fcnproto.exporting.write import export
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
 from fcnproto.layers.convolution import Convolution
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.render import render
-from fcnproto.rewrite.toom_cook import toom_cook
-from fcnproto.rewrite.winograd import WinogradConvolution, by_tiles, winograd
+from fcnproto.rendering.fcn import render
 
 # The transforms ---------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ def test_other_points_round_worse(kernel, others):
 def test_kernels_of_many_outputs_are_transformed_part_by_part(monkeypatch):
     net = filled(3, 7, 3, 1)
     whole = forced_model(net)
-    monkeypatch.setattr("fcnproto.rewrite.winograd._AT_ONCE", 2)
+    monkeypatch.setattr("fcnproto.exporting.rewrite.winograd._AT_ONCE", 2)
     parts = forced_model(net)
     (first,), (second,) = (
         [tensor for tensor in model.graph.initializer if tensor.name.endswith("winograd")]

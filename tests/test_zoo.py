@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fcnproto import zoo
 from fcnproto.errors import ZooError
+from fcnproto.zoo import specs
 
 PUBLISHED = sorted(path.name for path in (Path(__file__).parent / "published").iterdir())
 OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
@@ -18,11 +18,11 @@ PUBLISHED_BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")
 @pytest.fixture
 def models(tmp_path):
     """A copy of models/ to add to."""
-    return Path(shutil.copytree(zoo.MODELS, tmp_path / "models"))
+    return Path(shutil.copytree(specs.MODELS, tmp_path / "models"))
 
 
 def test_every_published_net_is_in_the_zoo():
-    nets = zoo.nets()
+    nets = specs.nets()
     assert len(PUBLISHED) == 18
     assert [name for name, net in nets.items() if net.published] == PUBLISHED
 
@@ -30,12 +30,12 @@ def test_every_published_net_is_in_the_zoo():
 def test_ours_and_the_classifiers_are_in_the_zoo():
     convolutional = (f"{name}-conv" for name in PUBLISHED_BACKBONES)
     expected = {*PUBLISHED, *OURS, *SHAPES, *BACKBONES, *convolutional}
-    assert set(zoo.nets()) == expected
-    assert tuple(zoo.backbones()) == BACKBONES
+    assert set(specs.nets()) == expected
+    assert tuple(specs.backbones()) == BACKBONES
 
 
 def test_everything_has_a_title():
-    for items in (zoo.nets(), zoo.datasets(), zoo.backbones()):
+    for items in (specs.nets(), specs.datasets(), specs.backbones()):
         assert all(item.title and "\n" not in item.title for item in items.values())
 
 
@@ -51,7 +51,7 @@ def test_everything_has_a_title():
     ],
 )
 def test_datasets(name, classes, first, last, mean):
-    dataset = zoo.dataset(name)
+    dataset = specs.dataset(name)
     assert len(dataset.classes) == len(set(dataset.classes)) == classes
     assert (dataset.classes[0], dataset.classes[-1]) == (first, last)
     assert dataset.mean["color"] == mean
@@ -61,13 +61,13 @@ def test_datasets(name, classes, first, last, mean):
 
 
 def test_siftflow_has_a_second_label_map():
-    semantic, geometric = zoo.dataset("siftflow").labels
+    semantic, geometric = specs.dataset("siftflow").labels
     assert (semantic.name, semantic.suffix, semantic.loss) == ("sem", "_sem", "loss")
     assert geometric.classes == ("sky", "horizontal", "vertical")
 
 
 def test_nyud_has_three_kinds_of_image():
-    mean = zoo.dataset("nyud").mean
+    mean = specs.dataset("nyud").mean
     assert {kind: len(values) for kind, values in mean.items()} == {
         "color": 3,
         "hha": 3,
@@ -77,7 +77,7 @@ def test_nyud_has_three_kinds_of_image():
 
 def test_voc_palette():
     """Colours as in the VOC development kit's label maps."""
-    palette = zoo.voc_palette()
+    palette = specs.voc_palette()
     assert palette[:9] == (
         (0, 0, 0),
         (128, 0, 0),
@@ -97,14 +97,14 @@ def test_voc_palette():
 @pytest.mark.parametrize(
     ("find", "name", "message"),
     [
-        (zoo.net, "voc-fcn8", "there is no net 'voc-fcn8'; did you mean 'voc-fcn8s'?"),
-        (zoo.net, "FCN8s", "there is no net 'FCN8s'; did you mean 'fcn8s'?"),
-        (zoo.net, "../zoo", "there is no net '../zoo'; see `fcnproto list`"),
-        (zoo.net, "", "there is no net ''; see `fcnproto list`"),
-        (zoo.dataset, "nyudv2", "there is no dataset 'nyudv2'; did you mean 'nyud'?"),
-        (zoo.backbone, "vgg", "there is no backbone 'vgg'; did you mean 'vgg16'?"),
-        (zoo.backbone, "fcn8s", "there is no backbone 'fcn8s'; see `fcnproto list`"),
-        (zoo.recipe, "bath", "there is no recipe 'bath'; did you mean 'batch'?"),
+        (specs.net, "voc-fcn8", "there is no net 'voc-fcn8'; did you mean 'voc-fcn8s'?"),
+        (specs.net, "FCN8s", "there is no net 'FCN8s'; did you mean 'fcn8s'?"),
+        (specs.net, "../zoo", "there is no net '../zoo'; see `fcnproto list`"),
+        (specs.net, "", "there is no net ''; see `fcnproto list`"),
+        (specs.dataset, "nyudv2", "there is no dataset 'nyudv2'; did you mean 'nyud'?"),
+        (specs.backbone, "vgg", "there is no backbone 'vgg'; did you mean 'vgg16'?"),
+        (specs.backbone, "fcn8s", "there is no backbone 'fcn8s'; see `fcnproto list`"),
+        (specs.recipe, "bath", "there is no recipe 'bath'; did you mean 'batch'?"),
     ],
 )
 def test_unknown_names_get_a_suggestion(find, name, message):
@@ -118,7 +118,7 @@ def test_a_file_adds_a_net(models):
         'title = "Mine"\nkind = "fcn"\nbackbone = "alexnet"\ndataset = "nyud"\n'
         'strides = [32, 8]\ntrained_like = ["voc-fcn8s"]\n'
     )
-    assert zoo.nets(models)["mine"].strides == (32, 8)
+    assert specs.nets(models)["mine"].strides == (32, 8)
 
 
 def test_a_file_adds_a_dataset(models):
@@ -126,7 +126,7 @@ def test_a_file_adds_a_dataset(models):
     (models / "datasets" / "mine.toml").write_text(
         text.replace('palette = "voc"', "colours = [[1, 2, 3]]")
     )
-    dataset = zoo.dataset("mine", models)
+    dataset = specs.dataset("mine", models)
     assert dataset.name == "mine"
     assert dataset.palette[:2] == ((1, 2, 3), (0, 0, 0))
     assert len(dataset.palette) == 256
@@ -155,7 +155,7 @@ def test_a_net_that_does_not_hold_is_refused(models, lines, message):
         f'trained_like = ["voc-fcn8s"]\n{lines}\n'
     )
     with pytest.raises(ZooError) as caught:
-        zoo.net("mine", models)
+        specs.net("mine", models)
     assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
 
@@ -163,7 +163,7 @@ def test_a_net_that_does_not_hold_is_refused(models, lines, message):
 def test_a_kind_of_net_that_is_none_is_refused(models):
     (models / "nets" / "mine.toml").write_text('kind = "magic"\n')
     with pytest.raises(ZooError, match="'kind' must be one of fcn, classifier, found 'magic'"):
-        zoo.net("mine", models)
+        specs.net("mine", models)
 
 
 def test_a_backbone_that_does_not_hold_is_refused(models):
@@ -171,27 +171,27 @@ def test_a_backbone_that_does_not_hold_is_refused(models):
         'title = "Mine"\nkind = "classifier"\nsize = [1]\nclasses = 2\n[trunk]\ntitle = 1\n'
     )
     with pytest.raises(ZooError) as caught:
-        zoo.backbone("mine", models)
+        specs.backbone("mine", models)
     assert "trunk: 'title' must be text, found 1" in str(caught.value)
     assert "trunk: 'score' is missing" in str(caught.value)
     with pytest.raises(ZooError, match="'size' must be a height and a width"):
-        zoo.net("mine", models)
+        specs.net("mine", models)
 
 
 @pytest.mark.parametrize("net", OURS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_names_say_the_dataset(net, backbone):
-    for dataset in zoo.datasets():
-        full = zoo.full_name(zoo.net(net), backbone, dataset)
-        found = zoo.identify(full)
+    for dataset in specs.datasets():
+        full = specs.full_name(specs.net(net), backbone, dataset)
+        found = specs.identify(full)
         assert found is not None
         assert found.name == dataset
 
 
 def test_names_of_other_nets_say_nothing():
-    assert zoo.identify("vgg16") is None
-    assert zoo.identify("") is None
-    assert zoo.identify("fcn8s-mine") is None
-    published = zoo.identify("nyud-fcn32s-hha")
+    assert specs.identify("vgg16") is None
+    assert specs.identify("") is None
+    assert specs.identify("fcn8s-mine") is None
+    published = specs.identify("nyud-fcn32s-hha")
     assert published is not None
     assert published.name == "nyud"

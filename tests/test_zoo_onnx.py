@@ -9,19 +9,19 @@ import pytest
 import torch_oracle
 from exporting import run, session_of
 
-from fcnproto import zoo
 from fcnproto.errors import NetError
-from fcnproto.export import DEFAULT_OPSET, export
-from fcnproto.filled import fill
-from fcnproto.graph import build
-from fcnproto.inference import for_inference, inference
-from fcnproto.metadata import Blobs, missing, of_net
+from fcnproto.exporting.filled import fill
+from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.write import DEFAULT_OPSET, export
+from fcnproto.model.metadata import Blobs, missing, of_net
+from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
-from fcnproto.render import render
+from fcnproto.rendering.fcn import render
+from fcnproto.zoo import specs
 
-FCNS = [name for name, spec in zoo.nets().items() if isinstance(spec, zoo.FcnSpec)]
-PUBLISHED_FCNS = [name for name in FCNS if zoo.net(name).published]
-CLASSIFIERS = [name for name in zoo.nets() if name not in FCNS]
+FCNS = [name for name, spec in specs.nets().items() if isinstance(spec, specs.FcnSpec)]
+PUBLISHED_FCNS = [name for name in FCNS if specs.net(name).published]
+CLASSIFIERS = [name for name in specs.nets() if name not in FCNS]
 SIZES = [(1, 1), (64, 64), (97, 131)]
 LARGE = (500, 375)
 THINNER = 16
@@ -156,7 +156,7 @@ def test_classifiers(name):
     weights = random_weights(net)
     session = session_of(exported(net, weights))
     (dims,) = net.inputs.values()
-    spec = zoo.net(name)
+    spec = specs.net(name)
     if spec.convolutional:
         assert dims == ("N", 3, "H", "W")
         size = spec.size[0] + 32, spec.size[1] + 64
@@ -223,7 +223,7 @@ def test_nets_as_they_are(name):
     net = inference(build(parse_net(render(name))))
     weights = random_weights(net)
     session = session_of(export(fill(net, weights)))
-    size = (64, 64) if name in FCNS else zoo.net(name).size
+    size = (64, 64) if name in FCNS else specs.net(name).size
     check(net, weights, session, 1, size)
 
 
@@ -236,6 +236,6 @@ def test_rendered_fcns_say_all_that_segment_needs(name):
     )
     about = of_net(net.graph.name, blobs)
     assert not list(missing(about, blobs))
-    spec, dataset = zoo.net(name), zoo.dataset(zoo.net(name).dataset)
+    spec, dataset = specs.net(name), specs.dataset(specs.net(name).dataset)
     assert tuple(about.images.values()) == (spec.images or dataset.images[:1])
     assert tuple(about.classes.values()) == tuple(label.classes for label in dataset.labels)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fcnproto import zoo
 from fcnproto.errors import FcnprotoError, Problem, PrototxtError, ZooError, nearest
 from fcnproto.files import replacing
+from fcnproto.zoo import specs
 
 if TYPE_CHECKING:
     from fcnproto.proto.source import NetSource, SolverSource
@@ -139,13 +139,13 @@ def load_any(
     """As load_net, but a path may be a solver's too."""
     # Imported only here, so that verbs without a NET start fast.
     from fcnproto.proto.source import parse_net, read_any
-    from fcnproto.render import render
+    from fcnproto.rendering.fcn import render
 
-    if name in zoo.nets():
+    if name in specs.nets():
         return parse_net(render(name, phase=phase), name)
     if name != "-" and not Path(name).exists():
         raise ZooError(
             f"there is no file '{name}', and `fcnproto list` has no such net"
-            f"{nearest(name, list(zoo.nets()))}"
+            f"{nearest(name, list(specs.nets()))}"
         )
     return read_any(name, lenient=lenient)

@@ -28,8 +28,8 @@ def demo(folder: Path, as_json: bool) -> None:
     It renders a net, exports it, segments held-out images, scores 50 of them, and prints how good
     it is. Each step is told as the command that does the same.
     """
-    from fcnproto import demo as demonstration
     from fcnproto.cli.score import score_as_json, score_as_table
+    from fcnproto.runs import demo as demonstration
 
     done = demonstration.run(folder, lambda command: click.echo(command, err=True))
     click.echo(f"look at {done.picture}", err=True)

@@ -9,10 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from fcnproto import draw as drawing
-from fcnproto import explain as explaining
-from fcnproto import field as fields
-from fcnproto import summary as summarizing
 from fcnproto.cli.common import (
     Size,
     Verb,
@@ -23,7 +19,12 @@ from fcnproto.cli.common import (
     write_output,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.graph import Graph, State, build
+from fcnproto.insight import draw as drawing
+from fcnproto.insight import explain_crop as crops
+from fcnproto.insight import explain_field as fields
+from fcnproto.insight import explain_pad as pads
+from fcnproto.insight import summary as summarizing
+from fcnproto.net.graph import Graph, State, build
 from fcnproto.proto.caffe_pb2 import Phase
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -110,14 +111,12 @@ def explain() -> None:
 def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: Any) -> None:
     """Say how the offset of each Crop of NET, or of the one that makes BLOB, comes about."""
     graph = _graph(**net)
-    accounts, problems = explaining.crops(graph, blob)
+    accounts, problems = crops.crops(graph, blob)
     if as_json:
-        found = [explaining.crop_json(graph, account) for account in accounts]
+        found = [crops.crop_json(graph, account) for account in accounts]
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        click.echo(
-            "\n".join(explaining.crop_text(graph, account) for account in accounts), nl=False
-        )
+        click.echo("\n".join(crops.crop_text(graph, account) for account in accounts), nl=False)
     tell(problems)
     if problems:
         ctx.exit(1)
@@ -128,11 +127,11 @@ def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: 
 @_json_option
 def explain_pad(as_json: bool, **net: Any) -> None:
     """Say which image sizes the pad of NET's first layer lets survive, and what it costs."""
-    account = explaining.pad(_graph(**net))
+    account = pads.pad(_graph(**net))
     if as_json:
-        click.echo(json.dumps(explaining.pad_json(account), indent=2))
+        click.echo(json.dumps(pads.pad_json(account), indent=2))
     else:
-        click.echo(explaining.pad_text(account), nl=False)
+        click.echo(pads.pad_text(account), nl=False)
 
 
 class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -148,7 +147,7 @@ class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 def _read_image(path: str) -> Any:
-    from fcnproto import images
+    from fcnproto.runtime import images
 
     sources = images.find([path])
     if len(sources) != 1:
@@ -203,10 +202,10 @@ def doctor(
 
     Exits with 1 if something is.
     """
-    from fcnproto import doctor as examining
-    from fcnproto import images
-    from fcnproto.fetch import locate
+    from fcnproto.insight import doctor as examining
+    from fcnproto.runtime import images
     from fcnproto.weights import read
+    from fcnproto.weights.fetch import locate
 
     graph, arrays = _graph(**net), read(locate(weights))
     photos = [] if image is None else images.find([image])

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import click
 
-from fcnproto import check as checking
-from fcnproto import diff as differing
-from fcnproto import zoo
 from fcnproto.cli.common import (
     Size,
     Verb,
@@ -21,11 +18,14 @@ from fcnproto.cli.common import (
     write_output,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.graph import State
+from fcnproto.net import check as checking
+from fcnproto.net import diff as differing
+from fcnproto.net.graph import State
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource, SolverSource, upgrade_file
-from fcnproto.render import render as render_net
-from fcnproto.render import render_solver
+from fcnproto.rendering.fcn import render as render_net
+from fcnproto.rendering.fcn import render_solver
+from fcnproto.zoo import specs
 
 
 @click.command("list", cls=Verb)
@@ -33,9 +33,9 @@ from fcnproto.render import render_solver
 def list_names(as_json: bool) -> None:
     """The nets, datasets and backbones that can be named."""
     titles = {
-        "nets": {name: net.title for name, net in zoo.nets().items()},
-        "datasets": {name: dataset.title for name, dataset in zoo.datasets().items()},
-        "backbones": {name: backbone.title for name, backbone in zoo.backbones().items()},
+        "nets": {name: net.title for name, net in specs.nets().items()},
+        "datasets": {name: dataset.title for name, dataset in specs.datasets().items()},
+        "backbones": {name: backbone.title for name, backbone in specs.backbones().items()},
     }
     if as_json:
         click.echo(json.dumps(titles, indent=2))

@@ -13,12 +13,12 @@ import click
 
 from fcnproto.cli.common import Function, Verb, check_output, load_net, tell
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.metadata import Mean, Metadata, completed, given, missing
+from fcnproto.model.metadata import Mean, Metadata, completed, given, missing
 
 if TYPE_CHECKING:
-    from fcnproto.deploy import Deployed
-    from fcnproto.segment import Segmented
-    from fcnproto.surgery import Source
+    from fcnproto.exporting.deploy import Deployed
+    from fcnproto.runtime.segment_files import Segmented
+    from fcnproto.surgery.fit import Source
 
 # What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
 # image is segmented faster than onnx is imported.
@@ -110,10 +110,10 @@ def export_onnx(
     optimize: str,
 ) -> None:
     """Write NET with its weights as an ONNX model that holds for every N, H and W."""
-    from fcnproto import zoo
-    from fcnproto.deploy import deploy, weights_beside
-    from fcnproto.export import Result
-    from fcnproto.rewrite import Optimize
+    from fcnproto.exporting.deploy import deploy, weights_beside
+    from fcnproto.exporting.rewrite import Optimize
+    from fcnproto.exporting.write import Result
+    from fcnproto.zoo import specs
 
     check_output(output, force)
     said = given(dataset, mean, classes, palette)
@@ -124,7 +124,7 @@ def export_onnx(
     deployed = deploy(
         source,
         _source(weights or beside),
-        name=net if net in zoo.nets() else "",
+        name=net if net in specs.nets() else "",
         init=init,
         opset=opset,
         result=Result(result),
@@ -145,7 +145,7 @@ def export_onnx(
 
 def _costs(deployed: Deployed, optimize: str) -> list[str]:
     """A table of what the model costs as the net stands, and as it was rewritten."""
-    from fcnproto.layers.base import show
+    from fcnproto.types import show
 
     images = " and ".join(map(show, deployed.before.images))
     rows = [("", "nodes", f"multiply-adds at {images}", "size")]
@@ -161,12 +161,12 @@ def _costs(deployed: Deployed, optimize: str) -> list[str]:
 
 def _source(weights: str | Path | None) -> Source | None:
     """Weights by a path or by the name of a net whose weights have been fetched."""
-    from fcnproto import fetch, surgery
-    from fcnproto.weights import read
+    from fcnproto.surgery import fit
+    from fcnproto.weights import fetch, read
 
     if weights is None:
         return None
-    return surgery.Source(str(weights), read(fetch.locate(str(weights))))
+    return fit.Source(str(weights), read(fetch.locate(str(weights))))
 
 
 @click.command(cls=Verb)
@@ -205,7 +205,7 @@ def verify(
 
     Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
     """
-    from fcnproto import verify as verifying
+    from fcnproto.insight import verify as verifying
 
     if sum(each is not None for each in (other, reference, net)) != 1:
         raise click.UsageError("give one of --reference FILE, --net NET, and a second model")
@@ -230,7 +230,7 @@ def verify(
 
 def _plain(net: str, weights: str | None) -> Any:
     """The model of a net with all its blobs as outputs."""
-    from fcnproto.deploy import every_blob, weights_beside
+    from fcnproto.exporting.deploy import every_blob, weights_beside
 
     source = load_net(net)
     found = weights or weights_beside(net)
@@ -305,10 +305,11 @@ def segment(
     """
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    from fcnproto import images
-    from fcnproto.segment import Plan, Segmented, Segmenter, blobs_of
-    from fcnproto.segment import segment as segment_images
-    from fcnproto.session import Session
+    from fcnproto.runtime import images
+    from fcnproto.runtime.segment_files import Segmented
+    from fcnproto.runtime.segment_files import segment as segment_images
+    from fcnproto.runtime.segmenter import Plan, Segmenter, blobs_of
+    from fcnproto.runtime.session import Session
 
     said = given(dataset, mean, classes, palette)
     sources = images.find(arguments)

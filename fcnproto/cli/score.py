@@ -18,7 +18,7 @@ from fcnproto.errors import Problem, Severity
 
 if TYPE_CHECKING:
     from fcnproto.datasets import Reader
-    from fcnproto.score import Maps, Score
+    from fcnproto.datasets.score import Maps, Score
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -108,10 +108,10 @@ def _reader(data: Path | None, dataset: str | None, split: str | None) -> Reader
 
 
 def _of_model(model: Path, reader: Reader, device: str) -> dict[str, Result]:
-    from fcnproto.metadata import Metadata
-    from fcnproto.score import score_model
-    from fcnproto.segment import Segmenter
-    from fcnproto.session import Session
+    from fcnproto.datasets.score import score_model
+    from fcnproto.model.metadata import Metadata
+    from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.runtime.session import Session
 
     session = Session(model, device)
     if device == "auto":
@@ -130,7 +130,7 @@ def _of_maps(
     classes: int | None,
     ignore: int,
 ) -> dict[str, Result]:
-    from fcnproto.score import Classes, Folder, Truth, score_maps
+    from fcnproto.datasets.score import Classes, Folder, Truth, score_maps
 
     names: tuple[str, ...] = ()
     if reader is not None:
@@ -210,7 +210,7 @@ def _number(value: float) -> float | None:
 
 def _draw(results: dict[str, Result], picture: str, force: bool) -> None:
     """A picture for each label map; those after the first have the top in their names."""
-    from fcnproto.matrix import draw
+    from fcnproto.datasets.confusion_picture import draw
 
     for number, (top, (score, names)) in enumerate(results.items()):
         path = Path(picture)

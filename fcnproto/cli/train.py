@@ -57,10 +57,10 @@ def train(
 
     source = read_solver(solver)
     with joined(chosen_device(device)) as (processes, own):
-        from fcnproto.fetch import locate
         from fcnproto.training.cautions import cautions
         from fcnproto.training.loop import Training, prepare
         from fcnproto.training.solver import Solver, chosen_seed
+        from fcnproto.weights.fetch import locate
 
         seed = chosen_seed(source.solver, processes, own)
         trained, tested = prepare(source, data, seed)

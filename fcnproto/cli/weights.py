@@ -7,16 +7,17 @@ from pathlib import Path
 
 import click
 
-from fcnproto import fetch as fetching
-from fcnproto import layouts, surgery, targets, weights
+from fcnproto import weights
 from fcnproto.cli.common import Verb, check_output, load_net, tell, write_output
-from fcnproto.convolutionize import convolutionize as convolutionize_net
 from fcnproto.errors import Problem, WeightsError
-from fcnproto.graph import build
-from fcnproto.layouts import Layout, Rename
-from fcnproto.proto import text as prototxt
-from fcnproto.shapes import infer
-from fcnproto.surgery import Entry, Source
+from fcnproto.net.graph import as_net, build
+from fcnproto.net.shapes import infer
+from fcnproto.proto import printer
+from fcnproto.surgery import fit, layouts, naming, targets
+from fcnproto.surgery.convolutionize import convolutionize as convolutionize_net
+from fcnproto.surgery.fit import Entry, Source
+from fcnproto.surgery.naming import Layout, Rename
+from fcnproto.weights import fetch as fetching
 
 DEFAULT_NET = "net.prototxt"
 
@@ -92,19 +93,19 @@ def convert_weights(
         weights.check_name(output)
     graph = build(load_net(net))
     shapes = infer(graph)
-    classes = None if classes_map is None else surgery.read_classes_map(classes_map)
+    classes = None if classes_map is None else fit.read_classes_map(classes_map)
     destinations = targets.destinations(graph, shapes)
     parsed = [Rename.parse(text) for text in renames]
     given = list(zip(sources, suffixes or [""] * len(sources), strict=True))
     names = (net, graph.name)
     converted = _converted(given, parsed, destinations, names, layout, input_order)
-    fitted = surgery.fit(converted, graph, shapes, classes)
+    fitted = fit.fit(converted, graph, shapes, classes)
     _report(fitted.report, fitted.notes)
-    if strict and (problems := surgery.strict_problems(fitted.report)):
+    if strict and (problems := fit.strict_problems(fitted.report)):
         raise WeightsError(*problems)
     tell(weights.not_finite(fitted.weights))
     target = Path(output or f"{Path(net).stem}.npz")
-    weights.write(target, fitted.weights, targets.as_net(graph))
+    weights.write(target, fitted.weights, as_net(graph))
     click.echo(f"wrote {target}", err=True)
 
 
@@ -121,8 +122,8 @@ def _converted(
     for source, suffix in given:
         loaded = weights.load(fetching.locate(source))
         tell(loaded.notes)
-        named.append(layouts.name(loaded, renames, suffix))
-    layouts.check_used(renames, named)
+        named.append(naming.name(loaded, renames, suffix))
+    naming.check_used(renames, named)
     sources = []
     for (source, suffix), file in zip(given, named, strict=True):
         converted = layouts.to_caffe(
@@ -133,7 +134,7 @@ def _converted(
             input_order,
         )
         tell(converted.notes)
-        sources.append(surgery.source_of(converted, source, file.origins, suffix))
+        sources.append(fit.source_of(converted, source, file.origins, suffix))
     return sources
 
 
@@ -165,7 +166,7 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
     _report(result.report, result.notes)
     tell(weights.not_finite(result.weights))
     weights.write(paths[1], result.weights)
-    write_output(paths[0], prototxt.format(result.net).encode(), force)
+    write_output(paths[0], printer.format(result.net).encode(), force)
     click.echo(f"wrote {' and '.join(paths)}", err=True)
 
 

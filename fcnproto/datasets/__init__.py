@@ -9,9 +9,9 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from fcnproto import zoo
 from fcnproto.datasets.base import IGNORE, FileReader, Reader, in_files, layout, located
 from fcnproto.errors import DataError, Problem, nearest
+from fcnproto.zoo import specs
 
 __all__ = ["IGNORE", "FileReader", "Reader", "find", "generated", "reader"]
 
@@ -58,7 +58,7 @@ def generated(dataset: str, split: str | None = None) -> Reader:
 
     Raises ZooError if the zoo has no such dataset, DataError if it lies in files.
     """
-    source = zoo.dataset(dataset).val
+    source = specs.dataset(dataset).val
     kind = Reader.registry[source.layer]
     if issubclass(kind, FileReader):
         raise DataError(f"dataset '{dataset}' lies in files: --data DIR says where")

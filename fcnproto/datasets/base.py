@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto import zoo
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import read_depth, read_image
 from fcnproto.errors import DataError, Problem, nearest
+from fcnproto.zoo import specs
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +57,7 @@ class Reader(ABC):
         if problems:
             raise DataError(*problems)
         self.split: str = settings["split"]
-        self.spec = zoo.dataset(self.dataset)
+        self.spec = specs.dataset(self.dataset)
         self.names = self._read_split()
 
     def __len__(self) -> int:
@@ -264,7 +264,7 @@ class FileReader(Reader):
     @classmethod
     def _places(cls) -> dict[str, list[str]]:
         """Where the zoo's nets have each directory, under the folder of all datasets."""
-        spec = zoo.dataset(cls.dataset)
+        spec = specs.dataset(cls.dataset)
         places: dict[str, list[str]] = {}
         for source in (spec.train, spec.val):
             if source.layer == cls.__name__:
@@ -284,7 +284,7 @@ class FileReader(Reader):
         path = self.split_file()
         if not path.is_file():
             # Lists that papers made for datasets that lack them are shipped with the zoo.
-            shipped = zoo.MODELS / "datasets" / f"{self.dataset}-{self.split}.txt"
+            shipped = specs.MODELS / "datasets" / f"{self.dataset}-{self.split}.txt"
             if not shipped.is_file():
                 raise DataError(self._no_split(path))
             path = shipped

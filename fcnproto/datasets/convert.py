@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto import zoo
 from fcnproto.datasets.base import IGNORE
 from fcnproto.datasets.folder import LEGEND, VOID, Entry, read_legend
 from fcnproto.datasets.pictures import INDEXED, by_name, read_image, read_labels, read_mode
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.files import replacing
-from fcnproto.images import write_labels
 from fcnproto.parallel import spread
+from fcnproto.runtime.images import write_labels
+from fcnproto.zoo import specs
 
 Array = np.ndarray[Any, Any]
 Colour = tuple[int, int, int]
@@ -112,7 +112,7 @@ class _Numbering:
 
     def palette(self) -> list[Colour]:
         """The legend's colours, and PASCAL VOC's where it has none."""
-        palette = list(zoo.voc_palette())
+        palette = list(specs.voc_palette())
         for number, entry in enumerate(each for each in self.legend if each.name != VOID):
             palette[number] = entry.colour or palette[number]
         return palette
@@ -215,7 +215,7 @@ def _number(seen: _Seen, legend: tuple[Entry, ...], folder: Path) -> _Numbering:
             f" apart, or list all colours in {LEGEND}, a line NAME R G B for each class"
         )
         raise DataError(Problem(message, str(min(seen.numbered))))
-    voc = zoo.dataset(VOC)
+    voc = specs.dataset(VOC)
     entries = [Entry(*pair) for pair in zip(voc.classes, voc.palette, strict=False)]
     published = _Numbering.of_legend(Rule.VOC, [*entries, Entry(VOID, voc.palette[IGNORE])])
     if seen.colours <= set(published.numbers):

@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto import zoo
 from fcnproto.datasets.base import FileReader
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import DataError, Problem
+from fcnproto.zoo import specs
 
 Array = np.ndarray[Any, Any]
 
 SAME = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
 """Classes of the task that the full list calls otherwise."""
 
-_SHIPPED = zoo.MODELS / "datasets" / "pascalcontext-400.txt"
+_SHIPPED = specs.MODELS / "datasets" / "pascalcontext-400.txt"
 
 
 class PASCALContextSegDataLayer(FileReader):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import DataError, Problem
-from fcnproto.images import BROKEN
+from fcnproto.runtime.images import BROKEN
 
 Array = np.ndarray[Any, Any]
 

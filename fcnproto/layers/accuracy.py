@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from fcnproto.layers.base import (
-    Kind,
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    between,
-    exactly,
-    require,
-)
+from fcnproto.layers.base import Kind, Layer, Tensors, Torch, axis_index, between, exactly, require
 from fcnproto.layers.loss import check_labels
 from fcnproto.proto.caffe_pb2 import AccuracyParameter
+from fcnproto.types import Shape
 
 
 class Accuracy(Layer):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import (
     Layer,
-    Shape,
     Tensor,
     Tensors,
     Torch,
@@ -17,13 +16,13 @@ from fcnproto.layers.base import (
     identity_along,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ArgMaxParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class ArgMax(Layer):

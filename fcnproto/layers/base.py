@@ -25,15 +25,13 @@ from fcnproto.layers.spatial import (
     shifted,
 )
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
-Shape = tuple[int, ...]
-Dims = tuple[int | None, ...]
-"""A shape that may be open: None where a size differs from run to run."""
 Tensor = Any
 """A torch.Tensor; PyTorch is an extra, so that nothing here may need it."""
 Tensors = Sequence[Tensor]
@@ -433,8 +431,3 @@ def nchw(shape: Shape) -> tuple[int, int, int, int]:
 def c_int(value: int) -> int:
     """`value` as Caffe reads an int64 or uint32 field into a C int of 32 bits."""
     return (value + 2**31) % 2**32 - 2**31
-
-
-def show(shape: Shape) -> str:
-    """A shape as people write it: 1×3×500×500."""
-    return "×".join(map(str, shape)) or "() (a scalar)"

@@ -10,14 +10,12 @@ from fcnproto.layers.base import (
     Kind,
     Plane,
     Pointwise,
-    Shape,
     Tensor,
     Tensors,
     Torch,
     Weight,
     all_of,
     require,
-    show,
 )
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import (
@@ -25,9 +23,10 @@ from fcnproto.proto.caffe_pb2 import (
     BatchNormParameter,
     ParamSpec,
 )
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class BatchNorm(Pointwise):

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    exactly,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, exactly, require
 from fcnproto.layers.spatial import IDENTITY, CoordMap
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class BatchReindex(Layer):

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Kind,
-    Shape,
-    Tensors,
-    Torch,
-    Weight,
-    require,
-    show,
-)
+from fcnproto.layers.base import Kind, Tensors, Torch, Weight, require
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.proto.caffe_pb2 import BiasParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Bias(Broadcast):

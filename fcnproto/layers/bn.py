@@ -12,7 +12,6 @@ from fcnproto.layers.base import (
     Kind,
     Plane,
     Pointwise,
-    Shape,
     Tensor,
     Tensors,
     Torch,
@@ -21,7 +20,6 @@ from fcnproto.layers.base import (
     between,
     nchw,
     require,
-    show,
 )
 from fcnproto.layers.batch_norm import normalized
 from fcnproto.proto.caffe_pb2 import (
@@ -30,9 +28,10 @@ from fcnproto.proto.caffe_pb2 import (
     FillerParameter,
     ParamSpec,
 )
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Form(Enum):

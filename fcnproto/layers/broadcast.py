@@ -6,19 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.layers.base import (
-    Plane,
-    Pointwise,
-    Shape,
-    Tensor,
-    axis_index,
-    between,
-    require,
-    show,
-)
+from fcnproto.layers.base import Plane, Pointwise, Tensor, axis_index, between, require
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Broadcast(Pointwise):

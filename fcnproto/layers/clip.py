@@ -14,7 +14,7 @@ from fcnproto.layers.base import (
 from fcnproto.proto.caffe_pb2 import ClipParameter
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Clip(Pointwise):

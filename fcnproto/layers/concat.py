@@ -10,7 +10,6 @@ from fcnproto.layers.base import (
     InPlace,
     Kind,
     Layer,
-    Shape,
     Tensors,
     Torch,
     at_least,
@@ -18,13 +17,13 @@ from fcnproto.layers.base import (
     axis_setting,
     identity_along,
     require,
-    show,
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ConcatParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Concat(Layer):

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    exactly,
-    four_axes,
-    require,
-    show,
-)
+from fcnproto.layers.base import Tensors, Torch, exactly, four_axes, require
 from fcnproto.layers.loss import Loss
 from fcnproto.proto.caffe_pb2 import (
     ContrastiveLossParameter,
 )
+from fcnproto.types import Shape, show
 
 
 class ContrastiveLoss(Loss):

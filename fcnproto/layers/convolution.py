@@ -10,9 +10,7 @@ from math import (
 from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import (
-    Dims,
     Kind,
-    Shape,
     Tensor,
     Tensors,
     Torch,
@@ -22,13 +20,13 @@ from fcnproto.layers.base import (
     axis_index,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+from fcnproto.types import Dims, Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Array, Builder
+    from fcnproto.model.builder import Array, Builder
 
 
 class Convolution(Windowed):

@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Kind,
-    Shape,
-    Tensors,
-    Torch,
-    Weight,
-    Windowed,
-    require,
-    show,
-)
+from fcnproto.layers.base import Kind, Tensors, Torch, Weight, Windowed, require
 from fcnproto.layers.convolution import (
     convolve,
     convolve_in_torch,
@@ -23,9 +14,10 @@ from fcnproto.layers.convolution import (
 )
 from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class ConvolutionDepthwise(Windowed):

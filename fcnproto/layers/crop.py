@@ -10,20 +10,19 @@ from fcnproto.layers.base import (
     Kind,
     Layer,
     Plane,
-    Shape,
     Tensors,
     Torch,
     axis_index,
     exactly,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import CropParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Crop(Layer):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Shape, between
+from fcnproto.layers.base import between
 from fcnproto.layers.source import Source
 from fcnproto.proto.caffe_pb2 import DataParameter
+from fcnproto.types import Shape
 
 
 class Data(Source):

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Dims,
-    Kind,
-    Shape,
-    Tensor,
-    Torch,
-)
+from fcnproto.layers.base import Kind, Tensor, Torch
 from fcnproto.layers.convolution import (
     Convolution,
     as_written,
@@ -20,9 +14,10 @@ from fcnproto.layers.convolution import (
     settings_of,
 )
 from fcnproto.layers.spatial import Affine, Reach, Window
+from fcnproto.types import Dims, Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Array, Builder
+    from fcnproto.model.builder import Array, Builder
 
 
 class Deconvolution(Convolution):

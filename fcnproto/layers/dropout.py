@@ -6,20 +6,16 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Pointwise,
-    Shape,
-    Tensors,
-    Torch,
-)
+from fcnproto.layers.base import Pointwise, Tensors, Torch
 from fcnproto.proto.caffe_pb2 import (
     TEST,
     TRAIN,
     DropoutParameter,
 )
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Dropout(Pointwise):

@@ -7,16 +7,9 @@ from typing import TypeVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers import fillers
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    at_least,
-    exactly,
-    require,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, at_least, exactly, require
 from fcnproto.proto.caffe_pb2 import DummyDataParameter, FillerParameter
+from fcnproto.types import Shape
 
 Each = TypeVar("Each")
 

@@ -10,21 +10,12 @@ from functools import (
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    InPlace,
-    Kind,
-    Pointwise,
-    Shape,
-    Tensors,
-    Torch,
-    at_least,
-    require,
-    show,
-)
+from fcnproto.layers.base import InPlace, Kind, Pointwise, Tensors, Torch, at_least, require
 from fcnproto.proto.caffe_pb2 import EltwiseParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Eltwise(Pointwise):

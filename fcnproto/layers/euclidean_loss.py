@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    require,
-    show,
-)
+from fcnproto.layers.base import Tensors, Torch, require
 from fcnproto.layers.loss import Loss
+from fcnproto.types import Shape, show
 
 
 class EuclideanLoss(Loss):

@@ -7,8 +7,9 @@ from math import prod, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import Shape, require, show
+from fcnproto.layers.base import require
 from fcnproto.proto.caffe_pb2 import FillerParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
     import numpy as np

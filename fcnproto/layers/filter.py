@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    at_least,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, at_least, require
+from fcnproto.types import Shape, show
 
 
 class Filter(Layer):

@@ -6,21 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    InPlace,
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    require,
-    shapes_of,
-    show,
-)
+from fcnproto.layers.base import InPlace, Layer, Tensors, Torch, axis_index, require, shapes_of
 from fcnproto.proto.caffe_pb2 import FlattenParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Flatten(Layer):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Shape, at_least, require
+from fcnproto.layers.base import at_least, require
 from fcnproto.layers.source import Source
 from fcnproto.proto.caffe_pb2 import HDF5DataParameter
+from fcnproto.types import Shape
 
 
 class HDF5Data(Source):

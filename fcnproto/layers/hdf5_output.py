@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Layer, Shape, exactly, require
+from fcnproto.layers.base import Layer, exactly, require
 from fcnproto.proto.caffe_pb2 import HDF5OutputParameter
+from fcnproto.types import Shape
 
 
 class HDF5Output(Layer):

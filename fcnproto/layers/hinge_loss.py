@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import Shape, Tensors, Torch
+from fcnproto.layers.base import Tensors, Torch
 from fcnproto.layers.loss import Loss
 from fcnproto.proto.caffe_pb2 import (
     HingeLossParameter,
 )
+from fcnproto.types import Shape
 
 
 class HingeLoss(Loss):

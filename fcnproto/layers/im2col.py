@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Dims,
-    Shape,
-    Tensors,
-    Torch,
-    Windowed,
-    axis_index,
-    require,
-    shapes_of,
-)
+from fcnproto.layers.base import Tensors, Torch, Windowed, axis_index, require, shapes_of
 from fcnproto.layers.convolution import (
     convolve,
     over_items,
@@ -25,9 +16,10 @@ from fcnproto.layers.convolution import (
 )
 from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
+from fcnproto.types import Dims, Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Im2col(Windowed):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Shape, require
+from fcnproto.layers.base import require
 from fcnproto.layers.source import Source
-from fcnproto.layers.spatial import INT_MAX
 from fcnproto.proto.caffe_pb2 import ImageDataParameter
+from fcnproto.types import INT_MAX, Shape
 
 
 class ImageData(Source):

@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    between,
-    require,
-    show,
-    valued,
-)
+from fcnproto.layers.base import Tensors, Torch, axis_index, between, require, valued
 from fcnproto.layers.loss import (
     LEAST_PROBABILITY,
     Labels,
@@ -34,6 +25,7 @@ from fcnproto.proto.caffe_pb2 import (
     BlobProto,
     InfogainLossParameter,
 )
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fcnproto.layers.base import Kind, Layer, Shape, at_least, exactly, require
+from fcnproto.layers.base import Kind, Layer, at_least, exactly, require
 from fcnproto.proto.caffe_pb2 import InputParameter
+from fcnproto.types import Shape
 
 IMAGE_AXES = 4
 

@@ -12,20 +12,19 @@ from fcnproto.layers.base import (
     Kind,
     Layer,
     Plane,
-    Shape,
     Tensors,
     Torch,
     between,
     nchw,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.spatial import Affine, CoordMap, Reach
 from fcnproto.proto.caffe_pb2 import InterpParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Interp(Layer):

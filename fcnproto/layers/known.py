@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Pointwise, Shape, at_least, between, exactly
+from fcnproto.layers.base import Layer, Pointwise, at_least, between, exactly
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Known(Layer):

@@ -10,18 +10,12 @@ from math import (
 )
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Pointwise,
-    Shape,
-    Tensor,
-    Tensors,
-    Torch,
-    require,
-)
+from fcnproto.layers.base import Pointwise, Tensor, Tensors, Torch, require
 from fcnproto.proto.caffe_pb2 import LogParameter
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Log(Pointwise):

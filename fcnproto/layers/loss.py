@@ -6,18 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from fcnproto.layers.base import (
-    Kind,
-    Layer,
-    Shape,
-    Tensor,
-    Torch,
-    axis_index,
-    exactly,
-    require,
-    show,
-)
+from fcnproto.layers.base import Kind, Layer, Tensor, Torch, axis_index, exactly, require
 from fcnproto.proto.caffe_pb2 import LossParameter
+from fcnproto.types import Shape, show
 
 
 class Loss(Layer):

@@ -6,26 +6,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.layers.base import (
-    InPlace,
-    Kind,
-    Plane,
-    Pointwise,
-    Shape,
-    Tensors,
-    Torch,
-    require,
-    show,
-)
+from fcnproto.layers.base import InPlace, Kind, Plane, Pointwise, Tensors, Torch, require
 from fcnproto.layers.pooling import average_in_torch
-from fcnproto.layers.spatial import (
-    INT_MAX,
-    Window,
-)
+from fcnproto.layers.spatial import Window
 from fcnproto.proto.caffe_pb2 import LRNParameter
+from fcnproto.types import INT_MAX, Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class LRN(Pointwise):

@@ -13,7 +13,7 @@ from fcnproto.layers.lstm_unit import (
 from fcnproto.layers.recurrent import Recurrent
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class LSTM(Recurrent):

@@ -6,19 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensor,
-    Tensors,
-    Torch,
-    exactly,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensor, Tensors, Torch, exactly, require
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class LSTMUnit(Layer):

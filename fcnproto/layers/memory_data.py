@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcnproto.layers.base import Shape, require
+from fcnproto.layers.base import require
 from fcnproto.layers.source import Source
 from fcnproto.proto.caffe_pb2 import MemoryDataParameter
+from fcnproto.types import Shape
 
 
 class MemoryData(Source):

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    four_axes,
-    require,
-    show,
-    valued,
-)
+from fcnproto.layers.base import Tensors, Torch, four_axes, require, valued
 from fcnproto.layers.loss import (
     LEAST_PROBABILITY,
     Loss,
 )
+from fcnproto.types import Shape, show
 
 
 class MultinomialLogisticLoss(Loss):

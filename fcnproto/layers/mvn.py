@@ -10,19 +10,18 @@ from fcnproto.layers.base import (
     Kind,
     Plane,
     Pointwise,
-    Shape,
     Tensors,
     Torch,
     all_of,
     four_axes,
     require,
-    show,
     valued,
 )
 from fcnproto.proto.caffe_pb2 import MVNParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class MVN(Pointwise):

@@ -10,20 +10,19 @@ from fcnproto.layers.base import (
     Kind,
     Plane,
     Pointwise,
-    Shape,
     Tensors,
     Torch,
     Weight,
     all_of,
     nchw,
     require,
-    show,
     valued,
 )
 from fcnproto.proto.caffe_pb2 import FillerParameter, NormalizeParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Normalize(Pointwise):

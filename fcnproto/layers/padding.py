@@ -6,20 +6,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    nchw,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, nchw, require
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.proto.caffe_pb2 import PaddingParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Padding(Layer):

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    Weight,
-    exactly,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, Weight, exactly
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ParameterParameter
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Parameter(Layer):

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, require
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 from fcnproto.proto.caffe_pb2 import PermuteParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Permute(Layer):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Context,
     Kind,
-    Shape,
     Tensor,
     Tensors,
     Torch,
@@ -18,7 +17,6 @@ from fcnproto.layers.base import (
     exactly,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.pooling_onnx import LOWEST, Pool
 from fcnproto.layers.spatial import Window, pooling_windows
@@ -27,9 +25,10 @@ from fcnproto.proto.caffe_pb2 import (
     LayerParameter,
     PoolingParameter,
 )
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Pooling(Windowed):

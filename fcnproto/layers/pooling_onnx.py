@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fcnproto.layers.spatial import Window
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 LOWEST = -3.4028234663852886e38
 """−FLT_MAX, Caffe's maximum of no pixels."""

@@ -6,21 +6,16 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Pointwise,
-    Shape,
-    Tensor,
-    Tensors,
-    Torch,
-)
+from fcnproto.layers.base import Pointwise, Tensor, Tensors, Torch
 from fcnproto.proto.caffe_pb2 import (
     PowerParameter,
 )
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Power(Pointwise):

@@ -6,21 +6,13 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Pointwise,
-    Shape,
-    Tensors,
-    Torch,
-    Weight,
-    four_axes,
-    require,
-    show,
-)
+from fcnproto.layers.base import Pointwise, Tensors, Torch, Weight, four_axes, require
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import PReLUParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class PReLU(Pointwise):

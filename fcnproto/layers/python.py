@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import InPlace, Layer, Shape, at_least, require
+from fcnproto.layers.base import InPlace, Layer, at_least, require
 from fcnproto.proto.caffe_pb2 import PythonParameter
+from fcnproto.types import Shape
 
 DEFAULT_SIZE = 500, 500  # no image of PASCAL VOC is larger
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from fcnproto.layers.base import (
     Context,
     Layer,
-    Shape,
     Tensor,
     Tensors,
     Torch,
@@ -17,12 +16,12 @@ from fcnproto.layers.base import (
     between,
     exactly,
     require,
-    show,
 )
 from fcnproto.proto.caffe_pb2 import LayerParameter, RecurrentParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Recurrent(Layer):

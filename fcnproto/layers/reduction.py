@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    require,
-    show,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, axis_index, require
 from fcnproto.proto.caffe_pb2 import ReductionParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 _OPERATORS = {
     ReductionParameter.SUM: "ReduceSum",

@@ -15,7 +15,7 @@ from fcnproto.proto.caffe_pb2 import (
 )
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class ReLU6(Pointwise):

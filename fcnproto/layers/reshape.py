@@ -7,21 +7,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import (
-    InPlace,
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    c_int,
-    require,
-    shapes_of,
-    show,
-)
+from fcnproto.layers.base import InPlace, Layer, Tensors, Torch, c_int, require, shapes_of
 from fcnproto.proto.caffe_pb2 import ReshapeParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Reshape(Layer):

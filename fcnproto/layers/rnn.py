@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensor,
-    Tensors,
-    Torch,
-    Weight,
-)
+from fcnproto.layers.base import Tensor, Tensors, Torch, Weight
 from fcnproto.layers.recurrent import Recurrent
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class RNN(Recurrent):

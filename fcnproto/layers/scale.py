@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Kind,
-    Shape,
-    Tensors,
-    Torch,
-    Weight,
-    axis_index,
-    require,
-    show,
-)
+from fcnproto.layers.base import Kind, Tensors, Torch, Weight, axis_index, require
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ScaleParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Scale(Broadcast):

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    InPlace,
-    Pointwise,
-    Shape,
-    Tensors,
-    Torch,
-    c_int,
-    nchw,
-    require,
-)
+from fcnproto.layers.base import InPlace, Pointwise, Tensors, Torch, c_int, nchw, require
 from fcnproto.proto.caffe_pb2 import ShuffleChannelParameter
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class ShuffleChannel(Pointwise):

@@ -13,7 +13,7 @@ from fcnproto.layers.base import (
 )
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Sigmoid(Pointwise):

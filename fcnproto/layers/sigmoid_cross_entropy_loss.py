@@ -5,13 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    require,
-    show,
-)
+from fcnproto.layers.base import Tensors, Torch, require
 from fcnproto.layers.loss import (
     Labels,
     Loss,
@@ -19,6 +13,7 @@ from fcnproto.layers.loss import (
     summed,
 )
 from fcnproto.proto.caffe_pb2 import LossParameter
+from fcnproto.types import Shape, show
 
 
 class SigmoidCrossEntropyLoss(Loss):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     InPlace,
     Layer,
-    Shape,
     Tensors,
     Torch,
     at_least,
@@ -19,13 +18,13 @@ from fcnproto.layers.base import (
     identity_along,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import SliceParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Slice(Layer):

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 from fcnproto.layers.base import (
     Plane,
     Pointwise,
-    Shape,
     Tensor,
     Tensors,
     Torch,
     all_of,
     axis_index,
     require,
-    show,
 )
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Softmax(Pointwise):

@@ -8,16 +8,7 @@ from math import (
     prod,
 )
 
-from fcnproto.layers.base import (
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    between,
-    require,
-    show,
-    valued,
-)
+from fcnproto.layers.base import Tensors, Torch, axis_index, between, require, valued
 from fcnproto.layers.loss import (
     Labels,
     Loss,
@@ -26,6 +17,7 @@ from fcnproto.layers.loss import (
     summed,
 )
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
+from fcnproto.types import Shape, show
 
 
 class SoftmaxWithLoss(Loss):

@@ -14,6 +14,7 @@ from math import gcd, lcm
 from typing import Any
 
 from fcnproto.errors import LayerError
+from fcnproto.types import INT_MAX
 
 
 @dataclass(frozen=True)
@@ -242,9 +243,6 @@ class Window:
         return f"kernel {self.kernel}, stride {self.stride}, pad {self.pad}" + (
             f", dilation {self.dilation}" if self.dilation != 1 else ""
         )
-
-
-INT_MAX = 2**31 - 1
 
 
 def convolution_windows(param: Any, axes: int) -> tuple[Window, ...]:

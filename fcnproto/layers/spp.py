@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Kind,
-    Layer,
-    Shape,
-    Tensor,
-    Tensors,
-    Torch,
-    require,
-    show,
-)
+from fcnproto.layers.base import Kind, Layer, Tensor, Tensors, Torch, require
 from fcnproto.layers.pooling import (
     average_in_torch,
     chance_in_torch,
@@ -28,9 +19,10 @@ from fcnproto.proto.caffe_pb2 import (
     TRAIN,
     SPPParameter,
 )
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class SPP(Layer):

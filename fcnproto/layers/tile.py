@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import (
-    Layer,
-    Shape,
-    Tensors,
-    Torch,
-    axis_index,
-    identity_along,
-    require,
-)
+from fcnproto.layers.base import Layer, Tensors, Torch, axis_index, identity_along, require
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import TileParameter
+from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Tile(Layer):

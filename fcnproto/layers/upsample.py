@@ -11,21 +11,20 @@ from fcnproto.layers.base import (
     Kind,
     Layer,
     Plane,
-    Shape,
     Tensors,
     Torch,
     between,
     c_int,
     require,
     shapes_of,
-    show,
 )
 from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.proto.caffe_pb2 import UpsampleParameter
+from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.builder import Builder
+    from fcnproto.model.builder import Builder
 
 
 class Upsample(Layer):

@@ -13,9 +13,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any
-from fcnproto.proto import text as prototxt
+from fcnproto.proto import printer, schema
+from fcnproto.proto import reader as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
-from fcnproto.proto.text import Document
+from fcnproto.proto.reader import Document
 from fcnproto.proto.upgrade import Upgraded, UpgradeError, upgrade_net, upgrade_solver
 
 
@@ -146,13 +147,13 @@ def upgrade_file(path: str | Path, *, lenient: bool = False) -> UpgradedFile:
         solver = prototxt.parse(text, name, SolverParameter, lenient=lenient)
         raise_if_any(PrototxtError, solver.problems)
         current = _upgrade_solver(solver)
-        written = prototxt.format(current.message).encode()
+        written = printer.format(current.message).encode()
         return _upgraded_file(name, current, written, solver.problems)
     document = prototxt.parse(text, name, NetParameter, lenient=lenient)
     raise_if_any(PrototxtError, document.problems)
     upgraded = _upgrade_net(document)
     problems = (*document.problems, *_warnings(upgraded, name))
-    return _upgraded_file(name, upgraded, prototxt.format(upgraded.message).encode(), problems)
+    return _upgraded_file(name, upgraded, printer.format(upgraded.message).encode(), problems)
 
 
 def read_binary_net(path: str | Path) -> NetParameter:
@@ -295,7 +296,7 @@ def _make_readable(message: Message, path: str) -> Iterator[Problem]:
     Caffe's strings are bytes, and an escape such as "\\377" may put there what is not UTF-8; the
     rest of this package names layers and blobs by text.
     """
-    for field, values in prototxt.set_fields(message):
+    for field, values in schema.set_fields(message):
         if field.is_message:
             for value in values:
                 yield from _make_readable(value, path)
@@ -303,10 +304,10 @@ def _make_readable(message: Message, path: str) -> Iterator[Problem]:
             odd = [value for value in values if isinstance(value, bytes)]
             if not odd:
                 continue
-            strings = [prototxt.readable(value) for value in values]
+            strings = [schema.readable(value) for value in values]
             message.ClearField(field.name)
             for value in strings:
-                prototxt.put(message, field.name, value)
+                schema.put(message, field.name, value)
             for value in odd:
-                text = f"{field.name} is not UTF-8; it is read as '{prototxt.readable(value)}'"
+                text = f"{field.name} is not UTF-8; it is read as '{schema.readable(value)}'"
                 yield Problem(text, path, severity=Severity.WARNING)

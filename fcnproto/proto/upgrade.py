@@ -22,7 +22,8 @@ from fcnproto.proto.caffe_pb2 import (
     V0LayerParameter,
     V1LayerParameter,
 )
-from fcnproto.proto.text import FieldPath, put, readable, set_fields
+from fcnproto.proto.reader import FieldPath
+from fcnproto.proto.schema import put, readable, set_fields
 
 MessageT = TypeVar("MessageT", bound=Message)
 

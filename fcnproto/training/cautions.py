@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fcnproto.errors import Problem, Severity
-from fcnproto.graph import Graph, Node
 from fcnproto.layers.base import Kind
 from fcnproto.layers.loss import Loss
+from fcnproto.net.graph import Graph, Node
 from fcnproto.training.data import Data
 from fcnproto.training.solver import Solver
 

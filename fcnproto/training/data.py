@@ -16,10 +16,10 @@ import numpy.typing as npt
 from fcnproto import datasets
 from fcnproto.datasets import Reader
 from fcnproto.errors import DataError, FcnprotoError, LayerError, Problem
-from fcnproto.graph import Graph, Node
 from fcnproto.layers.base import Layer
 from fcnproto.layers.input import Input
 from fcnproto.layers.python import Python
+from fcnproto.net.graph import Graph, Node
 from fcnproto.training.net import Feed
 
 Item = TypeVar("Item")

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from fcnproto import solver as rules
 from fcnproto.datasets import IGNORE
+from fcnproto.datasets.score import Classes, Score
 from fcnproto.errors import DataError, FcnprotoError, Problem, raise_if_any
 from fcnproto.files import replacing
-from fcnproto.graph import Node, build
 from fcnproto.layers.base import shapes_of
+from fcnproto.net import solver_rules as rules
+from fcnproto.net.graph import Node, build
 from fcnproto.parallel import spread
 from fcnproto.proto.source import SolverSource
-from fcnproto.score import Classes, Score
 from fcnproto.training.curve import Log, Row, draw
 from fcnproto.training.data import Data, Source, label_problem
 from fcnproto.training.net import Feed, Net, caffes_precision

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 
 from fcnproto.errors import LayerError, NetError, Problem, WeightsError, nearest, raise_if_any
-from fcnproto.graph import Node, State, build
 from fcnproto.layers import fillers
-from fcnproto.layers.base import Layer, Shape, Torch, Weight, show, valued
+from fcnproto.layers.base import Layer, Torch, Weight, valued
+from fcnproto.net.graph import Node, State, build
+from fcnproto.net.shapes import Place, Shapes, infer
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
 from fcnproto.proto.source import NetSource
-from fcnproto.shapes import Place, Shapes, infer
+from fcnproto.types import Shape, show
 from fcnproto.weights import Weights
 
 Feed = Mapping[str, npt.NDArray[np.generic]]

@@ -13,7 +13,7 @@ def rate(solver: SolverParameter, iteration: int, step: int) -> tuple[float, int
     """The learning rate of an iteration, and how many steps it has taken by then.
 
     `step` is how many it had taken before. The rate may be NaN or negative, as in Caffe, where
-    poly goes past max_iter. Raises KeyError for a policy that fcnproto.solver refuses.
+    poly goes past max_iter. Raises KeyError for a policy that fcnproto.net.solver_rules refuses.
     """
     factor, step = _POLICIES[solver.lr_policy](solver, iteration, step)
     with np.errstate(all="ignore"):

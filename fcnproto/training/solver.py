@@ -12,16 +12,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcnproto import solver as rules
 from fcnproto import weights as weight_files
 from fcnproto.errors import FcnprotoError, Problem, PrototxtError, Severity, raise_if_any
-from fcnproto.layers.base import Shape
+from fcnproto.net import solver_rules as rules
 from fcnproto.proto.caffe_pb2 import SolverParameter
 from fcnproto.proto.source import SolverSource, read_solver
 from fcnproto.training.net import Feed, Net, Parameter, caffes_precision
 from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.rates import rate
 from fcnproto.training.updates import TYPES
+from fcnproto.types import Shape
 from fcnproto.weights import Weights, solverstate
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, Severity, WeightsError
-from fcnproto.layers.base import Shape, show
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
+from fcnproto.types import Shape, show
 from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Array, Weights, broken
 
 LARGEST = 2**31 - 1

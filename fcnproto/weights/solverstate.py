@@ -16,8 +16,8 @@ import numpy as np
 
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.files import replacing
-from fcnproto.layers.base import Shape, show
 from fcnproto.proto.caffe_pb2 import SolverState
+from fcnproto.types import Shape, show
 from fcnproto.weights import caffemodel, hdf5
 from fcnproto.weights.arrays import Array, broken
 

@@ -1,0 +1,455 @@
+"""How good label maps are: one confusion matrix over a whole set, and the measures that follow.
+
+With n_ij pixels of class i predicted as j and t_i = Σ_j n_ij (Long, Shelhamer and Darrell 2015,
+section 5): pixel accuracy Σ n_ii / Σ t_i, mean accuracy over classes n_ii / t_i, mean IU over
+classes n_ii / (t_i + Σ_j n_ji − n_ii), frequency weighted IU Σ t_i·IU_i / Σ t_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from fcnproto.datasets import IGNORE, Reader
+from fcnproto.datasets.pictures import LABELS, by_name, read_labels
+from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.parallel import spread
+from fcnproto.runtime.segmenter import LabelMap, Segmenter
+
+Array = np.ndarray[Any, Any]
+Progress = Callable[[], object]
+
+MOST_CLASSES = 4096
+"""So that a confusion matrix stays small."""
+
+
+def _silent() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Score:
+    """The measures of a confusion matrix: `confusion[i, j]` pixels of class i predicted as j.
+
+    A measure of nothing is NaN.
+    """
+
+    confusion: Array
+
+    @property
+    def pixels(self) -> Array:
+        """How many pixels each class has, t_i."""
+        pixels: Array = self.confusion.sum(axis=1)
+        return pixels
+
+    @property
+    def accuracies(self) -> Array:
+        """Each class's share of pixels that are predicted right; NaN if it has none."""
+        return _ratios(self.confusion.diagonal(), self.pixels)
+
+    @property
+    def ius(self) -> Array:
+        """Each class's intersection over union; NaN if it is neither there nor predicted."""
+        right = self.confusion.diagonal()
+        return _ratios(right, self.pixels + self.confusion.sum(axis=0) - right)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """The share of all pixels that are predicted right."""
+        return float(_ratios(self.confusion.diagonal().sum(), self.pixels.sum()))
+
+    @property
+    def mean_accuracy(self) -> float:
+        """The mean over classes that are there, of each one's accuracy."""
+        return _mean(self.accuracies)
+
+    @property
+    def mean_iu(self) -> float:
+        """The mean IU over classes that are there or predicted."""
+        return _mean(self.ius)
+
+    @property
+    def frequency_weighted_iu(self) -> float:
+        """The IU of each class, weighted with its pixels."""
+        weighted = np.where(self.pixels > 0, self.ius, 0) * self.pixels
+        return float(_ratios(weighted.sum(), self.pixels.sum()))
+
+
+def _ratios(part: Any, whole: Any) -> Array:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    ratios: Array = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return ratios
+
+
+def _mean(values: Array) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+# Counting ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which numbers are classes: 0 to `count` − 1, all but `ignore` if there is no count."""
+
+    count: int | None = None
+    ignore: int = IGNORE
+
+    def __post_init__(self) -> None:
+        if self.count is not None and not 1 <= self.count <= MOST_CLASSES:
+            raise DataError(f"there can be 1 to {MOST_CLASSES} classes, found {self.count}")
+        if abs(self.ignore) > MOST_CLASSES:
+            raise DataError(f"the ignored label can be up to {MOST_CLASSES}, found {self.ignore}")
+
+    @property
+    def values(self) -> range:
+        """All numbers that are told apart; those of a byte among them."""
+        last = max(255, self.ignore, (self.count or 0) - 1)
+        return range(min(0, self.ignore), last + 1)
+
+    def empty(self) -> Array:
+        """Counts of pairs of values, all 0."""
+        return np.zeros((len(self.values), len(self.values)), np.int64)
+
+    def pairs(self, truth: Array, prediction: Array) -> Array:
+        """How many pixels have each pair of values; both maps hold nothing else."""
+        values = self.values
+        width = len(values)
+        if truth.dtype == prediction.dtype == np.uint8 and width == 256:
+            joint: Array = truth.astype(np.uint16) << np.uint16(8) | prediction
+        else:
+            first = values[0]
+            joint = (truth.astype(np.intp) - first) * width + prediction.astype(np.intp) - first
+        return np.bincount(joint.ravel(), minlength=width**2).reshape(width, width)
+
+    def score(self, pairs: Array) -> Score:
+        """What counts of pairs say; without a count, as many classes as there are."""
+        start = -self.values[0]
+        if self.count is not None:
+            classes = slice(start, start + self.count)
+            confusion = pairs[classes, classes].copy()
+            if 0 <= self.ignore < self.count:
+                confusion[self.ignore] = 0
+            return Score(confusion)
+        scored = self._scored(pairs)
+        there = np.flatnonzero(scored.any(axis=0) | scored.any(axis=1)) - start
+        last = int(max(there, default=0))
+        classes = slice(start, start + last + 1)
+        return Score(scored[classes, classes])
+
+    def wrong_truth(self, pairs: Array) -> list[int]:
+        """The values in a truth that are neither classes nor ignored."""
+        return self._outside(self._scored(pairs).any(axis=1))
+
+    def wrong_prediction(self, pairs: Array) -> list[int]:
+        """The values predicted for pixels that count, and which are no classes."""
+        scored = self._scored(pairs)
+        found = self._outside(scored.any(axis=0))
+        predicts_ignore = scored[:, self.ignore - self.values[0]].any()
+        if predicts_ignore and not 0 <= self.ignore < (self.count or 0):
+            found = sorted({*found, self.ignore})
+        return found
+
+    def _scored(self, pairs: Array) -> Array:
+        """The pairs of pixels that are not ignored."""
+        scored = pairs.copy()
+        scored[self.ignore - self.values[0]] = 0
+        return scored
+
+    def _outside(self, there: Any) -> list[int]:
+        values = [self.values[index] for index in np.flatnonzero(there)]
+        return [
+            value
+            for value in values
+            if value < 0 or (self.count is not None and value >= self.count)
+        ]
+
+    def __str__(self) -> str:
+        if self.count is None:
+            return f"the classes are not negative, and {self.ignore} is ignored"
+        return (
+            f"there are {self.count} classes, 0 to {self.count - 1}, and {self.ignore} is ignored"
+        )
+
+
+def confusion(truth: Array, prediction: Array, classes: int, ignore: int = IGNORE) -> Array:
+    """The confusion matrix (classes × classes, int64; rows are the truth) of one pair of maps.
+
+    Raises DataError if their sizes differ, or if one holds what is no class.
+    """
+    numbers = Classes(classes, ignore)
+    pairs, problems = _counted(numbers, truth, prediction, "truth", "prediction")
+    if problems:
+        raise DataError(*problems)
+    return numbers.score(pairs).confusion
+
+
+def _counted(
+    classes: Classes, truth: Array, prediction: Array, truth_path: str, prediction_path: str
+) -> tuple[Array, list[Problem]]:
+    """The pairs of two maps, and what is wrong with them; none are counted then."""
+    if truth.shape != prediction.shape:
+        message = f"is {_by(prediction)}, and the truth {truth_path} is {_by(truth)}"
+        return classes.empty(), [Problem(message, prediction_path)]
+    maps = ((truth, truth_path), (prediction, prediction_path))
+    problems = [problem for each, path in maps for problem in _beyond(classes, each, path)]
+    if problems:
+        return classes.empty(), problems
+    pairs = classes.pairs(truth, prediction)
+    wrong = (
+        (classes.wrong_truth(pairs), truth_path),
+        (classes.wrong_prediction(pairs), prediction_path),
+    )
+    problems = [_no_class(classes, values, path) for values, path in wrong if values]
+    return pairs, problems
+
+
+def _beyond(classes: Classes, labels: Array, path: str) -> Iterator[Problem]:
+    """A problem if a map holds numbers that are not even told apart."""
+    values = classes.values
+    if labels.dtype == np.uint8 and values[0] <= 0 and values[-1] >= 255:
+        return
+    found = (int(labels.min(initial=0)), int(labels.max(initial=0)))
+    beyond = [value for value in found if value not in values]
+    if beyond:
+        yield _no_class(classes, beyond, path)
+
+
+def _no_class(classes: Classes, values: Sequence[int], path: str) -> Problem:
+    more = f" and {len(values) - 3} more" if len(values) > 3 else ""
+    shown = ", ".join(map(str, values[:3]))
+    hint = ""
+    if values == [IGNORE] or values == [1, IGNORE]:
+        hint = "; a mask of 0 and 255 becomes classes by `fcnproto dataset convert`"
+    return Problem(f"holds {shown}{more}, and {classes}{hint}", path)
+
+
+def _by(array: Array) -> str:
+    return "×".join(map(str, array.shape))
+
+
+# Sets of label maps -----------------------------------------------------------------------------
+
+
+class Maps(Protocol):
+    """Label maps by name."""
+
+    title: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What they are called, in order."""
+        ...
+
+    def path(self, name: str) -> str:
+        """The file that holds one."""
+        ...
+
+    def read(self, name: str) -> Array:
+        """One of them, H×W; DataError if it cannot be read."""
+        ...
+
+
+class Folder:
+    """The label maps in a folder and below it, PNG or .npy."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises DataError if there are none, or two of one name."""
+        self.title = str(folder)
+        if not folder.is_dir():
+            raise DataError(Problem("there is no such folder", str(folder)))
+        self._files = by_name(folder, LABELS)
+        if not self._files:
+            raise DataError(Problem("there are no label maps, .png or .npy", str(folder)))
+        self.names: Sequence[str] = tuple(self._files)
+
+    def path(self, name: str) -> str:
+        """The file."""
+        return str(self._files[name])
+
+    def read(self, name: str) -> Array:
+        """The numbers in it."""
+        return read_labels(self._files[name])
+
+
+class Truth:
+    """The label maps of a dataset's split, as a net learns them."""
+
+    def __init__(self, reader: Reader, top: str) -> None:
+        self.title = f"split '{reader.split}'"
+        self.names: Sequence[str] = reader.names
+        self._reader, self._top = reader, top
+        self._numbers = {name: number for number, name in enumerate(reader.names)}
+
+    def path(self, name: str) -> str:
+        """The file."""
+        return self._reader.place(self._top, self._numbers[name])
+
+    def read(self, name: str) -> Array:
+        """Its classes from 0."""
+        return self._reader.label(self._top, self._numbers[name])
+
+
+def score_maps(
+    truth: Maps,
+    prediction: Maps,
+    classes: Classes = Classes(),
+    *,
+    workers: int | None = None,
+    progress: Progress = _silent,
+) -> Score:
+    """The score of label maps against those of the same names, counted on all cores.
+
+    Raises DataError, with every problem there is: names without a partner, sizes that differ, maps
+    that cannot be read, numbers that are no classes.
+    """
+    problems = list(_unpaired(truth, prediction))
+    names = [name for name in truth.names if name in set(prediction.names)]
+
+    def work(share: Iterator[str]) -> tuple[Array, list[Problem]]:
+        total = classes.empty()
+        wrong: list[Problem] = []
+        for name in share:
+            maps = [_read(each, name, wrong) for each in (truth, prediction)]
+            if maps[0] is not None and maps[1] is not None:
+                paths = truth.path(name), prediction.path(name)
+                pairs, found = _counted(classes, maps[0], maps[1], *paths)
+                total += pairs
+                wrong += found
+        return total, wrong
+
+    results = spread(work, names, workers=workers, progress=progress)
+    problems += sorted((p for _, found in results for p in found), key=lambda p: p.path or "")
+    if problems:
+        raise DataError(*problems)
+    return classes.score(sum((total for total, _ in results), classes.empty()))
+
+
+def _read(maps: Maps, name: str, problems: list[Problem]) -> Array | None:
+    try:
+        return maps.read(name)
+    except FcnprotoError as error:
+        problems += error.problems
+        return None
+
+
+def _unpaired(truth: Maps, prediction: Maps) -> Iterator[Problem]:
+    for one, other in ((truth, prediction), (prediction, truth)):
+        there = set(other.names)
+        for name in one.names:
+            if name not in there:
+                yield Problem(
+                    f"there is no '{name}' in {other.title} to go with it", one.path(name)
+                )
+
+
+def label_problems(
+    reader: Reader, top: str, classes: int, *, progress: Progress = _silent
+) -> list[Problem]:
+    """What is wrong with a dataset's label maps for a net of so many classes; all are read.
+
+    A problem names the file, and the classes in it that the net has not.
+    """
+    numbers = Classes(classes)
+    truth = Truth(reader, top)
+
+    def work(share: Iterator[str]) -> list[Problem]:
+        problems: list[Problem] = []
+        for name in share:
+            labels = _read(truth, name, problems)
+            if labels is not None:
+                found = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+                wrong = [value for value in found if value >= classes and value != IGNORE]
+                problems += [_no_class(numbers, wrong, truth.path(name))] if wrong else []
+        return problems
+
+    found = [p for share in spread(work, truth.names, progress=progress) for p in share]
+    return sorted(found, key=lambda problem: problem.path or "")
+
+
+# Models -----------------------------------------------------------------------------------------
+
+
+def score_model(
+    segmenter: Segmenter, reader: Reader, *, progress: Progress = _silent
+) -> dict[str, Score]:
+    """The score of a model on a dataset's split, for each of its label maps by the top's name.
+
+    The next image is read while the model runs. Raises DataError if the dataset has no image of a
+    kind that the model takes, or label maps with classes that the model has not: these are looked
+    for before the model runs.
+    """
+    tops = _image_tops(segmenter, reader)
+    heads = _heads(segmenter, reader)
+    numbers = {top: _numbers(segmenter, reader, top, head) for top, head in heads.items()}
+    problems = [
+        problem
+        for top, classes in numbers.items()
+        for problem in label_problems(reader, top, classes.count or MOST_CLASSES)
+    ]
+    if problems:
+        raise DataError(*problems)
+    totals = {top: classes.empty() for top, classes in numbers.items()}
+
+    def read(index: int) -> tuple[dict[str, Array], dict[str, Array]]:
+        pictures = {blob: reader.picture(top, index) for blob, top in tops.items()}
+        return pictures, {top: reader.label(top, index) for top in heads}
+
+    with ThreadPoolExecutor(1) as executor:
+        ahead = executor.submit(read, 0)
+        for index, name in enumerate(reader.names):
+            pictures, truths = ahead.result()
+            if index + 1 < len(reader):
+                ahead = executor.submit(read, index + 1)
+            found = segmenter.label([pictures])
+            for top, truth in truths.items():
+                labels, path = found[heads[top].blob][0], reader.place(top, index)
+                pairs, wrong = _counted(numbers[top], truth, labels, path, f"{name}, as predicted")
+                problems += wrong
+                totals[top] += pairs
+            progress()
+    if problems:
+        raise DataError(*problems)
+    return {top: numbers[top].score(total) for top, total in totals.items()}
+
+
+def _image_tops(segmenter: Segmenter, reader: Reader) -> dict[str, str]:
+    """For each input of the model the dataset's top with its kind of image."""
+    tops = {reader.images[top]: top for top in reader.tops if top in reader.images}
+    wanted = {blob: segmenter.metadata.kind(blob) for blob in segmenter.inputs}
+    missing = [
+        Problem(f"input '{blob}' takes {kind} images, and the data have {', '.join(tops)}")
+        for blob, kind in wanted.items()
+        if kind not in tops
+    ]
+    if missing:
+        raise DataError(*missing)
+    return {blob: tops[kind] for blob, kind in wanted.items()}
+
+
+def _heads(segmenter: Segmenter, reader: Reader) -> dict[str, LabelMap]:
+    """For each label map of the dataset the model's that predicts it, by its head's suffix."""
+    labels = {label.name: label for label in reader.spec.labels if label.name in reader.label_tops}
+    heads: dict[str, LabelMap] = {}
+    for top, label in labels.items():
+        for each in segmenter.maps:
+            if not label.suffix or each.blob.endswith(label.suffix):
+                heads.setdefault(top, each)
+    if not heads and len(segmenter.maps) == 1:
+        heads = {next(iter(labels)): segmenter.maps[0]}
+    if not heads:
+        blobs = ", ".join(each.blob for each in segmenter.maps)
+        raise DataError(f"the model gives {blobs}, and the data have {', '.join(labels)}")
+    return heads
+
+
+def _numbers(segmenter: Segmenter, reader: Reader, top: str, head: LabelMap) -> Classes:
+    """As many classes as the model has; the names tell, if its shape does not."""
+    names = segmenter.metadata.classes.get(head.blob) or reader.classes(top)
+    return Classes(head.classes or len(names) or None)

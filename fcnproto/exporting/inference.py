@@ -1,0 +1,327 @@
+"""What is left of a net for inference: which layers, and which of its sizes stay open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from fcnproto.errors import NetError, Problem, Severity, raise_if_any
+from fcnproto.net.graph import Graph, Node, State
+from fcnproto.net.shapes import Shapes, infer, walk
+from fcnproto.proto.source import NetSource
+from fcnproto.types import Dims, Shape
+
+Weights = Mapping[str, Sequence[np.ndarray[Any, Any]]]
+Dimensions = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What is left of a net for inference, and which of its sizes are open.
+
+    `inputs` has the dimensions of each input and `outputs` of each output, a name where a size is
+    open; `dims` those of every blob, None where a size follows from open ones; `shapes` is what the
+    shape walk says of the net at a size that it fits; `trials` are the inputs' shapes from which
+    `dims` were found; `notes` say what is fixed or was assumed.
+    """
+
+    graph: Graph
+    inputs: Mapping[str, Dimensions]
+    outputs: Mapping[str, Dimensions]
+    dims: Mapping[str, Dims]
+    shapes: Shapes
+    trials: tuple[Mapping[str, Shape], ...]
+    notes: tuple[Problem, ...] = ()
+
+    def sized(self, height: int, width: int) -> dict[str, Shape]:
+        """The inputs' shapes for one image of this size, as far as they are open to it."""
+        open_sizes = {0: 1, 2: height, 3: width}
+        return {
+            blob: tuple(
+                open_sizes.get(axis, size) if isinstance(named, str) else size
+                for axis, (named, size) in enumerate(zip(self.inputs[blob], shape, strict=True))
+            )
+            for blob, shape in self.trials[0].items()
+        }
+
+    def with_nodes(self, nodes: Sequence[Node]) -> Inference:
+        """The same inputs and outputs, computed by other nodes."""
+        blobs = {top: self.graph.blobs.get(top, top) for node in nodes for top in node.tops}
+        graph = replace(self.graph, nodes=tuple(nodes), blobs=blobs)
+        walks = [infer(graph, trial) for trial in self.trials]
+        dims = {blob: _common([shapes.blobs[blob] for shapes in walks]) for blob in blobs}
+        return replace(self, graph=graph, dims=dims, shapes=walks[0])
+
+
+def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inference:
+    """The part of a net that infers, with the sizes that it is open to.
+
+    `weights` help where a data layer does not say what images it brings: a shape is found that they
+    fit. Raises NetError, with every problem, if the net has no input or output, if its shapes do
+    not work out, or if layers cannot be written in ONNX.
+    """
+    net = cut(graph)
+    raise_if_any(NetError, _obstacles(net))
+    net = _informed(net, weights)
+    sources = _sources(net)
+    walked, _ = walk(net)
+    unknown = [blob for blob in sources if not walked.blobs.get(blob)]
+    assumed = _assume(net, sources, unknown, weights) if unknown else {}
+    known = {blob: walked.blobs.get(blob) or assumed.get(blob) for blob in sources}
+    base = {blob: shape for blob, shape in known.items() if shape is not None}
+    notes = [
+        net.problem(
+            sources[blob],
+            f"what it brings is not known without its data: '{blob}' is taken as N×{shape[1]}×H×W",
+            Severity.NOTE,
+        )
+        for blob, shape in assumed.items()
+    ]
+    names, trials, fixed = _open_axes(net, base)
+    probes = [infer(net, trial) for trial in trials]
+    dims = {blob: _common([probe.blobs[blob] for probe in probes]) for blob in net.blobs}
+
+    def named(blob: str) -> Dimensions:
+        return tuple(
+            _name_of(blob, axis, names, probes) if size is None else size
+            for axis, size in enumerate(dims[blob])
+        )
+
+    return Inference(
+        net,
+        {blob: named(blob) for blob in base},
+        {blob: named(blob) for blob in net.outputs},
+        dims,
+        probes[0],
+        tuple(trials),
+        (*notes, *fixed),
+    )
+
+
+def for_inference(source: NetSource) -> NetSource:
+    """A net with the data layers that only another phase or stage has, where inference has none."""
+    state = State(stages=tuple(source.net.state.stage))
+    made = {top for layer in source.net.layer if state.keeps(layer) for top in layer.top}
+    net = type(source.net)()
+    net.CopyFrom(source.net)
+    for layer in net.layer:
+        if not (layer.bottom or state.keeps(layer) or made.intersection(layer.top)):
+            layer.ClearField("include")
+            layer.ClearField("exclude")
+            made.update(layer.top)
+    return replace(source, net=net)
+
+
+def cut(graph: Graph) -> Graph:
+    """The net without its losses and measures, and without what nothing then depends on.
+
+    The blob that a loss or a measure compares becomes an output; labels vanish. The other outputs
+    are the tops that nobody reads.
+    """
+    compared = [node.bottoms[0] for node in graph.nodes if node.layer.measures and node.bottoms]
+    kept: list[Node] = []
+    gone: set[str] = set()
+    for node in graph.nodes:
+        if node.layer.measures or gone.intersection(node.bottoms):
+            gone.update(node.tops)
+        else:
+            kept.append(node)
+    made = {top for node in kept if not node.layer.feeds for top in node.tops}
+    outputs = tuple(blob for blob in dict.fromkeys((*compared, *graph.outputs)) if blob in made)
+    needed = set(outputs)
+    alive: list[Node] = []
+    for node in reversed(kept):
+        if needed.intersection(node.tops):
+            alive.append(node)
+            needed.update(node.bottoms)
+    blobs = dict.fromkeys(top for node in reversed(alive) for top in node.tops)
+    return replace(
+        graph,
+        nodes=tuple(reversed(alive)),
+        outputs=outputs,
+        blobs={blob: graph.blobs[blob] for blob in blobs},
+    )
+
+
+def _informed(net: Graph, weights: Weights) -> Graph:
+    """The net with layers that know how many arrays a file has for them.
+
+    That tells forms of a layer apart that share a name, such as BN's.
+    """
+    shapes, _ = walk(net)
+    nodes = []
+    for index, node in enumerate(net.nodes):
+        given, wanted = weights.get(node.layer.name, ()), shapes.weights.get(index, ())
+        if wanted and given and len(given) != len(wanted) and not node.layer.proto.blobs:
+            proto = type(node.layer.proto)()
+            proto.CopyFrom(node.layer.proto)
+            for _ in given:
+                proto.blobs.add()
+            node = replace(node, layer=type(node.layer)(proto, node.layer.context))
+        nodes.append(node)
+    return replace(net, nodes=tuple(nodes))
+
+
+def _sources(net: Graph) -> dict[str, Node]:
+    """The blobs that a net must be given, with the layers that bring them."""
+    return {
+        top: node
+        for node in net.nodes
+        if node.layer.feeds
+        for top in node.tops
+        if net.readers.get(top)
+    }
+
+
+def _obstacles(net: Graph) -> Iterator[Problem]:
+    """Everything that keeps a net from being written in ONNX."""
+    if not net.outputs:
+        yield Problem("the net computes nothing: no layer reads its inputs", net.path)
+    elif not _sources(net):
+        yield Problem("the net has no input", net.path)
+    for node in net.nodes:
+        if not node.layer.feeds and (obstacle := node.layer.obstacle()) is not None:
+            yield net.problem(node, obstacle)
+
+
+# Images of unknown shape ------------------------------------------------------------------------
+
+_CHANNELS = (3, 1, 4, 2, *range(5, 33))
+_SIZES = (500, 224, 227, 256, 299, 321, 384, 448, 473, 512, 513, 713, *range(1, 1025))
+
+
+def _assume(
+    net: Graph, sources: Mapping[str, Node], unknown: Sequence[str], weights: Weights
+) -> dict[str, Shape]:
+    """A shape for images that a data layer brings from who knows where.
+
+    The channels are those with which most of the weights fit; a size is one at which all that
+    read the image fit.
+    """
+
+    def misfits(channels: int, size: int) -> int:
+        given = dict.fromkeys(unknown, (1, channels, size, size))
+        shapes, problems = walk(net, given)
+        errors = sum(problem.severity is Severity.ERROR for problem in problems)
+        return errors + sum(
+            array.size != prod(weight.shape)
+            for index, wanted in shapes.weights.items()
+            for array, weight in zip(
+                weights.get(net.nodes[index].layer.name, ()), wanted, strict=False
+            )
+        )
+
+    crops = [sources[blob].layer.proto.transform_param.crop_size for blob in unknown]
+    sizes = (*filter(None, crops), *_SIZES)
+    channels = min(_CHANNELS, key=lambda count: misfits(count, sizes[0]))
+    for size in sizes:
+        if not misfits(channels, size):
+            return dict.fromkeys(unknown, (1, channels, size, size))
+    raise NetError(
+        *(
+            net.problem(
+                sources[blob],
+                f"the shape of '{blob}' is not known without its data, and no image of up to"
+                f" {max(_SIZES)} pixels fits what reads it; put an Input layer in its place",
+            )
+            for blob in unknown
+        )
+    )
+
+
+# Open sizes -----------------------------------------------------------------------------------
+
+_SMALL_STEPS = (1, 2, 5)
+_LARGE_STEPS = (64, 96, 128, 256)
+"""By so much an axis must be able to grow to count as open. A few pixels prove nothing: strides
+swallow them, and InnerProduct then still finds the size that it was made for."""
+
+_AXES = {0: "N", 2: "H", 3: "W"}
+
+Axis = tuple[str, int]
+
+
+def _open_axes(
+    net: Graph, base: Mapping[str, Shape]
+) -> tuple[dict[Axis, str], list[Mapping[str, Shape]], list[Problem]]:
+    """The names of the inputs' open axes, sizes that work, `base` first, and why the other axes
+    are not open.
+    """
+    reference = infer(net, base)
+    trials = [base]
+    names: dict[Axis, str] = {}
+    fixed: list[Problem] = []
+
+    def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
+        """The first layer that does not fit inputs that are larger along some axes."""
+        grown = {
+            blob: tuple(size + step * ((blob, axis) in axes) for axis, size in enumerate(shape))
+            for blob, shape in base.items()
+        }
+        shapes, problems = walk(net, grown)
+        said = {problem.layer for problem in problems if problem.severity is not Severity.NOTE}
+        for index, node in enumerate(net.nodes):
+            if node.title in said or shapes.weights.get(index) != reference.weights.get(index):
+                return node
+        trials.append(grown)
+        return None
+
+    for blob, shape in base.items():
+        for axis, size in enumerate(shape):
+            if (blob, axis) in names or (axis == 1 and len(shape) >= 4):
+                continue
+            alone = [(blob, axis)]
+            # Two images that are fused can only grow together.
+            together = [
+                (other, axis)
+                for other in base
+                if len(base[other]) > axis and base[other][axis] == size
+            ]
+            for axes in (alone, together):
+                found = [obstacle(axes, step) for step in _LARGE_STEPS]
+                if None in found:
+                    for step in _SMALL_STEPS:
+                        obstacle(axes, step)
+                    names.update(dict.fromkeys(axes, _axis_name(blob, axis, len(shape), names)))
+                    break
+            else:
+                fixed += [_fixed(net, blob, axis, shape, node) for node in found[:1] if node]
+    return names, trials, fixed
+
+
+def _fixed(net: Graph, blob: str, axis: int, shape: Shape, node: Node) -> Problem:
+    what = _AXES[axis] if len(shape) == 4 or axis == 0 else f"axis {axis}"
+    message = (
+        f"it fits no other {what} of input '{blob}' than {shape[axis]}, which is fixed at that"
+    )
+    return net.problem(node, message, Severity.NOTE)
+
+
+def _axis_name(blob: str, axis: int, rank: int, names: Mapping[Axis, str]) -> str:
+    name = _AXES.get(axis) if rank == 4 or axis == 0 else None
+    return f"{blob}_{axis}" if name is None or name in names.values() else name
+
+
+def _common(shapes: Sequence[Shape | None]) -> Dims:
+    """The sizes that all shapes agree on, None for the others."""
+    known = [shape for shape in shapes if shape is not None]
+    return tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*known, strict=True))
+
+
+def _name_of(blob: str, axis: int, names: Mapping[Axis, str], probes: Sequence[Shapes]) -> str:
+    """The name of an open size: the input's if it is always the same, else the blob's own."""
+
+    def sizes(blob: str, axis: int) -> list[int]:
+        return [shape[axis] for probe in probes if (shape := probe.blobs[blob]) is not None]
+
+    if (blob, axis) in names:
+        return names[blob, axis]
+    for (other, index), name in names.items():
+        if sizes(other, index) == sizes(blob, axis):
+            return name
+    return f"{blob}_{axis}"

@@ -1,0 +1,500 @@
+"""What is wrong with weights in a net, and with what they make of an image: found by looking."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fcnproto.errors import NetError, Problem, Severity
+from fcnproto.exporting.filled import fill as filled
+from fcnproto.exporting.inference import Inference, inference
+from fcnproto.exporting.write import export
+from fcnproto.layers.dropout import Dropout
+from fcnproto.layers.fillers import bilinear_kernel, fill
+from fcnproto.layers.pooling import Pooling
+from fcnproto.layers.relu import ReLU
+from fcnproto.model import metadata
+from fcnproto.model.metadata import Blobs
+from fcnproto.net.graph import Graph
+from fcnproto.net.shapes import Place, Shapes, infer
+from fcnproto.runtime import images
+from fcnproto.runtime.images import Source
+from fcnproto.runtime.session import Session
+from fcnproto.surgery.layouts import image_mean
+from fcnproto.surgery.targets import Target, targets
+from fcnproto.types import show
+
+Array = npt.NDArray[np.floating[Any]]
+Weights = Mapping[str, Sequence[Array]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, and what to do about it."""
+
+    severity: Severity
+    what: str
+    advice: str
+    layer: str | None = None
+
+
+def examine(graph: Graph, weights: Weights, name: str = "") -> list[Finding]:
+    """What is wrong with weights in a net, without running it; `name` is what the zoo calls it.
+
+    Raises NetError if Caffe would refuse the net.
+    """
+    shapes = infer(graph)
+    wanted = [target for target in targets(graph, shapes) if _owns(shapes, target)]
+    fitting = {t.name: weights[t.name] for t in wanted if _fits(t, weights.get(t.name, ()))}
+    findings = list(_coverage(wanted, weights))
+    for target in wanted:
+        if target.name in fitting:
+            findings += _layer(graph, target, fitting[target.name])
+    findings += _mean(graph, shapes, graph.name or name)
+    if not any(finding.layer in _upsampling(wanted) for finding in findings):
+        findings += _losers(graph, wanted, fitting)
+    return findings
+
+
+def _owns(shapes: Shapes, target: Target) -> bool:
+    return any(
+        shapes.owners[Place(target.index, number)].node == target.index
+        for number in range(len(target.weights))
+    )
+
+
+def _fits(target: Target, arrays: Sequence[Array]) -> bool:
+    return [array.shape for array in arrays] == [weight.shape for weight in target.weights]
+
+
+def _upsampling(wanted: Sequence[Target]) -> set[str]:
+    return {target.name for target in wanted if target.upsamples}
+
+
+# Layers ---------------------------------------------------------------------------------------
+
+
+def _coverage(wanted: Sequence[Target], weights: Weights) -> Iterator[Finding]:
+    """Layers that have no weights, or those of another shape, and weights that no layer has."""
+    for target in wanted:
+        arrays = weights.get(target.name)
+        if arrays is None:
+            yield Finding(
+                Severity.ERROR,
+                "it is not in the weights: Caffe leaves it at its filler, which is all zeros unless"
+                " the net says another",
+                "carry it over with fcnproto convert-weights, which also fills upsampling layers,"
+                " or train it",
+                target.name,
+            )
+        elif not _fits(target, arrays):
+            found = ", ".join(show(array.shape) for array in arrays)
+            expected = ", ".join(show(weight.shape) for weight in target.weights)
+            yield Finding(
+                Severity.ERROR,
+                f"its weights are {found}, and the net asks for {expected}",
+                "these are another net's: fcnproto convert-weights says what can be carried over",
+                target.name,
+            )
+    known = {target.name for target in wanted}
+    extra = [name for name, arrays in weights.items() if name not in known and arrays]
+    if extra:
+        shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
+        yield Finding(
+            Severity.NOTE,
+            f"weights of layers that the net does not have: {shown}",
+            "Caffe ignores them without a word; look whether a layer is called otherwise",
+        )
+
+
+def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Finding]:
+    kernels = arrays[0]
+    if not all(np.isfinite(array).all() for array in arrays):
+        yield Finding(
+            Severity.ERROR,
+            "some of its weights are infinite or not a number",
+            "training has diverged: take an earlier snapshot, and a lower learning rate",
+            target.name,
+        )
+    elif not kernels.any():
+        yield Finding(Severity.ERROR, *_all_zero(target), target.name)
+    elif target.upsamples:
+        yield from _bilinear(target, kernels)
+    elif kernels.size > 1 and kernels.min() == kernels.max():
+        yield Finding(
+            Severity.WARNING,
+            f"all of its {kernels.size:,} weights are {kernels.flat[0]:g}",
+            "it was filled with a constant and never trained: all of its outputs are alike",
+            target.name,
+        )
+    else:
+        yield from _dead(target, kernels)
+        if target.sees_image:
+            yield from _channel_order(target, kernels)
+
+
+def _all_zero(target: Target) -> tuple[str, str]:
+    if target.upsamples:
+        return (
+            "its upsampling kernels are all zero: so are all scores behind it",
+            "they were never filled: fcnproto convert-weights puts bilinear ones there",
+        )
+    if target.scores:
+        return (
+            "its kernels are all zero: each class scores its bias, everywhere",
+            "that is how FCNs start: train it, or take weights that are trained for these classes",
+        )
+    return (
+        "its kernels are all zero: its output is its bias, everywhere",
+        "it was never set: look whether the weights call it otherwise (convert-weights --rename)",
+    )
+
+
+def _dead(target: Target, kernels: Array) -> Iterator[Finding]:
+    """Output channels whose kernels are zero; an upsampling or grouped layer has its own axes."""
+    if target.transposed or kernels.ndim < 2:
+        return
+    dead = int((~kernels.reshape(len(kernels), -1).any(axis=1)).sum())
+    if dead:
+        yield Finding(
+            Severity.WARNING,
+            f"{dead} of its {len(kernels)} kernels are all zero",
+            "those were never set or never trained; if it scores classes, these say nothing",
+            target.name,
+        )
+
+
+_CLOSE = 1e-3
+"""How far a kernel may be from the bilinear one: half-precision files round that much."""
+
+
+def _bilinear(target: Target, kernels: Array) -> Iterator[Finding]:
+    """Whether upsampling kernels are bilinear: one for each channel, none between channels."""
+    size = kernels.shape[-1]
+    kernel = bilinear_kernel(size)
+    pairs = np.abs(kernels - kernel).max(axis=(2, 3)) <= _CLOSE
+    between = np.zeros(pairs.shape, bool)
+    if kernels.shape[1] > 1:
+        between = ~np.eye(len(kernels), dtype=bool)
+    severity = Severity.WARNING if target.fixed else Severity.NOTE
+    learned = "" if target.fixed else "; it is learned, so that may be meant"
+    if between.any() and pairs.all():
+        yield Finding(
+            Severity.ERROR,
+            "every pair of channels has a bilinear kernel: each score is the sum of all classes'",
+            "a bilinear filler does that unless the layer has a group for each channel: let"
+            " fcnproto convert-weights fill it",
+            target.name,
+        )
+    elif not pairs[~between].all():
+        worst = float(np.abs(kernels - kernel).max(axis=(2, 3))[~between].max())
+        yield Finding(
+            severity,
+            f"its upsampling kernels are not bilinear: they differ by up to {worst:.3g}{learned}",
+            "if it should interpolate, let fcnproto convert-weights fill it",
+            target.name,
+        )
+    elif np.abs(kernels[between]).max(initial=0) > _CLOSE:
+        yield Finding(
+            severity,
+            f"its upsampling kernels mix channels, which bilinear ones do not{learned}",
+            "if it should interpolate, let fcnproto convert-weights fill it",
+            target.name,
+        )
+
+
+# The first tap of filters 0, 1, 2, 61, 62 and 63 of VGG16's conv1_1, for blue, green and red.
+# Every FCN of the papers begins with these filters, and training hardly moves them.
+_VGG16_TAPS = np.array(
+    [
+        [0.42947, 0.11727, 0.03401, -0.13224, -0.05335, 0.00758],
+        [0.55038, 0.02088, 0.09883, -0.08482, -0.05114, 0.03749],
+        [0.48002, -0.17270, 0.03756, -0.12714, -0.05030, 0.03490],
+    ]
+)
+_VGG16_FILTERS = [0, 1, 2, 61, 62, 63]
+_MOVED = 0.02
+"""By how much training may have moved a tap, on average."""
+
+
+def _channel_order(target: Target, kernels: Array) -> Iterator[Finding]:
+    """Whether a first convolution is VGG16's with red and blue exchanged."""
+    if kernels.shape[0] != 64 or kernels.shape[2:] != (3, 3) or kernels.shape[1] not in (3, 4):
+        return
+    taps = kernels[_VGG16_FILTERS, :3, 0, 0].T
+    as_bgr, as_rgb = (
+        float(np.abs(taps - known).mean()) for known in (_VGG16_TAPS, _VGG16_TAPS[::-1])
+    )
+    if as_rgb < _MOVED and as_rgb < as_bgr:
+        yield Finding(Severity.ERROR, *_RGB, target.name)
+
+
+_RGB = (
+    "it looks like VGG16's first layer for RGB, and a net like this is fed BGR",
+    "exchange the channels: fcnproto convert-weights --input-order rgb",
+)
+
+
+# Mean -----------------------------------------------------------------------------------------
+
+
+def _mean(graph: Graph, shapes: Shapes, name: str) -> Iterator[Finding]:
+    """Inputs of which nothing says what mean is subtracted."""
+    known = metadata.of_net(name, _blobs(graph, shapes)).mean
+    for node in graph.nodes:
+        if not node.layer.feeds:
+            continue
+        colour = [
+            graph.blobs[top]
+            for top in node.tops
+            if len(shape := shapes.blobs.get(top) or ()) == 4 and shape[1] == 3
+        ]
+        subtracts = node.layer.subtracts_mean()
+        if not colour or subtracts or (subtracts is None and known.keys() >= set(colour)):
+            continue
+        listed = ", ".join(f"'{blob}'" for blob in colour)
+        if subtracts is None:
+            yield Finding(
+                Severity.NOTE,
+                f"nothing says what mean is subtracted from {listed}",
+                "say it when the model is made: export-onnx --dataset D, or --mean B,G,R",
+                node.title,
+            )
+        else:
+            yield Finding(
+                Severity.WARNING,
+                f"no mean is subtracted from {listed}",
+                "give transform_param mean_value (B, G, R) or mean_file, unless the weights were"
+                " trained without",
+                node.title,
+            )
+
+
+def _blobs(graph: Graph, shapes: Shapes) -> Blobs:
+    def channels(blob: str) -> int:
+        shape = shapes.blobs.get(blob) or ()
+        return shape[1] if len(shape) > 1 else 0
+
+    return Blobs(
+        {blob: channels(blob) for blob in graph.inputs},
+        {blob: channels(blob) for blob in graph.outputs},
+    )
+
+
+# Classes that cannot win ----------------------------------------------------------------------
+
+
+def _losers(graph: Graph, wanted: Sequence[Target], weights: Weights) -> Iterator[Finding]:
+    """Classes that score below another whatever the image is.
+
+    A class's score is the sum of what several layers give it. Where their inputs cannot be
+    negative, a class whose weights are nowhere greater than another's scores nowhere more.
+    """
+    for output in graph.outputs:
+        above = {id(node) for node, _ in graph.upstream(output)}
+        heads = [
+            target
+            for target in wanted
+            if target.scores and not target.upsamples and id(target.node) in above
+        ]
+        if not heads or any(target.name not in weights or target.transposed for target in heads):
+            continue
+        classes = {len(weights[target.name][0]) for target in heads}
+        if len(classes) != 1:
+            continue
+        losers = _dominated(graph, heads, weights, classes.pop())
+        if losers:
+            pairs = ", ".join(f"{loser} (below {winner})" for loser, winner in losers[:8])
+            more = f" and {len(losers) - 8} more" if len(losers) > 8 else ""
+            yield Finding(
+                Severity.WARNING,
+                f"classes that can never win, counted from 0: {pairs}{more}",
+                "they were not trained: look for them in the labels, and for how score layers were"
+                " carried over",
+                ", ".join(target.name for target in heads),
+            )
+
+
+def _dominated(
+    graph: Graph, heads: Sequence[Target], weights: Weights, classes: int
+) -> list[tuple[int, int]]:
+    """The classes that always score below another, each with such a one."""
+    # Whether the class of the row never scores more than that of the column, and surely less.
+    below = np.ones((classes, classes), bool)
+    less = np.zeros((classes, classes), bool)
+    for target in heads:
+        kernels, *biases = weights[target.name]
+        rows = kernels.reshape(classes, -1)
+        bias = biases[0] if biases else np.zeros(classes, rows.dtype)
+        non_negative = _is_non_negative(graph, target.node.bottoms[0])
+        for index in range(classes):
+            lower = rows[index] <= rows if non_negative else rows[index] == rows
+            below[index] &= lower.all(axis=1) & (bias[index] <= bias)
+        less |= bias[:, np.newaxis] < bias
+    found = []
+    for index in range(classes):
+        # Of equal scores the first wins.
+        winners = [
+            other
+            for other in range(classes)
+            if other != index and below[index, other] and (less[index, other] or other < index)
+        ]
+        if winners:
+            found.append((index, winners[0]))
+    return found
+
+
+def _is_non_negative(graph: Graph, blob: str) -> bool:
+    """Whether a blob surely holds nothing below 0."""
+    node = graph.producers.get(blob)
+    while node is not None and isinstance(node.layer, Dropout | Pooling):
+        node = graph.producers.get(node.bottoms[0])
+    if node is None or not isinstance(node.layer, ReLU):
+        return False
+    return node.layer.param.negative_slope == 0
+
+
+# Scores ---------------------------------------------------------------------------------------
+
+
+def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> Iterator[Finding]:
+    """What is wrong with the scores (classes × rows × columns) that a net gives an image.
+
+    `swapped` are those for the image with red and blue exchanged.
+    """
+    if not np.isfinite(scores).all():
+        yield Finding(
+            Severity.ERROR,
+            f"some of the scores '{blob}' are infinite or not a number",
+            "the weights have diverged, or the image was not brought to 0-255 less the mean",
+        )
+        return
+    spread = float(np.ptp(scores, axis=(1, 2)).max(initial=0))
+    if spread <= 1e-6 * max(1.0, float(np.abs(scores).max(initial=0))):
+        yield Finding(
+            Severity.ERROR,
+            f"the scores '{blob}' are the same at every pixel",
+            "some layer gives nothing but its bias: see what is said of kernels that are zero",
+        )
+        return
+    labels = scores.argmax(axis=0)
+    counts = Counter(labels.ravel().tolist())
+    if len(counts) == 1:
+        (label,) = counts
+        name = "background (class 0)" if label == 0 else f"class {label}"
+        ordered = np.sort(scores, axis=0)
+        margin = float((ordered[-1] - ordered[-2]).min()) if len(scores) > 1 else 0.0
+        yield Finding(
+            Severity.WARNING,
+            f"every pixel of '{blob}' is {name}, by {margin:.3g} at least",
+            "if there is more on the image: look at the channel order (BGR), the range (0-255), and"
+            " the mean; whether the score layers are trained; and whether training saw labels"
+            " other than this",
+        )
+    if swapped is not None:
+        ours, theirs = _sureness(scores), _sureness(swapped)
+        if theirs > ours + _SURER * (1 - ours):
+            yield Finding(
+                Severity.WARNING,
+                f"with red and blue exchanged the net is surer of '{blob}': its best class has a"
+                f" share of {theirs:.3f}, and of {ours:.3f} as it is",
+                "the first convolution looks like one for RGB, and BGR is fed: fcnproto"
+                " convert-weights --input-order rgb",
+            )
+
+
+def examine_image(graph: Graph, weights: Weights, image: Source, name: str = "") -> list[Finding]:
+    """What is wrong with the scores that a net gives an image; it is run on the CPU.
+
+    `name` is what the zoo calls the net. Weights that are missing stand at their fillers, as in
+    Caffe. Raises ImageError if the image cannot be read, NetError if the net cannot be run.
+    """
+    net = inference(graph, weights)
+    picture = images.read(image)
+    if [sizes[1:2] for sizes in net.inputs.values()] != [(3,)]:
+        listed = ", ".join(f"'{blob}' {_by(sizes)}" for blob, sizes in net.inputs.items())
+        message = f"a net with one input of 3 channels is needed, found {listed}"
+        raise NetError(Problem(message, graph.path))
+    ((blob, sizes),) = net.inputs.items()
+    session = Session(export(filled(net, _complete(net, weights))).SerializeToString(), "cpu")
+    mean = np.asarray(image_mean([graph.name, name]), np.float32)
+    order = {"bgr": slice(None, None, -1), "rgb": slice(None)}
+    scores = {
+        key: session.run({blob: _prepared(picture[:, :, channels], sizes, mean)})
+        for key, channels in order.items()
+    }
+    findings: list[Finding] = []
+    for output, score in scores["bgr"].items():
+        if score.ndim == 4 and score.shape[1] > 1:
+            findings += examine_scores(output, score[0], scores["rgb"][output][0])
+    return findings
+
+
+def _by(sizes: Sequence[int | str]) -> str:
+    return "×".join(map(str, sizes))
+
+
+def _complete(net: Inference, weights: Weights) -> dict[str, list[Array]]:
+    """The arrays of each layer: the weights' where they fit, else what its fillers make."""
+    random = np.random.default_rng(0)
+    complete: dict[str, list[Array]] = {}
+    for index, wanted in net.shapes.weights.items():
+        if not wanted:
+            continue
+        name = net.graph.nodes[index].layer.name
+        arrays = list(weights.get(name, ()))
+        if [array.shape for array in arrays] != [weight.shape for weight in wanted]:
+            arrays = [fill(weight.filler, weight.shape, random) for weight in wanted]
+        complete[name] = arrays
+    return complete
+
+
+def _prepared(picture: Array, sizes: Sequence[int | str], mean: Array) -> Array:
+    """An image of any channel order as an input takes it: at the size that is fixed, if one is."""
+    height, width = (size for size in sizes[2:])
+    if isinstance(height, int) and isinstance(width, int) and picture.shape[:2] != (height, width):
+        resized = Image.fromarray(np.ascontiguousarray(picture)).resize((width, height))
+        picture = np.asarray(resized)
+    blob = (picture.astype(np.float32) - mean).transpose(2, 0, 1)[np.newaxis]
+    count = sizes[0] if isinstance(sizes[0], int) else 1
+    return np.ascontiguousarray(np.repeat(blob, count, axis=0))
+
+
+_SURER = 0.25
+"""So much less doubt with channels exchanged is no accident of one image."""
+
+
+def _sureness(scores: Array) -> float:
+    """The probability that a softmax gives the best class, on average over the pixels."""
+    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=0))
+    return float((1 / shifted.sum(axis=0)).mean())
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def text(findings: Sequence[Finding]) -> str:
+    """Findings as lines: what, and below it what to do."""
+    if not findings:
+        return "nothing found\n"
+    lines = []
+    for finding in findings:
+        layer = f"layer '{finding.layer}': " if finding.layer else ""
+        lines += [f"{finding.severity.value}: {layer}{finding.what}", f"    {finding.advice}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(finding: Finding) -> dict[str, Any]:
+    """A finding as JSON has it."""
+    return {
+        "severity": finding.severity.value,
+        "layer": finding.layer,
+        "what": finding.what,
+        "advice": finding.advice,
+    }

@@ -1,0 +1,289 @@
+"""How far one model is from another, or from arrays that Caffe computed: blob by blob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.model.file import LARGEST
+from fcnproto.runtime.session import Session, Value
+from fcnproto.types import Shape, show
+from fcnproto.weights import npz
+from fcnproto.weights.arrays import Arrays
+
+Array = np.ndarray[Any, Any]
+
+OPEN_SIZES = (2, 3, 224, 288)
+"""What open dimensions N, C, H and W are set to for seeded inputs."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A difference is allowed up to atol + rtol · the largest magnitude in its blob.
+
+    Not of the number itself: scores near zero are sums of large terms, and no more exact than
+    those.
+    """
+
+    rtol: float = 1e-4
+    atol: float = 1e-6
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one blob compares: its shape, and the differences, or what is wrong with it."""
+
+    blob: str
+    shape: Shape
+    absolute: float = 0.0
+    """The largest difference; infinite where one side is NaN and the other is not."""
+    relative: float = 0.0
+    """The same over the largest magnitude in the reference."""
+    agreement: float | None = None
+    """The share of positions with the same best class on axis 1; None without such an axis."""
+    agrees: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows, and what could not be compared."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every blob is within the tolerance."""
+        return all(row.agrees for row in self.rows)
+
+
+def with_arrays(model: Path, reference: Path, tolerance: Tolerance = Tolerance()) -> Comparison:
+    """Compare a model with a file of arrays `in/<blob>` and `out/<blob>`.
+
+    Raises FcnprotoError if an input of the model is missing there, or has another shape, or if
+    nothing can be compared.
+    """
+    arrays = _arrays(reference)
+    feeds = {
+        key.removeprefix("in/"): array for key, array in arrays.items() if key.startswith("in/")
+    }
+    wanted = {
+        key.removeprefix("out/"): array for key, array in arrays.items() if key.startswith("out/")
+    }
+    if not wanted:
+        raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", str(reference)))
+    found = run_exposed(model, feeds, list(wanted), str(reference))
+    return _compared(found, wanted, str(model), tolerance)
+
+
+def with_model(
+    model: Path,
+    other: ModelProto | Path,
+    tolerance: Tolerance = Tolerance(),
+    *,
+    every_blob: bool = False,
+) -> Comparison:
+    """Compare a model with another one, the reference, on seeded inputs.
+
+    With `every_blob`, all outputs of the reference are looked for inside the model too.
+    Raises FcnprotoError if their inputs differ, or if they have no output in common.
+    """
+    theirs = Session(other, "cpu") if isinstance(other, Path) else _session(other, "the reference")
+    ours = Session(model, "cpu")
+    feeds = seeded(ours, theirs)
+    wanted = theirs.run(feeds)
+    if every_blob:
+        found = run_exposed(model, feeds, list(wanted), theirs.path or "")
+    else:
+        found = ours.run(feeds)
+    return _compared(found, wanted, str(model), tolerance)
+
+
+def onnx_model(path: Path) -> ModelProto:
+    """A model from a file, external data included; FcnprotoError if it is none."""
+    try:
+        return onnx.load(str(path))
+    except OSError as error:
+        raise FcnprotoError(
+            Problem(f"cannot be read: {error.strerror or error}", str(path))
+        ) from error
+    except Exception as error:  # protobuf's and onnx's errors have no other common base
+        raise FcnprotoError(Problem("is no ONNX model", str(path))) from error
+
+
+def seeded(model: Session, reference: Session, seed: int = 0) -> dict[str, Array]:
+    """Random inputs that two models take: bytes 0-255, or floats within ±128."""
+    theirs = {value.name: value for value in reference.inputs}
+    problems = [
+        Problem(
+            f"its inputs are {_listed(model.inputs)}, but those of {reference.path or 'the other'}"
+            f" are {_listed(reference.inputs)}",
+            model.path,
+        )
+    ]
+    if set(theirs) != {value.name for value in model.inputs}:
+        raise FcnprotoError(*problems)
+    rng = np.random.default_rng(seed)
+    open_sizes: dict[str, int] = {}
+    feeds: dict[str, Array] = {}
+    for ours in model.inputs:
+        other = theirs[ours.name]
+        if ours.dtype != other.dtype or len(ours.sizes) != len(other.sizes):
+            raise FcnprotoError(*problems)
+        is_image = ours.dtype == np.uint8
+        defaults = _open_sizes(len(ours.sizes), is_image)
+        shape = []
+        for first, second, default in zip(ours.sizes, other.sizes, defaults, strict=True):
+            fixed = [size for size in (first, second) if isinstance(size, int) and size > 0]
+            if len(set(fixed)) > 1:
+                raise FcnprotoError(*problems)
+            named = open_sizes.setdefault(str(first), default) if first else default
+            shape.append(fixed[0] if fixed else named)
+        if is_image:
+            feeds[ours.name] = rng.integers(0, 256, shape, np.uint8)
+        else:
+            feeds[ours.name] = rng.uniform(-128, 128, shape).astype(ours.dtype)
+    return feeds
+
+
+def _open_sizes(rank: int, is_image: bool) -> Sequence[int]:
+    num, channels, height, width = OPEN_SIZES
+    if is_image and rank == 4:
+        return num, height, width, channels
+    return (*OPEN_SIZES[:rank], *[channels] * (rank - 4))
+
+
+def run_exposed(
+    path: Path, feeds: Mapping[str, Array], blobs: Sequence[str], source: str
+) -> dict[str, Array]:
+    """Run a model and give those of `blobs` that are values in it, outputs or not.
+
+    `source` is where the feeds come from. Raises FcnprotoError if one is missing there.
+    """
+    model = onnx_model(path)
+    made = {output for node in model.graph.node for output in node.output}
+    given = {value.name for value in model.graph.output}
+    for blob in blobs:
+        if blob in made and blob not in given:
+            model.graph.output.add(name=blob)
+    session = _session(model, str(path))
+    missing = [value.name for value in session.inputs if value.name not in feeds]
+    if missing:
+        raise FcnprotoError(
+            *(Problem(f"it has no array in/{name}, which {path} takes", source) for name in missing)
+        )
+    typed = {
+        value.name: np.asarray(feeds[value.name]).astype(value.dtype) for value in session.inputs
+    }
+    return session.run(typed, [blob for blob in blobs if blob in made])
+
+
+def _session(model: ModelProto, path: str) -> Session:
+    if model.ByteSize() > LARGEST:
+        raise FcnprotoError(
+            Problem("it is larger than 2 GB: only the outputs of two files can be compared", path)
+        )
+    session = Session(model.SerializeToString(), "cpu")
+    session.path = path
+    return session
+
+
+def _compared(
+    found: Mapping[str, Array], wanted: Mapping[str, Array], path: str, tolerance: Tolerance
+) -> Comparison:
+    common = [blob for blob in wanted if blob in found]
+    if not common:
+        names = ", ".join(f"'{blob}'" for blob in list(wanted)[:5])
+        raise FcnprotoError(Problem(f"it has none of the blobs {names}", path))
+    rows = tuple(compare(blob, found[blob], wanted[blob], tolerance) for blob in common)
+    missing = [f"'{blob}'" for blob in wanted if blob not in found]
+    if not missing:
+        return Comparison(rows)
+    listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" * (len(missing) > 5))
+    message = f"it has no {listed}, not compared; --optimize none writes models with all blobs"
+    return Comparison(rows, (Problem(message, path, severity=Severity.WARNING),))
+
+
+def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Row:
+    """How far a blob is from what it should be."""
+    if found.shape != wanted.shape:
+        note = f"expected {show(wanted.shape)}"
+        infinite = float("inf")
+        return Row(blob, found.shape, infinite, infinite, None, agrees=False, note=note)
+    ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(ours - theirs)
+    alike = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))  # equal infinities too
+    difference = np.where(alike, 0, np.where(np.isnan(difference), np.inf, difference))
+    absolute = float(difference.max(initial=0))
+    magnitude = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
+    relative = absolute / magnitude if magnitude else (0.0 if not absolute else float("inf"))
+    agrees = absolute <= tolerance.atol + tolerance.rtol * magnitude
+    return Row(blob, found.shape, absolute, relative, _agreement(found, wanted), agrees)
+
+
+def _agreement(found: Array, wanted: Array) -> float | None:
+    if wanted.dtype.kind in "ui":
+        return float((found == wanted).mean()) if wanted.size else None
+    if wanted.ndim < 2 or wanted.shape[1] < 2 or not wanted.size:
+        return None
+    return float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+
+
+def _arrays(path: Path) -> Arrays:
+    if not path.is_file():
+        raise FcnprotoError(Problem("there is no such file", str(path)))
+    return npz.read(path)
+
+
+def _listed(values: Sequence[Value]) -> str:
+    return ", ".join(
+        f"'{value.name}' {value.dtype} {'×'.join(map(str, value.sizes))}" for value in values
+    )
+
+
+def table(comparison: Comparison) -> Iterator[str]:
+    """The rows as lines of text, in columns."""
+    cells = [("blob", "shape", "absolute", "relative", "labels", "")]
+    for row in comparison.rows:
+        labels = "" if row.agreement is None else f"{row.agreement:.6%}"
+        verdict = row.note if row.note else ("" if row.agrees else "too far")
+        cells.append(
+            (
+                row.blob,
+                show(row.shape),
+                f"{row.absolute:.3g}",
+                f"{row.relative:.3g}",
+                labels,
+                verdict,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        yield "  ".join(
+            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+
+
+def as_json(comparison: Comparison) -> list[dict[str, Any]]:
+    """The rows as JSON has them; a difference without bound is null."""
+    return [
+        {
+            "blob": row.blob,
+            "shape": row.shape,
+            "absolute": row.absolute if np.isfinite(row.absolute) else None,
+            "relative": row.relative if np.isfinite(row.relative) else None,
+            "agreement": row.agreement,
+            "agrees": row.agrees,
+            **({"note": row.note} if row.note else {}),
+        }
+        for row in comparison.rows
+    ]

@@ -1,0 +1,369 @@
+"""What a model says of itself, so that an image can be segmented with nothing but the model.
+
+It stands in ONNX's metadata_props, as text under these keys: net, dataset, fcnproto_version,
+channel_order, and as JSON: images (the kind of image that each input takes), mean (of each input,
+in the channels' order), classes (of each score blob), palette (RGB of each class), tiling.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fcnproto import __version__
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.model.tiles import Kept, Stages, Tiling
+from fcnproto.zoo import specs
+from fcnproto.zoo.specs import DatasetSpec, FcnSpec
+
+Mean = tuple[float, ...]
+Colour = tuple[int, int, int]
+
+CHANNEL_ORDER = "BGR"
+"""Of colour images. Others keep the order of their files: the published nets took HHA as read."""
+COLOR = "color"
+HHA = "hha"
+DEPTH = "depth"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a model says of itself; empty or None where it does not."""
+
+    net: str = ""
+    dataset: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """The kind of image that each input takes: color, hha, depth."""
+    mean: Mapping[str, Mean] = field(default_factory=dict)
+    """What is subtracted from each input's channels, in the input's order."""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The class names of each score blob."""
+    palette: tuple[Colour, ...] = ()
+    tiling: Tiling | None = None
+
+    def is_color(self, blob: str) -> bool:
+        """Whether an input takes colour images, whose channels nets want in reverse order: BGR."""
+        return self.kind(blob) == COLOR
+
+    def kind(self, blob: str) -> str:
+        """The kind of image that an input takes: color, hha or depth."""
+        return self.images.get(blob, blob if blob in (HHA, DEPTH) else COLOR)
+
+    def to_props(self) -> dict[str, str]:
+        """As ONNX's metadata_props."""
+        props = {
+            "net": self.net,
+            "dataset": self.dataset,
+            "channel_order": CHANNEL_ORDER,
+            "fcnproto_version": __version__,
+        }
+        for key in ("images", "mean", "classes", "palette"):
+            value = getattr(self, key)
+            props[key] = json.dumps(value, ensure_ascii=False) if value else ""
+        props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
+        return {key: value for key, value in props.items() if value}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str], path: str | None = None) -> Metadata:
+        """From a model's metadata_props; FcnprotoError for what is there and makes no sense."""
+        read = _Reader(props, path)
+        if props.get("channel_order", CHANNEL_ORDER) != CHANNEL_ORDER:
+            read.complain("channel_order", f"expected {CHANNEL_ORDER}")
+        metadata = cls(
+            net=props.get("net", ""),
+            dataset=props.get("dataset", ""),
+            images=read("images", _mapping(_text)) or {},
+            mean=read("mean", _mapping(_list(_number))) or {},
+            classes=read("classes", _mapping(_list(_text))) or {},
+            palette=read("palette", _list(_colour)) or (),
+            tiling=read("tiling", _tiling),
+        )
+        if read.problems:
+            raise FcnprotoError(*read.problems)
+        return metadata
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user says of a model on the command line."""
+
+    dataset: DatasetSpec | None = None
+    mean: Mean = ()
+    classes: tuple[str, ...] = ()
+    palette: tuple[Colour, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """A model's inputs with their channels, and its score blobs with their classes, if known."""
+
+    inputs: Mapping[str, int]
+    scores: Mapping[str, int | None]
+
+
+def of_net(name: str, blobs: Blobs) -> Metadata:
+    """What the zoo knows of a net of this name; nothing if it is none of the zoo's."""
+    dataset = specs.identify(name) if name else None
+    if dataset is None:
+        return Metadata(net=name)
+    spec = specs.nets().get(name)
+    kinds = spec.images if isinstance(spec, FcnSpec) else ()
+    return _from_dataset(Metadata(net=name), dataset, blobs, kinds)
+
+
+def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
+    """Metadata with what a user gives, which goes before what it said itself.
+
+    Raises FcnprotoError for what does not fit the model.
+    """
+    problems: list[Problem] = []
+    if given.dataset is not None:
+        metadata = _from_dataset(metadata, given.dataset, blobs, tuple(metadata.images.values()))
+    if given.mean:
+        fitting = [blob for blob, channels in blobs.inputs.items() if channels == len(given.mean)]
+        if len(fitting) == 1:
+            metadata = replace(metadata, mean={**metadata.mean, fitting[0]: given.mean})
+        else:
+            found = ", ".join(f"'{blob}' has {count}" for blob, count in blobs.inputs.items())
+            problems.append(
+                Problem(
+                    f"--mean has {len(given.mean)} channels, which must be those of one input;"
+                    f" {found}"
+                )
+            )
+    if given.classes:
+        fitting = [
+            blob for blob, count in blobs.scores.items() if count in (None, len(given.classes))
+        ]
+        if fitting:
+            named = dict.fromkeys(fitting, given.classes)
+            metadata = replace(metadata, classes={**metadata.classes, **named})
+        else:
+            found = ", ".join(f"'{blob}' has {count}" for blob, count in blobs.scores.items())
+            problems.append(Problem(f"--classes names {len(given.classes)} classes; {found}"))
+    if given.palette:
+        metadata = replace(metadata, palette=given.palette)
+    if problems:
+        raise FcnprotoError(*problems)
+    return metadata
+
+
+def missing(metadata: Metadata, blobs: Blobs) -> Iterator[Problem]:
+    """A warning for each thing that is not known of a model, with the flags that supply it."""
+
+    def warn(message: str) -> Problem:
+        return Problem(message, severity=Severity.WARNING)
+
+    for blob in blobs.inputs:
+        if blob not in metadata.mean:
+            yield warn(f"the mean of input '{blob}' is not known: --dataset D or --mean B,G,R")
+    for blob, count in blobs.scores.items():
+        names = metadata.classes.get(blob)
+        if names is None:
+            number = "" if count is None else f"{count} "
+            yield warn(
+                f"the {number}classes of '{blob}' have no names: --dataset D or --classes FILE"
+            )
+    if blobs.scores and not metadata.palette:
+        yield warn("there is no palette: --dataset D or --palette FILE")
+
+
+def _from_dataset(
+    metadata: Metadata, dataset: DatasetSpec, blobs: Blobs, kinds: Sequence[str]
+) -> Metadata:
+    """What a dataset says of a model, where it fits the model's channels and classes."""
+    images = dict(zip(blobs.inputs, _kinds(dataset, list(blobs.inputs), kinds), strict=True))
+    mean = {
+        blob: dataset.mean[kind]
+        for blob, kind in images.items()
+        if len(dataset.mean[kind]) == blobs.inputs[blob]
+    }
+    scores = list(blobs.scores)
+    by_suffix = {
+        blob: label
+        for blob in scores
+        for label in dataset.labels
+        if label.suffix and blob.endswith(label.suffix)
+    }
+    labels = by_suffix or dict(zip(scores, dataset.labels, strict=False))
+    classes = {
+        blob: label.classes
+        for blob, label in labels.items()
+        if blobs.scores[blob] in (None, len(label.classes))
+    }
+    most = max((count or 256 for count in blobs.scores.values()), default=256)
+    return replace(
+        metadata,
+        dataset=dataset.name,
+        images=images,
+        mean=mean,
+        classes=classes,
+        palette=dataset.palette[:most],
+    )
+
+
+def _kinds(dataset: DatasetSpec, blobs: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """The kind of image that each input takes: as the net says, as it is called, or the first."""
+    if len(kinds) == len(blobs) and all(kind in dataset.mean for kind in kinds):
+        return list(kinds)
+    return [blob if blob in dataset.mean else dataset.images[0] for blob in blobs]
+
+
+# What users give ------------------------------------------------------------------------------
+
+
+def given(
+    dataset: str | None, mean: Mean | None, classes: Path | None, palette: Path | None
+) -> Given:
+    """What the flags --dataset, --mean, --classes and --palette say.
+
+    Raises ZooError or FcnprotoError if there is no such dataset, or if a file is not what it is
+    said to be: a class name in each line; a colour in each line as R G B or #rrggbb.
+    """
+    return Given(
+        None if dataset is None else specs.dataset(dataset),
+        mean or (),
+        () if classes is None else tuple(_lines(classes)),
+        () if palette is None else tuple(_colours(palette)),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise FcnprotoError(Problem(f"cannot be read: {reason}", str(path))) from error
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise FcnprotoError(Problem("it is empty: expected one class or colour a line", str(path)))
+    return lines
+
+
+def _colours(path: Path) -> Iterator[Colour]:
+    for number, line in enumerate(_lines(path), 1):
+        text = line.removeprefix("#")
+        try:
+            if text != line or len(text.replace(",", " ").split()) == 1:
+                values = list(bytes.fromhex(text))
+            else:
+                values = [int(word) for word in text.replace(",", " ").split()]
+            yield _colour(values)
+        except ValueError as error:
+            message = f"expected a colour as R G B or #rrggbb, found '{line}'"
+            raise FcnprotoError(Problem(message, str(path), number)) from error
+
+
+# JSON -----------------------------------------------------------------------------------------
+
+Parser = Callable[[Any], Any]
+
+
+@dataclass
+class _Reader:
+    props: Mapping[str, str]
+    path: str | None
+    problems: list[Problem] = field(default_factory=list)
+
+    def __call__(self, key: str, parse: Parser) -> Any:
+        """The value under a key; None if it is not there, or makes no sense."""
+        if not self.props.get(key):
+            return None
+        try:
+            return parse(json.loads(self.props[key]))
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            self.complain(key, "expected what fcnproto export-onnx writes there")
+            return None
+
+    def complain(self, key: str, expected: str) -> None:
+        found = self.props[key][:60]
+        self.problems.append(Problem(f"its metadata '{key}' is '{found}': {expected}", self.path))
+
+
+def _plain(tiling: Tiling) -> dict[str, Any]:
+    """A tiling as JSON has it; a net of one stage says nothing of stages."""
+    return {key: value for key, value in asdict(tiling).items() if value is not None}
+
+
+def _check(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _text(value: Any) -> str:
+    _check(isinstance(value, str))
+    return str(value)
+
+
+def _number(value: Any) -> float:
+    _check(isinstance(value, int | float) and not isinstance(value, bool))
+    return float(value)
+
+
+def _list(parse: Parser) -> Parser:
+    def parse_list(value: Any) -> tuple[Any, ...]:
+        _check(isinstance(value, list | tuple))
+        return tuple(map(parse, value))
+
+    return parse_list
+
+
+def _mapping(parse: Parser) -> Parser:
+    def parse_mapping(value: Any) -> dict[str, Any]:
+        _check(isinstance(value, dict))
+        return {key: parse(item) for key, item in value.items()}
+
+    return parse_mapping
+
+
+def _colour(value: Iterable[Any]) -> Colour:
+    red, green, blue = value
+    _check(all(type(part) is int and 0 <= part < 256 for part in (red, green, blue)))
+    return red, green, blue
+
+
+def _pair(least: float = 0) -> Parser:
+    def parse_pair(value: Any) -> tuple[int, int]:
+        rows, columns = _list(_number)(value)
+        _check(all(part == int(part) >= least for part in (rows, columns)))
+        return int(rows), int(columns)
+
+    return parse_pair
+
+
+def _tiling(value: Any) -> Tiling:
+    staged = value.get("stages")
+    tiling = Tiling(
+        stride=_pair(1)(value["stride"]),
+        before=_pair()(value["before"]),
+        after=_pair()(value["after"]),
+        stages=None if staged is None else _stages(staged),
+    )
+    if tiling.stages is not None:
+        for kept in tiling.stages.kept:
+            strides = zip(tiling.stride, kept.stride, strict=True)
+            _check(not any(whole % part for whole, part in strides))
+    return tiling
+
+
+def _stages(value: Any) -> Stages:
+    kept = _list(_kept)(value["kept"])
+    _check(bool(kept))
+    return Stages(kept, before=_pair()(value["before"]), after=_pair()(value["after"]))
+
+
+def _kept(value: Any) -> Kept:
+    anywhere = _pair(-math.inf)
+    return Kept(
+        blob=_text(value["blob"]),
+        stride=_pair(1)(value["stride"]),
+        before=anywhere(value["before"]),
+        after=anywhere(value["after"]),
+        more=anywhere(value["more"]),
+    )

@@ -1,0 +1,420 @@
+"""A net as a graph: filtered by phase, blobs in versions, every reader tied to what it reads.
+
+This is Caffe's Net::Init up to the point where shapes begin (net.cpp, insert_splits.cpp). A blob
+that layers overwrite in place gets a version for each writer, so nothing later needs to know that
+in-place layers exist.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import cast
+
+from fcnproto.errors import LayerError, NetError, Problem, Severity, nearest, raise_if_any
+from fcnproto.layers import layer_types
+from fcnproto.layers.base import Context, InPlace, Layer
+from fcnproto.layers.spatial import IDENTITY
+from fcnproto.proto.caffe_pb2 import (
+    TEST,
+    TRAIN,
+    LayerParameter,
+    NetParameter,
+    NetState,
+    NetStateRule,
+    Phase,
+)
+from fcnproto.proto.source import NetSource
+
+
+@dataclass(frozen=True)
+class State:
+    """What a net is built for; include and exclude rules of layers are compared with it."""
+
+    phase: int = TEST
+    level: int = 0
+    stages: tuple[str, ...] = ()
+
+    @classmethod
+    def from_proto(cls, state: NetState) -> State:
+        """The same as a value."""
+        return cls(state.phase, state.level, tuple(state.stage))
+
+    def meets(self, rule: NetStateRule) -> bool:
+        """Whether every field that the rule gives agrees (net.cpp, StateMeetsRule)."""
+        return (
+            (not rule.HasField("phase") or rule.phase == self.phase)
+            and (not rule.HasField("min_level") or rule.min_level <= self.level)
+            and (not rule.HasField("max_level") or rule.max_level >= self.level)
+            and all(stage in self.stages for stage in rule.stage)
+            and not any(stage in self.stages for stage in rule.not_stage)
+        )
+
+    def keeps(self, layer: LayerParameter) -> bool:
+        """Whether the layer belongs to the net: it is included by any rule, or excluded by none."""
+        if layer.include:
+            return any(map(self.meets, layer.include))
+        return not any(map(self.meets, layer.exclude))
+
+    def __str__(self) -> str:
+        words = [f"phase {'TRAIN' if self.phase == TRAIN else 'TEST'}"]
+        if self.level:
+            words.append(f"level {self.level}")
+        words += [f"stage {stage}" for stage in self.stages]
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A layer in its place: the versions of blobs that it reads and writes, and its line."""
+
+    layer: Layer
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    line: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages call it: its name, or its type if it has none."""
+        return self.layer.name or f"({self.layer.type})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The layers of a net in order, tied by versions of blobs.
+
+    The last version of a blob bears the blob's name; an earlier one is called `blob@layer` after
+    the layer that wrote it. `outputs` are the tops that nobody reads.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    blobs: Mapping[str, str]
+    """The blob that each version is of; the newest version is called as the blob is."""
+    state: State = State()
+    path: str | None = None
+
+    @cached_property
+    def producers(self) -> dict[str, Node]:
+        """The node that writes each version of a blob."""
+        return {top: node for node in self.nodes for top in node.tops}
+
+    @cached_property
+    def readers(self) -> dict[str, list[Node]]:
+        """The nodes that read each version of a blob."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for bottom in node.bottoms:
+                readers.setdefault(bottom, []).append(node)
+        return readers
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tops of layers that read nothing: images, labels, whatever data come in."""
+        return tuple(top for node in self.nodes if not node.bottoms for top in node.tops)
+
+    def problem(self, node: Node, message: str, severity: Severity = Severity.ERROR) -> Problem:
+        """A problem of one of this net's layers."""
+        return Problem(message, self.path, node.line, None, node.title, severity)
+
+    def node(self, name: str) -> Node:
+        """The first layer of that name; NetError if there is none."""
+        for node in self.nodes:
+            if node.layer.name == name:
+                return node
+        names = [node.layer.name for node in self.nodes]
+        raise NetError(Problem(f"there is no layer '{name}'{nearest(name, names)}", self.path))
+
+    def upstream(self, blob: str) -> Iterator[tuple[Node, str]]:
+        """Every node that `blob` depends on, nearest first, and the version through which."""
+        wanted = {blob}
+        for node in reversed(self.nodes):
+            tops = [top for top in node.tops if top in wanted]
+            if tops:
+                yield node, tops[0]
+                wanted.update(node.bottoms)
+
+
+def build(source: NetSource, state: State = State(), size: tuple[int, int] | None = None) -> Graph:
+    """The graph of a net in a state; `size` (height, width) stands in for that of its images.
+
+    Raises NetError with everything that is wrong with the net before shapes are looked at.
+    """
+    graph, problems = assemble(source, state, size)
+    raise_if_any(NetError, (*source.problems, *problems))
+    return graph
+
+
+def assemble(
+    source: NetSource, state: State = State(), size: tuple[int, int] | None = None
+) -> tuple[Graph, tuple[Problem, ...]]:
+    """As build, but with the problems beside as much of a graph as can be had."""
+    # A net's own stages count besides those it is built with (net.cpp, Net::Net).
+    state = replace(state, stages=(*state.stages, *source.net.state.stage))
+    assembly = _Assembly(source, state, Context(state.phase, size))
+    for index, layer in enumerate(source.net.layer):
+        assembly.add(index, layer)
+    return assembly.finish()
+
+
+Complain = Callable[..., None]
+
+
+_Version = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """Where a version of a blob lies, and in which shape it is seen there; both are numbers."""
+
+    place: int
+    shape: int
+
+
+@dataclass
+class _Draft:
+    """A node while blobs are still (name, number of version)."""
+
+    layer: Layer
+    bottoms: list[_Version]
+    tops: list[_Version]
+    line: int | None
+
+
+@dataclass
+class _Assembly:
+    source: NetSource
+    state: State
+    context: Context
+    drafts: list[_Draft] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    version: dict[str, int] = field(default_factory=dict)  # the newest version of each blob
+    writers: dict[_Version, str] = field(default_factory=dict)
+    reads: Counter[_Version] = field(default_factory=Counter)
+    unread: dict[str, None] = field(default_factory=dict)  # an ordered set of names
+    memory: dict[_Version, _Memory] = field(default_factory=dict)
+    overwritten: dict[str, _Version] = field(default_factory=dict)  # what a blob's memory now holds
+    lost: dict[str, str] = field(default_factory=dict)  # by which layer a blob was overwritten
+
+    def add(self, index: int, proto: LayerParameter) -> None:
+        line = self.source.lines[index]
+
+        def complain(message: str, severity: Severity = Severity.ERROR) -> None:
+            title = proto.name or f"({proto.type})"
+            self.problems.append(Problem(message, self.source.path, line, None, title, severity))
+
+        if proto.include and proto.exclude:
+            complain("give either include rules or exclude rules, not both")
+        if not self.state.keeps(proto):
+            return
+        kind = layer_types().get(proto.type)
+        if kind is None:
+            complain(f"unknown layer type '{proto.type}'{nearest(proto.type, list(layer_types()))}")
+        elif kind.fork is not None:
+            complain(f"type {kind.type} is not in BVLC Caffe ({kind.fork})", Severity.NOTE)
+
+        bottoms = [self._read(index, proto, name, complain) for name in proto.bottom]
+        layer = None if kind is None else kind(proto, self.context)
+        tops = [
+            self._write(proto, position, layer, bottoms, complain)
+            for position in range(len(proto.top))
+        ]
+        if layer is None:
+            return
+        if layer.auto_top:
+            for position in range(len(tops), layer.tops.least):
+                tops.append((f"(automatic {position} of {proto.name})", 0))
+        for message in _counts(layer, len(tops)):
+            complain(message)
+        for weight, top in zip(proto.loss_weight, tops, strict=False):
+            self.reads[top] += weight != 0  # the loss reads the blob too (insert_splits.cpp)
+        self.drafts.append(_Draft(layer, bottoms, tops, line))
+
+    def _read(self, index: int, proto: LayerParameter, name: str, complain: Complain) -> _Version:
+        if name not in self.version:
+            complain(f"no layer before it makes its bottom '{name}'{self._why(index, name)}")
+        if name in self.lost:
+            complain(
+                f"its bottom '{name}' lies in the same memory as a blob of another shape, which"
+                f" layer '{self.lost[name]}' overwrites: Caffe reads what is there now, and here it"
+                " is read as it was",
+                Severity.WARNING,
+            )
+        blob = self.overwritten.get(name, (name, self.version.get(name, -1)))
+        self.reads[blob] += 1
+        self.unread.pop(name, None)
+        return blob
+
+    def _why(self, index: int, name: str) -> str:
+        """A guess at why a bottom is not there."""
+        layers = self.source.net.layer
+        for later in layers[index + 1 :]:
+            if name in later.top and self.state.keeps(later):
+                return f"; layer '{later.name}' makes it, but stands further down"
+        for other in layers:
+            if name in other.top and not self.state.keeps(other):
+                return f"; layer '{other.name}' makes it, but is left out in {self.state}"
+        for other in layers[:index]:
+            if other.name == name and other.top:
+                return f"; layer '{name}' calls its top '{other.top[0]}'"
+        return nearest(name, list(self.version))
+
+    def _write(
+        self,
+        proto: LayerParameter,
+        position: int,
+        layer: Layer | None,
+        bottoms: Sequence[_Version],
+        complain: Complain,
+    ) -> _Version:
+        name = proto.top[position]
+        in_place = position < len(proto.bottom) and proto.bottom[position] == name
+        if name in self.version and not in_place:
+            first = self.writers.get((name, self.version[name]), "")
+            complain(
+                f"its top '{name}' is already made by layer '{first}'; give one of them another"
+                " name, or read it as the bottom in the same place to overwrite it"
+            )
+        elif in_place and layer is not None:
+            self._check_in_place(name, layer, complain)
+        old = self.overwritten.pop(name, (name, self.version.get(name, -1)))
+        self.lost.pop(name, None)
+        self.version[name] = self.version.get(name, -1) + 1
+        blob = name, self.version[name]
+        self.writers[blob] = proto.name
+        self.unread[name] = None
+        if in_place:
+            self._overwrite(old, blob)
+        else:
+            self.memory[blob] = self._memory(layer, bottoms)
+        return blob
+
+    def _memory(self, layer: Layer | None, bottoms: Sequence[_Version]) -> _Memory:
+        """Where a new blob lies: in memory of its own, unless its layer hands on its bottom's."""
+        fresh = len(self.writers)
+        shared = self.memory.get(bottoms[0]) if bottoms else None
+        if layer is None or not layer.shares_memory or shared is None:
+            return _Memory(fresh, fresh)
+        return shared if _keeps_shape(layer) else _Memory(shared.place, fresh)
+
+    def _overwrite(self, old: _Version, new: _Version) -> None:
+        """Have every blob that lies in the same memory read what is written there now.
+
+        Split, Flatten and Reshape do not copy: what overwrites a top of theirs overwrites their
+        bottom and other tops with it (Blob::ShareData).
+        """
+        memory = self.memory.setdefault(old, _Memory(len(self.writers), len(self.writers)))
+        self.memory[new] = memory
+        for name, number in self.version.items():
+            other = self.memory.get(self.overwritten.get(name, (name, number)))
+            if name == new[0] or other is None or other.place != memory.place:
+                continue
+            if other.shape == memory.shape:
+                self.overwritten[name] = new
+            else:
+                self.lost[name] = self.writers[new]
+
+    def _check_in_place(self, name: str, layer: Layer, complain: Complain) -> None:
+        if layer.in_place is InPlace.REFUSED:
+            complain(f"a {layer.type} layer cannot overwrite its bottom '{name}'")
+        elif layer.in_place is InPlace.NONSENSE:
+            complain(
+                f"a {layer.type} layer that overwrites its bottom '{name}' reads what it has"
+                " already overwritten: Caffe does not notice, and computes nonsense",
+                Severity.WARNING,
+            )
+
+    def finish(self) -> tuple[Graph, tuple[Problem, ...]]:
+        for draft in self.drafts:
+            self._check_sole_reader(draft)
+        names = self._names()
+        nodes = tuple(
+            Node(
+                draft.layer,
+                tuple(names[blob] for blob in draft.bottoms),
+                tuple(names[blob] for blob in draft.tops),
+                draft.line,
+            )
+            for draft in self.drafts
+        )
+        outputs = tuple(names[name, self.version[name]] for name in self.unread)
+        blobs = {version: name for (name, _), version in names.items()}
+        net, path = self.source.net, self.source.path
+        return Graph(net.name, nodes, outputs, blobs, self.state, path), tuple(self.problems)
+
+    def _check_sole_reader(self, draft: _Draft) -> None:
+        """Caffe copies a blob for each of several readers, and a copy cannot be overwritten."""
+        for bottom, top in zip(draft.bottoms, draft.tops, strict=False):
+            if bottom[0] == top[0] and self.reads[bottom] > 1:
+                others = [
+                    f"'{other.layer.name}'"
+                    for other in self.drafts
+                    if other is not draft and bottom in other.bottoms
+                ]
+                if draft.bottoms.count(bottom) > 1:
+                    others.append("another of its own bottoms")
+                readers = " and ".join(others or ["the loss"])
+                message = (
+                    f"it overwrites blob '{bottom[0]}', which {readers} also reads;"
+                    " give its top another name"
+                )
+                title = draft.layer.name or f"({draft.layer.type})"
+                self.problems.append(Problem(message, self.source.path, draft.line, None, title))
+
+    def _names(self) -> dict[_Version, str]:
+        names: dict[_Version, str] = {}
+        taken = set(self.version)
+        blobs = dict.fromkeys(blob for d in self.drafts for blob in (*d.bottoms, *d.tops))
+        for name, number in blobs:
+            newest = self.version.get(name, number)
+            title = name if number == newest else f"{name}@{self.writers.get((name, number), '')}"
+            while number != newest and title in taken:
+                title += "'"
+            taken.add(title)
+            names[name, number] = title
+        for name in self.unread:  # tops of layers whose type is not known
+            names.setdefault((name, self.version[name]), name)
+        return names
+
+
+def _keeps_shape(layer: Layer) -> bool:
+    """Whether a layer that hands on its bottom hands it on as it is."""
+    try:
+        return layer.coord_map() == IDENTITY
+    except LayerError:
+        return False
+
+
+def _counts(layer: Layer, tops: int) -> Iterator[str]:
+    """What is wrong with how many bottoms, tops, loss weights and the like a layer has."""
+    proto = layer.proto
+    bottoms = len(proto.bottom)
+    if bottoms not in layer.bottoms:
+        yield f"a {layer.type} layer takes {layer.bottoms} bottoms, found {bottoms}"
+    if tops not in layer.tops:
+        yield f"a {layer.type} layer gives {layer.tops} tops, found {tops}"
+    if layer.top_per_bottom and bottoms != tops:
+        yield f"a {layer.type} layer gives one top for each bottom, found {bottoms} and {tops}"
+    if proto.propagate_down and len(proto.propagate_down) != bottoms:
+        yield (
+            f"propagate_down must be given once for each of {bottoms} bottoms, or not at all,"
+            f" found {len(proto.propagate_down)}"
+        )
+    # A loss has a weight of 1 unless told, which counts as one given (loss_layer.cpp).
+    weights = len(proto.loss_weight) or int(layer.is_loss)
+    if weights and weights != tops:
+        yield f"loss_weight must be given once for each of {tops} tops, found {weights}"
+
+
+def as_net(graph: Graph) -> NetParameter:
+    """A graph's net as Caffe would save it: its layers, each with its phase."""
+    net = NetParameter(name=graph.name) if graph.name else NetParameter()
+    for node in graph.nodes:
+        layer = net.layer.add()
+        layer.CopyFrom(node.layer.proto)
+        layer.ClearField("blobs")
+        layer.phase = cast(Phase, node.layer.phase)
+    return net

@@ -1,0 +1,529 @@
+"""Caffe's text format: reading it as Caffe's C++ reads it, and writing it as Caffe writes it.
+
+Protobuf's own Python reader stops at the first thing that it does not know, tells no positions of
+what it read, refuses texts that the C++ reader accepts (`- 1`, `"\\377"`, `"\\?"`) and accepts
+others that it refuses (`1_000`, `+1`); its writer prints the shortest decimal instead of %.6g.
+Hence a reader and a writer of our own, both driven by the descriptors. The rules are those of
+protobuf's text_format.cc and io/tokenizer.cc.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NoReturn, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from fcnproto.errors import Problem, PrototxtError, Severity, nearest
+from fcnproto.proto.schema import Field, fields, put, readable
+
+MessageT = TypeVar("MessageT", bound=Message)
+
+FieldPath = tuple[str | int, ...]
+"""Where a field is: names, each of a repeated field followed by an index, as in ("layer", 3)."""
+
+LONGEST_TEXT = 4 * 2**20
+"""Characters that a text may have; the longest nets known have less than a tenth of it."""
+
+
+@dataclass(frozen=True)
+class Document(Generic[MessageT]):
+    """A message read from text: what is in it, what is wrong with it, and where everything stands.
+
+    `positions` holds the line and column, both from 1, of every field's name or list element.
+    """
+
+    message: MessageT
+    path: str
+    problems: tuple[Problem, ...]
+    positions: Mapping[FieldPath, tuple[int, int]]
+
+    def line(self, *path: str | int) -> int | None:
+        """The line on which the field at `path` stands, or the nearest field around it."""
+        while path and path not in self.positions:
+            path = path[:-1]
+        return self.positions[path][0] if path else None
+
+
+def parse(
+    text: str, path: str, message_type: type[MessageT], *, lenient: bool = False
+) -> Document[MessageT]:
+    """Read a message from text; `path` is the name that problems bear.
+
+    Problems that leave the rest readable (unknown fields, unknown enum values, values of the wrong
+    kind, fields given twice or missing) are all in the result, and their fields are left out of the
+    message. With `lenient`, unknown fields are warnings. Fields that only forks have are noted.
+
+    Raises PrototxtError, with every problem found so far, where the text cannot be read on.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise PrototxtError(
+            Problem(f"has {len(text)} characters; at most {LONGEST_TEXT} are read", path)
+        )
+    return _Reader(text, path, lenient).read(message_type)
+
+
+def top_level_names(text: str) -> Iterator[str]:
+    """The names of a text's outermost fields, as far as it can be read."""
+    depth, previous = 0, ""
+    for match in _TOKEN.finditer(text):
+        kind, token = match.lastgroup, match.group()
+        if kind == "space":
+            continue
+        if kind == "symbol":
+            depth += (token in _OPENERS) - (token in _CLOSERS)
+        elif kind == "identifier" and depth == 0 and previous != ":":
+            yield token
+        previous = token
+
+
+# Reading ------------------------------------------------------------------------------------
+
+_OPENERS = {"{": "}", "<": ">", "[": "]"}
+_CLOSERS = frozenset(_OPENERS.values())
+
+# Letters, digits and spaces are ASCII's. What starts like a number and goes on otherwise (1.2.3,
+# 08, 5e, 3x) is malformed.
+_TOKEN = re.compile(
+    r"""
+      (?P<space> (?: [ \t\n\r\v\f]++ | \#[^\n]*+ )++ )
+    | (?P<identifier> [A-Za-z_][A-Za-z0-9_]*+ )
+    | (?P<string> "(?: [^"\\\n\0]++ | \\[^\n\0] )*+" | '(?: [^'\\\n\0]++ | \\[^\n\0] )*+' )
+    | (?P<integer> (?: 0[xX][0-9a-fA-F]++ | 0[0-7]*+ | [1-9][0-9]*+ )(?![0-9A-Za-z_.]) )
+    | (?P<float> (?: (?: 0 | [1-9][0-9]*+ )(?: \.[0-9]*+ )?+ | \.[0-9]++ )
+                 (?: [eE][+-]?[0-9]++ )?+ [fF]?+ (?![0-9A-Za-z_.]) )
+    | (?P<malformed> \.?[0-9][0-9A-Za-z_.]*+ )
+    | (?P<symbol> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+_ESCAPE = re.compile(
+    rb"""\\(?: (?P<octal> [0-7]{1,3} )
+             | [xX](?P<hex> [0-9a-fA-F]{1,2} )
+             | u(?P<head> [dD][89abAB][0-9a-fA-F]{2} )\\u(?P<tail> [dD][c-fC-F][0-9a-fA-F]{2} )
+             | u(?P<four> [0-9a-fA-F]{4} )
+             | U(?P<eight> 00(?: 0[0-9a-fA-F] | 10 )[0-9a-fA-F]{4} )
+             | (?P<letter> [abfnrtv\\?'"] )
+             | (?P<invalid> ) )""",
+    re.VERBOSE,
+)
+_LETTERS = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+}
+
+
+class _ValueError(Exception):
+    """What is wrong with one value; reading can go on behind it."""
+
+
+class _UnreadableError(Exception):
+    """The text cannot be read on; the problem has been noted."""
+
+
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    kind, digits = escape.lastgroup, escape[escape.lastgroup or 0]
+    if kind == "octal":
+        return bytes([int(digits, 8) & 0xFF])
+    if kind == "hex":
+        return bytes([int(digits, 16)])
+    if kind == "letter":
+        return _LETTERS.get(digits, digits)
+    if kind == "invalid":
+        raise _ValueError(r"has an escape sequence that is none; a backslash is written '\\'")
+    if kind == "tail":
+        head, tail = int(escape["head"], 16), int(digits, 16)
+        code = 0x10000 + (head - 0xD800) * 0x400 + (tail - 0xDC00)
+    else:
+        code = int(digits, 16)
+    return chr(code).encode("utf-8", "surrogatepass")
+
+
+def _string(token: str) -> str | bytes:
+    """The value of a string token: text, or bytes where they are no UTF-8."""
+    if "\\" not in token:
+        return token[1:-1]
+    value = _ESCAPE.sub(_unescape, token[1:-1].encode())
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+_RANGES = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.TYPE_BOOL: (0, 1),
+    FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31 - 1),
+}
+_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+_FLOATS = {"inf": "inf", "infinity": "inf", "nan": "nan"}
+_MOST_PROBLEMS = 1000
+_LONGEST_INTEGER = 70  # more digits than any integer needs, far fewer than int() takes long for
+
+
+class _Reader:
+    """One reading of one text: a token of lookahead, and what has been found so far."""
+
+    def __init__(self, text: str, path: str, lenient: bool) -> None:
+        self.text = text
+        self.path = path
+        self.lenient = lenient
+        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self.positions: dict[FieldPath, tuple[int, int]] = {}
+        self.found: list[tuple[FieldPath, int, str, Severity]] = []
+        self.forks: dict[str, list[tuple[FieldPath, int, str]]] = {}
+        self.tokens = _TOKEN.finditer(text)
+        self.advance()
+
+    def advance(self) -> None:
+        """Go to the next token; at the end of the text its kind is "end" and it is empty."""
+        for match in self.tokens:
+            if match.lastgroup != "space":
+                self.kind, self.token, self.start = match.lastgroup, match.group(), match.start()
+                return
+        self.kind, self.token, self.start = "end", "", len(self.text)
+
+    def read(self, message_type: type[MessageT]) -> Document[MessageT]:
+        message = message_type()
+        try:
+            self.message(message, (), "", 0)
+        except _UnreadableError:
+            raise PrototxtError(*self.problems(message)) from None
+        return Document(message, self.path, tuple(self.problems(message)), self.positions)
+
+    # Problems
+
+    def place(self, offset: int) -> tuple[int, int]:
+        line = bisect_right(self.lines, offset)
+        return line, offset - self.lines[line - 1] + 1
+
+    def note(
+        self, path: FieldPath, message: str, offset: int, severity: Severity = Severity.ERROR
+    ) -> None:
+        if len(self.found) == _MOST_PROBLEMS:
+            message = f"there are more than {_MOST_PROBLEMS} problems; reading stops here"
+        if len(self.found) <= _MOST_PROBLEMS:
+            self.found.append((path, offset, message, severity))
+        if len(self.found) > _MOST_PROBLEMS:
+            raise _UnreadableError
+
+    def problems(self, message: Message) -> list[Problem]:
+        """Everything found, in the order of the text."""
+        for name, places in self.forks.items():
+            path, offset, fork = places[0]
+            more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
+            self.note(path, f"{name} is not in BVLC Caffe ({fork}){more}", offset, Severity.NOTE)
+        return [
+            Problem(text, self.path, *self.place(offset), _layer_name(message, path), severity)
+            for path, offset, text, severity in sorted(self.found, key=lambda found: found[1])
+        ]
+
+    def stop(self, path: FieldPath, expected: str) -> NoReturn:
+        """Note what stands here instead of what is expected, and give up."""
+        text = f"expected {expected}, found {self.shown()}"
+        if self.token == "\ufeff":
+            text = "the file begins with a byte-order mark, which Caffe refuses; save it without"
+        elif self.token in ("'", '"') and self.kind == "symbol":
+            text = "this string has no closing quote on its line"
+        elif self.kind == "malformed":
+            text = f"'{_short(self.token)}' is not a number"
+        self.note(path, text, self.start)
+        raise _UnreadableError
+
+    def shown(self) -> str:
+        if self.kind == "end":
+            return "the end of the text"
+        return _short(self.token) if self.kind == "string" else f"'{_short(self.token)}'"
+
+    # Grammar
+
+    def accept(self, symbol: str) -> bool:
+        if self.token != symbol or self.kind != "symbol":
+            return False
+        self.advance()
+        return True
+
+    def expect(self, symbol: str, path: FieldPath, after: str) -> None:
+        if not self.accept(symbol):
+            self.stop(path, f"'{symbol}' after {after}")
+
+    def message(self, message: Message, path: FieldPath, closer: str, start: int) -> None:
+        """Read fields into `message` until `closer` (empty: the end of the text) and past it."""
+        known = fields(message.DESCRIPTOR)
+        counts: dict[str, int] = {}
+        while self.token != closer or self.kind == "string":
+            if self.kind != "identifier":
+                wanted = "a field's name"
+                if closer:
+                    line, _ = self.place(start)
+                    wanted += f" or the '{closer}' that closes {path_name(path)} of line {line}"
+                self.stop(path, wanted)
+            self.field(message, path, known, counts)
+            if not self.accept(";"):
+                self.accept(",")
+        for name, field in known.items():
+            if field.required and name not in counts:
+                what = f"{path_name(path)} lacks {name}, which it must have"
+                self.note(path, what, start)
+        if closer:
+            self.advance()
+
+    def field(
+        self, message: Message, path: FieldPath, known: Mapping[str, Field], counts: dict[str, int]
+    ) -> None:
+        """Read one field and its value, or its list of values."""
+        name, start = self.token, self.start
+        field = known.get(name)
+        self.advance()
+        if field is None:
+            self.unknown(message.DESCRIPTOR, path, name, start)
+            return
+        where = (*path, name)
+        if field.fork:
+            self.forks.setdefault(name, []).append((path, start, field.fork))
+        if not field.repeated and name in counts:
+            line, _ = self.positions[where]
+            self.note(path, f"{name} was given in line {line} already; it stands only once", start)
+            self.skip(path, name)
+            return
+
+        colon = self.accept(":")
+        if not colon and not field.is_message:
+            self.stop(path, f"':' after {name}")
+        if not field.repeated:
+            counts[name] = 1
+            self.positions[where] = self.place(start)
+            self.value(message, field, where, start)
+        elif self.accept("["):
+            if not self.accept("]"):
+                self.element(message, field, where, counts, self.start)
+                while not self.accept("]"):
+                    self.expect(",", path, f"a value of {name}, or ']'")
+                    self.element(message, field, where, counts, self.start)
+        else:
+            self.element(message, field, where, counts, start)
+
+    def element(
+        self, message: Message, field: Field, where: FieldPath, counts: dict[str, int], start: int
+    ) -> None:
+        """Read one value of a repeated field."""
+        index = counts.get(field.name, 0)
+        where = (*where, index)
+        self.positions[where] = self.place(start)
+        if self.value(message, field, where, start):
+            counts[field.name] = index + 1
+
+    def value(self, message: Message, field: Field, where: FieldPath, start: int) -> bool:
+        """Read a value into `message`; False if it was no value of this field."""
+        if field.is_message:
+            closer = _OPENERS.get(self.token) if self.kind == "symbol" else None
+            if closer not in ("}", ">"):
+                self.stop(where, f"'{{' after {field.name}")
+            self.advance()
+            target = getattr(message, field.name)
+            if field.repeated:
+                target = target.add()
+            else:
+                target.SetInParent()
+            self.message(target, where, closer, start)
+            return True
+
+        here = self.start
+        try:
+            value = _SCALARS[field.kind](self, field, where)
+        except _ValueError as error:
+            self.note(where, f"{field.name} {error}", here)
+            return False
+        try:
+            put(message, field.name, value)
+        except UnicodeDecodeError:  # protobuf's pure Python runtime holds no such string; upb does
+            self.note(where, f"{field.name} is not UTF-8", here)
+            return False
+        return True
+
+    # Unknown fields
+
+    def unknown(self, descriptor: Any, path: FieldPath, name: str, start: int) -> None:
+        """Note an unknown field and pass its value over."""
+        text = f"{descriptor.name} has no field '{_short(name)}'"
+        hint = nearest(name, fields(descriptor))
+        if self.lenient:
+            self.note(path, f"{text}; it is skipped{hint}", start, Severity.WARNING)
+        else:
+            self.note(path, text + hint, start)
+        self.skip(path, _short(name))
+
+    def skip(self, path: FieldPath, name: str) -> None:
+        """Pass over what follows a field's name: a scalar, a list or a message, however deep."""
+        colon = self.accept(":")
+        if self.token not in _OPENERS or self.kind != "symbol":
+            if not colon:
+                self.stop(path, f"':' or '{{' after {name}")
+            self.skip_scalar(path, name)
+            return
+        open_brackets: list[str] = []
+        while True:
+            if self.kind in ("end", "malformed"):
+                self.stop(path, f"the '{open_brackets[-1]}' that closes {name}")
+            if self.kind == "symbol":
+                if self.token in _OPENERS:
+                    open_brackets.append(_OPENERS[self.token])
+                elif self.token in _CLOSERS:
+                    if self.token != open_brackets[-1]:
+                        self.stop(path, f"'{open_brackets[-1]}' in {name}")
+                    open_brackets.pop()
+                elif self.token not in ":;,-":
+                    self.stop(path, f"a value of {name}")
+            self.advance()
+            if not open_brackets:
+                return
+
+    def skip_scalar(self, path: FieldPath, name: str) -> None:
+        self.accept("-")
+        if self.kind not in ("identifier", "string", "integer", "float"):
+            self.stop(path, f"a value of {name}")
+        kind = self.kind
+        self.advance()
+        while kind == "string" and self.kind == "string":
+            self.advance()
+
+    # Scalars
+
+    def refuse(self, wanted: str, where: FieldPath) -> NoReturn:
+        """Say what the value should have been; reading goes on behind it if it is a scalar."""
+        shown = self.shown()
+        if self.kind not in ("identifier", "string", "integer", "float"):
+            self.stop(where, wanted)
+        self.skip_scalar(where, "")
+        raise _ValueError(f"must be {wanted}, found {shown}")
+
+    def read_string(self, field: Field, where: FieldPath) -> str | bytes:
+        if self.kind != "string":
+            self.refuse("a string in quotes", where)
+        parts, errors = [], []
+        while self.kind == "string":
+            try:
+                parts.append(_string(self.token))
+            except _ValueError as error:
+                errors.append(error)
+            self.advance()
+        if errors:
+            raise errors[0]
+        if len(parts) == 1 and field.kind != FieldDescriptor.TYPE_BYTES:
+            return parts[0]
+        joined = b"".join(part if isinstance(part, bytes) else part.encode() for part in parts)
+        if field.kind == FieldDescriptor.TYPE_BYTES:
+            return joined
+        try:
+            return joined.decode()
+        except UnicodeDecodeError:
+            return joined
+
+    def read_integer(self, field: Field, where: FieldPath) -> int:
+        least, most = _RANGES[field.kind]
+        wanted = f"a whole number from {least} to {most}"
+        negative = least < 0 and self.accept("-")
+        if self.kind == "symbol" and self.token == "-":
+            self.advance()
+            shown = f"-{self.token}"
+            self.skip_scalar(where, field.name)
+            raise _ValueError(f"must be {wanted}, found {shown}")
+        if self.kind != "integer":
+            self.refuse(wanted, where)
+        token = self.token
+        number = most + 1
+        if len(token) <= _LONGEST_INTEGER:
+            number = int(token, 16 if token[1:2] in ("x", "X") else 8 if token[0] == "0" else 10)
+        number = -number if negative else number
+        self.advance()
+        if not least <= number <= most:
+            raise _ValueError(f"must be {wanted}, found {'-' * negative}{_short(token)}")
+        return number
+
+    def read_bool(self, field: Field, where: FieldPath) -> bool:
+        if self.kind == "integer":
+            return bool(self.read_integer(field, where))
+        if self.kind != "identifier" or self.token not in _BOOLS:
+            self.refuse("true or false", where)
+        value = _BOOLS[self.token]
+        self.advance()
+        return value
+
+    def read_float(self, field: Field, where: FieldPath) -> float:
+        negative = self.accept("-")
+        token = self.token
+        if self.kind == "identifier" and token.lower() in _FLOATS:
+            token = _FLOATS[token.lower()]
+        elif self.kind == "integer" and token != "0" and token[0] == "0":
+            self.refuse("a decimal number", where)
+        elif self.kind not in ("integer", "float"):
+            self.refuse("a number", where)
+        self.advance()
+        number = float(token.rstrip("fF") if token != "inf" else token)
+        return -number if negative else number
+
+    def read_enum(self, field: Field, where: FieldPath) -> int:
+        token = self.token
+        names = tuple(field.values)
+        if self.kind == "identifier":
+            self.advance()
+            number = field.values.get(token)
+        elif self.kind == "integer" or (self.kind == "symbol" and token == "-"):
+            number = self.read_integer(field, where)
+            token = str(number)
+            number = number if number in field.values.values() else None
+        else:
+            self.refuse(f"a name without quotes, such as {names[0]}", where)
+        if number is None:
+            hint = nearest(token, names) or f"; it may be {', '.join(names)}"
+            raise _ValueError(f"cannot be '{_short(token)}'{hint}")
+        return number
+
+
+_SCALARS: Mapping[int, Callable[[_Reader, Field, FieldPath], object]] = {
+    FieldDescriptor.TYPE_STRING: _Reader.read_string,
+    FieldDescriptor.TYPE_BYTES: _Reader.read_string,
+    FieldDescriptor.TYPE_INT32: _Reader.read_integer,
+    FieldDescriptor.TYPE_INT64: _Reader.read_integer,
+    FieldDescriptor.TYPE_UINT32: _Reader.read_integer,
+    FieldDescriptor.TYPE_BOOL: _Reader.read_bool,
+    FieldDescriptor.TYPE_FLOAT: _Reader.read_float,
+    FieldDescriptor.TYPE_DOUBLE: _Reader.read_float,
+    FieldDescriptor.TYPE_ENUM: _Reader.read_enum,
+}
+
+
+def path_name(path: FieldPath) -> str:
+    """The name of the message at `path`, for a person."""
+    names = [part for part in path if isinstance(part, str)]
+    return names[-1] if names else "the text"
+
+
+def _short(token: str) -> str:
+    """A token as one line shows it: not long, and no control characters."""
+    token = token if len(token) <= 40 else token[:37] + "..."
+    return token if token.isprintable() else repr(token)[1:-1]
+
+
+def _layer_name(message: Message, path: FieldPath) -> str | None:
+    """The name of the layer that `path` leads through, if it has one that has been read."""
+    if len(path) < 2 or path[0] not in ("layer", "layers"):
+        return None
+    layers = getattr(message, str(path[0]), ())
+    if not isinstance(path[1], int) or path[1] >= len(layers):
+        return None
+    layer = layers[path[1]]
+    name = layer.name or (layer.layer.name if path[0] == "layers" else "")
+    return readable(name) or None

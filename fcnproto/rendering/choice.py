@@ -1,0 +1,132 @@
+"""What an FCN is rendered from, once its options are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fcnproto.errors import ZooError
+from fcnproto.rendering.options import Options
+from fcnproto.zoo import specs
+from fcnproto.zoo.specs import (
+    BackboneSpec,
+    DatasetSpec,
+    FcnSpec,
+    RecipeSpec,
+    TrainingSpec,
+)
+
+RECIPE = "heavy"
+"""How ours are trained unless told."""
+
+Spec = TypeVar("Spec")
+
+
+@dataclass(frozen=True)
+class Fcn:
+    """An FCN with all choices made but the phase's."""
+
+    spec: FcnSpec
+    backbone: BackboneSpec
+    dataset: DatasetSpec
+    recipe: RecipeSpec
+    classes: tuple[int, ...]
+    """For each label map of the dataset."""
+    data_root: str
+
+    @classmethod
+    def choose(cls, spec: FcnSpec, options: Options) -> Fcn:
+        """What the options name; raises ZooError with everything that does not fit."""
+        backbone = _named(options.backbone or spec.backbone, specs.backbone)
+        dataset = _named(options.dataset or spec.dataset, specs.dataset)
+        recipe = options.recipe or (spec.training.recipe if spec.training else RECIPE)
+        classes = [len(label.classes) for label in dataset.labels]
+        classes[0] = options.classes or classes[0]
+        problems = [
+            f"backbone {backbone.name} has no blob at stride {stride}, which {spec.name} needs"
+            for stride in spec.strides[1:]
+            if stride not in backbone.skips
+        ]
+        problems += [
+            f"{spec.name}: backbone {backbone.name} has no option '{option}'"
+            for option in spec.options
+            if option not in backbone.options
+        ]
+        problems += [
+            f"{spec.name}: dataset {dataset.name} has no images '{image}'"
+            for image in spec.images
+            if image not in dataset.images
+        ]
+        if problems:
+            raise ZooError(*problems)
+        return cls(
+            spec,
+            backbone,
+            dataset,
+            specs.recipe(recipe),
+            tuple(classes),
+            options.data_dir or spec.data_root,
+        )
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        if self.spec.is_fixed:
+            return self.spec.title
+        classes = " and ".join(map(str, self.classes))
+        plural = "class" if classes == "1" else "classes"
+        return (
+            f"{self.spec.title} on {self.backbone.title} for {self.dataset.title},"
+            f" {classes} {plural}"
+        )
+
+    @property
+    def name(self) -> str:
+        """What its prototxt is called, so that it can be told what the net is for."""
+        return specs.full_name(self.spec, self.backbone.name, self.dataset.name)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The kinds of image that it takes."""
+        return self.spec.images or self.dataset.images[:1]
+
+    @property
+    def blobs(self) -> Mapping[int, str]:
+        """The blobs of the backbone that it scores, by stride."""
+        first, *rest = self.spec.strides
+        return {first: self.backbone.score, **{s: self.backbone.skips[s] for s in rest}}
+
+    @property
+    def training(self) -> TrainingSpec:
+        """A published net's own; ours from the recipe, or from the published net most like it."""
+        spec, recipe = self.spec, self.recipe
+        if spec.training is not None:
+            return spec.training
+        if recipe.max_iter is not None:
+            lr, steps = self.backbone.batch_lr, recipe.max_iter
+        else:
+            published = _trainings(spec)
+            like = published.get(self.dataset.name, next(iter(published.values())))
+            lr, steps = like.base_lr, like.max_iter
+        return TrainingSpec(recipe.name, lr, steps, recipe.snapshot)
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """What the backbone's template is told."""
+        return {**self.backbone.options, **self.spec.options}
+
+
+def _trainings(spec: FcnSpec) -> dict[str, TrainingSpec]:
+    """How the published nets that `spec` is trained like were trained, by dataset."""
+    trainings = {}
+    for name in spec.trained_like:
+        like = specs.net(name)
+        if not isinstance(like, FcnSpec) or like.training is None:
+            raise ZooError(f"{spec.name} is trained like {name}, which is not a published FCN")
+        trainings[like.dataset] = like.training
+    return trainings
+
+
+def _named(given: str | Spec, find: Callable[[str], Spec]) -> Spec:
+    return find(given) if isinstance(given, str) else given

@@ -1,0 +1,170 @@
+"""The built-in example, end to end: a net, its weights, a model, pictures, and how good it is.
+
+All is drawn or shipped with the package; nothing is fetched, and nothing needs PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from fcnproto import weights
+from fcnproto.datasets import Reader, find, generated
+from fcnproto.datasets.score import Score, score_model
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.exporting.deploy import deploy
+from fcnproto.files import replacing
+from fcnproto.model.metadata import Metadata
+from fcnproto.proto.source import parse_net
+from fcnproto.rendering.fcn import render
+from fcnproto.runtime.images import Colour, Source, read, write_labels
+from fcnproto.runtime.segment_files import Segmented, segment
+from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.runtime.session import Session
+from fcnproto.surgery import fit
+from fcnproto.weights import fetch
+
+Array = np.ndarray[Any, Any]
+
+NET, DATASET = "shapes-fcn8s", "shapes"
+IMAGES = 50
+"""So many held-out images are written and measured."""
+SHOWN = 3
+"""So many of them are segmented into files and shown."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What came out."""
+
+    score: Score
+    classes: tuple[str, ...]
+    picture: Path
+
+
+def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> Demo:
+    """Render the net, export it, segment images, score them, and write pictures, all into a folder.
+
+    `step` is told, before each step, the command that does the same. Every file is written whole or
+    not at all. Raises FcnprotoError where one cannot be written.
+    """
+    prototxt, model = folder / f"{NET}.prototxt", folder / f"{NET}.onnx"
+    segmented = folder / "segmented"
+    reader = generated(DATASET)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    names = write_folder(reader, IMAGES, folder)
+
+    step(f"fcnproto render {NET} -o {prototxt}")
+    text = render(NET)
+    with replacing(prototxt) as temporary:
+        temporary.write_text(text, "utf-8")
+
+    step(f"fcnproto export-onnx {prototxt} --weights {NET} -o {model}")
+    source = fit.Source(NET, weights.read(fetch.locate(NET)))
+    deploy(parse_net(text, str(prototxt)), source).model.save(model)
+
+    shown = [folder / "images" / f"{name}.png" for name in names[:SHOWN]]
+    step(f"fcnproto segment {' '.join(map(str, shown))} --model {model} -o {segmented}")
+    session = Session(model, "cpu")
+    segmenter = Segmenter(session, Metadata.from_props(session.metadata, str(model)))
+    with _writing(segmented):
+        segmented.mkdir(exist_ok=True)
+    outcomes = list(segment(segmenter, map(Source, shown), segmented, {}))
+    problems = [each for each in outcomes if isinstance(each, Problem)]
+    if problems:
+        raise FcnprotoError(*problems)
+    done = [each for each in outcomes if isinstance(each, Segmented)]
+
+    step(f"fcnproto score --model {model} --data {folder}")
+    (score,) = score_model(segmenter, find(folder)).values()
+
+    picture = folder / "demo.png"
+    rows = [_row(folder, each) for each in done]
+    with replacing(picture) as temporary:
+        sheet(rows, reader.spec.classes, segmenter.palette).save(temporary, "PNG")
+    return Demo(score, reader.spec.classes, picture)
+
+
+def write_folder(reader: Reader, count: int, folder: Path) -> tuple[str, ...]:
+    """Write a split's first images as a plain folder of data of one's own; gives their names.
+
+    That is images/, labels/, classes.txt and a file that names the split's images.
+    """
+    spec, names = reader.spec, reader.names[:count]
+    (image,), (label,) = reader.images, reader.label_tops
+    for part in ("images", "labels"):
+        with _writing(folder / part):
+            (folder / part).mkdir(exist_ok=True)
+    for index, name in enumerate(names):
+        write_labels(folder / "labels" / f"{name}.png", reader.label(label, index), spec.palette)
+        with replacing(folder / "images" / f"{name}.png") as temporary:
+            Image.fromarray(reader.picture(image, index)).save(temporary, "PNG")
+    legend = [
+        f"{name} {red} {green} {blue}"
+        for name, (red, green, blue) in zip(spec.classes, spec.palette, strict=False)
+    ]
+    for path, lines in ((f"{reader.split}.txt", names), ("classes.txt", legend)):
+        with replacing(folder / path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return names
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FcnprotoError(
+            Problem(f"cannot be made: {error.strerror or error}", str(folder))
+        ) from error
+
+
+# The picture ----------------------------------------------------------------------------------
+
+_TITLES = ("image", "what the net says", "over the image", "truth")
+_CELL, _GAP, _LINE = 336, 12, 30
+
+
+def _row(folder: Path, done: Segmented) -> list[Image.Image]:
+    """An image, its label map, its overlay and the truth."""
+    name = done.source.path.name
+    (labels,) = done.labels.values()
+    truth = folder / "labels" / name
+    files = (done.source.path, labels, done.overlay, truth)
+    return [Image.fromarray(read(Source(path))) for path in files]
+
+
+def sheet(
+    rows: Sequence[Sequence[Image.Image]], classes: Sequence[str], palette: Sequence[Colour]
+) -> Image.Image:
+    """Rows of pictures under their titles, each pixel twice as large, and the classes' colours."""
+    heights = [max(picture.height for picture in row) * 2 for row in rows]
+    width = len(_TITLES) * (_CELL + _GAP) + _GAP
+    height = 2 * _LINE + sum(heights) + len(rows) * _GAP
+    canvas = Image.new("RGB", (width, height), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    for column, title in enumerate(_TITLES):
+        middle = _GAP + column * (_CELL + _GAP) + _CELL // 2
+        pen.text((middle, _LINE // 2), title, "#222222", font, "mm")
+    top = _LINE
+    for row, tall in zip(rows, heights, strict=True):
+        for column, picture in enumerate(row):
+            large = picture.resize(
+                (picture.width * 2, picture.height * 2), Image.Resampling.NEAREST
+            )
+            left = _GAP + column * (_CELL + _GAP) + (_CELL - large.width) // 2
+            canvas.paste(large, (left, top + (tall - large.height) // 2))
+        top += tall + _GAP
+    x, y = _GAP, height - _LINE // 2
+    for name, colour in zip(classes, palette, strict=False):
+        pen.rectangle((x, y - 8, x + 16, y + 8), colour)
+        pen.text((x + 24, y), name, "#222222", font, "lm")
+        x += 24 + int(pen.textlength(name, font)) + 2 * _GAP
+    return canvas

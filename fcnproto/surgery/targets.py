@@ -1,0 +1,129 @@
+"""What a net asks of weights: which of its layers have any, and what these layers do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from fcnproto.layers.base import Layer, Pointwise, Weight
+from fcnproto.layers.deconvolution import Deconvolution
+from fcnproto.layers.flatten import Flatten
+from fcnproto.layers.inner_product import InnerProduct
+from fcnproto.layers.reshape import Reshape
+from fcnproto.net.graph import Graph, Node
+from fcnproto.net.shapes import Shapes
+from fcnproto.surgery.layouts import Destination
+from fcnproto.types import Shape
+
+
+def destinations(graph: Graph, shapes: Shapes) -> dict[str, Destination]:
+    """For each layer with weights, by name: what its inputs are, and whether it reads the image."""
+    return {
+        target.name: Destination(
+            _inputs(graph, shapes, target.node), target.sees_image, target.transposed
+        )
+        for target in targets(graph, shapes)
+    }
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer of the net that has weights."""
+
+    index: int
+    node: Node
+    weights: tuple[Weight, ...]
+    sees_image: bool
+    """Whether no layer before it has weights."""
+    scores: bool
+    """Whether its channels are the net's classes: no later layer with weights has others."""
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return self.node.layer.name
+
+    @property
+    def layer(self) -> Layer:
+        """The layer itself."""
+        return self.node.layer
+
+    @property
+    def upsamples(self) -> bool:
+        """Whether it can hold one kernel for each channel and none between channels."""
+        layer = self.layer
+        if not isinstance(layer, Deconvolution) or len(self.weights[0].shape) != 4:
+            return False
+        inputs, outputs, height, width = self.weights[0].shape
+        group = layer.param.group
+        return inputs == outputs * group and group in (1, inputs) and height == width
+
+    @property
+    def transposed(self) -> bool:
+        """Whether its matrix is kept as I×O."""
+        return isinstance(self.layer, InnerProduct) and self.layer.param.transpose
+
+    @property
+    def fixed(self) -> bool:
+        """Whether training leaves its weights as they are."""
+        params = self.layer.proto.param
+        return bool(params) and all(param.lr_mult == 0 for param in params)
+
+
+def targets(graph: Graph, shapes: Shapes) -> Iterator[Target]:
+    """The layers of a net that have weights, in its order."""
+    weighted = {id(graph.nodes[index]) for index, arrays in shapes.weights.items() if arrays}
+    for index, arrays in shapes.weights.items():
+        node = graph.nodes[index]
+        if arrays:
+            before = (each for blob in node.bottoms for each, _ in graph.upstream(blob))
+            sees_image = not any(id(each) in weighted for each in before)
+            yield Target(index, node, arrays, sees_image, _scores(graph, shapes, node, weighted))
+
+
+def _scores(graph: Graph, shapes: Shapes, node: Node, weighted: set[int]) -> bool:
+    """Whether all that comes after `node` with weights has as many channels as it."""
+
+    def channels(each: Node) -> int | None:
+        shape = shapes.blobs.get(each.tops[0])
+        return shape[1] if shape is not None and len(shape) > 1 else None
+
+    waiting, seen = list(node.tops), set(node.tops)
+    while waiting:
+        for reader in graph.readers.get(waiting.pop(), []):
+            if id(reader) in weighted and channels(reader) != channels(node):
+                return False
+            waiting += [top for top in reader.tops if top not in seen]
+            seen.update(reader.tops)
+    return True
+
+
+def _inputs(graph: Graph, shapes: Shapes, node: Node) -> Shape:
+    """The axes that a layer's weights read: channels, height, width.
+
+    Those of a fully connected layer are what was flattened before it, by itself or another layer.
+    """
+    if isinstance(node.layer, InnerProduct):
+        shape = flattened(graph, shapes, node.bottoms[0])
+        return shape[1:]
+    return tuple(shapes.weights[_index(graph, node)][0].shape[1:])
+
+
+def flattened(graph: Graph, shapes: Shapes, blob: str) -> Shape:
+    """The shape that a blob had before layers that only reshape it, or change it in its place."""
+    shape = shapes.blobs[blob] or ()
+    while len(shape) == 2 and blob in graph.producers:
+        producer = graph.producers[blob]
+        if not isinstance(producer.layer, Flatten | Reshape | Pointwise) or not producer.bottoms:
+            break
+        blob = producer.bottoms[0]
+        before = shapes.blobs[blob] or ()
+        if prod(before[1:]) != prod(shape[1:]):
+            break
+        shape = before
+    return shape
+
+
+def _index(graph: Graph, node: Node) -> int:
+    return next(index for index, each in enumerate(graph.nodes) if each is node)
