@@ -18,14 +18,14 @@ import numpy as np
 import onnxruntime
 
 import fcnproto
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.surgery.fit import Source, fit
+from fcnproto.surgery.fit import WeightSource, fit
 
 PAIRS = [("fcn32s", "voc-fcn32s"), ("fcn16s", "voc-fcn16s"), ("fcn8s", "voc-fcn8s")]
 SIZES = ["97x131", "160x200", "224x224"]
@@ -50,8 +50,8 @@ def random_weights(graph, rng):
 def scorer(name, weights):
     """A function from images to the scores of a net of the zoo with these weights."""
     graph = build(parse_net(render(name)))
-    fitted = fit([Source("random", weights)], graph, infer(graph))
-    model = export(fill(inference(graph), fitted.weights))
+    fitted = fit([WeightSource("random", weights)], graph, infer(graph))
+    model = write(with_weights(inference(graph), fitted.weights)).to_proto()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

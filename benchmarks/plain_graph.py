@@ -18,9 +18,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import fcnproto
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
@@ -110,7 +110,7 @@ def main():
         for layer, arrays in fit([], graph, shapes).weights.items()
     }
     sessions = {
-        "ours": session(export(fill(inference(graph), weights))),
+        "ours": session(write(with_weights(inference(graph), weights)).to_proto()),
         "by hand": session(ByHand(weights, shapes.blobs).model()),
     }
     image = {"data": rng.standard_normal((1, 3, SIZE, SIZE), np.float32) * 60}

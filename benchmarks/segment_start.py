@@ -26,11 +26,11 @@ from PIL import Image
 from speed import random_weights
 
 from fcnproto import __version__
-from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.export import export
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 
 LARGE = "voc-fcn8s"
 NET = """
@@ -72,10 +72,10 @@ def main() -> None:
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        deploy(parse_net(NET), None, init=True).model.save(folder / "small.onnx")
+        export(parse_net(NET), None, init=True).model.save(folder / "small.onnx")
         large = parse_net(render(LARGE))
-        weights = Source("random weights", random_weights(build(large)))
-        deploy(large, weights, name=LARGE).model.save(folder / "large.onnx")
+        weights = WeightSource("random weights", random_weights(build(large)))
+        export(large, weights, name=LARGE).model.save(folder / "large.onnx")
         del weights
         picture(folder / "64.jpg", 64)
         picture(folder / "500.jpg", 500)

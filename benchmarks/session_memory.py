@@ -28,7 +28,7 @@ from onnx import ModelProto
 from speed import random_weights
 
 from fcnproto import __version__
-from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.export import export
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.model import file
 from fcnproto.model.outline import outline
@@ -36,7 +36,7 @@ from fcnproto.model.parts import divided
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 
 NET = "voc-fcn8s"
 ONE, TWO = "one.onnx", "two.onnx"
@@ -168,10 +168,10 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         source = parse_net(render(NET))
-        weights = Source("random weights", random_weights(build(source)))
-        made = deploy(source, weights, name=NET, optimize=Optimize(options.optimize)).model
+        weights = WeightSource("random weights", random_weights(build(source)))
+        made = export(source, weights, name=NET, optimize=Optimize(options.optimize)).model
         made.save(folder / ONE)
-        file.LARGEST = 0  # so that the arrays go into a file of their own
+        file.LARGEST_MODEL = 0  # so that the arrays go into a file of their own
         made.save(folder / TWO)
         del made, weights
         for choice in options.choices:

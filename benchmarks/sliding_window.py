@@ -23,9 +23,9 @@ import onnx
 import onnxruntime
 
 from fcnproto import __version__
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers import fillers
 from fcnproto.net.graph import Graph, build
 from fcnproto.net.shapes import infer
@@ -33,7 +33,7 @@ from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery.convolutionize import convolutionize
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 from fcnproto.weights import Weights
 
 
@@ -54,7 +54,7 @@ def random_weights(graph: Graph) -> Weights:
 def session(graph: Graph, weights: Weights, folder: Path) -> onnxruntime.InferenceSession:
     path = folder / f"{graph.name}.onnx"
     onnx.save(
-        export(fill(inference(graph, weights), weights)),
+        write(with_weights(inference(graph, weights), weights)).to_proto(),
         path,
         save_as_external_data=True,
         location=f"{path.name}.data",
@@ -81,7 +81,7 @@ def main() -> None:
     del source.net.layer[-1]
     graph = build(NetSource(source.path, source.net, source.lines[:-1], source.problems))
     weights = random_weights(graph)
-    whole = convolutionize(graph, [Source("random", weights)])
+    whole = convolutionize(graph, [WeightSource("random", weights)])
     net = build(NetSource("conv", whole.net, (None,) * len(whole.net.layer), ()))
     crop = graph_input(graph)[-1]
     image = np.random.default_rng(1).uniform(-120, 130, (1, 3, options.size, options.size))

@@ -31,7 +31,7 @@ import numpy as np
 import onnxruntime
 
 from fcnproto import __version__
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import for_inference, inference
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.write import write
@@ -43,7 +43,8 @@ from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime.session import Session
-from fcnproto.weights import Array, Weights
+from fcnproto.types import Array
+from fcnproto.weights import Weights
 from fcnproto.weights import write as write_weights
 
 ALL = "voc-fcn8s"
@@ -88,7 +89,7 @@ def random_weights(graph: Graph) -> Weights:
 
 def save(graph: Graph, weights: Weights, folder: Path) -> dict[str, Path]:
     """Our models of a net, by how far they are rewritten."""
-    plain = fill(inference(graph), weights)
+    plain = with_weights(inference(graph), weights)
     paths = {}
     for level in Optimize:
         path = folder / f"{graph.name}-{level.value}.onnx"

@@ -28,8 +28,8 @@ import onnxruntime
 from speed import random_weights
 
 from fcnproto import __version__
-from fcnproto.exporting.deploy import deploy
-from fcnproto.exporting.filled import Filled, fill
+from fcnproto.exporting.export import export
+from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import for_inference, inference
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
@@ -43,7 +43,7 @@ from fcnproto.rendering.fcn import render
 from fcnproto.runtime.segmenter import Plan, Segmenter
 from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import SECOND
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 
 NET = "voc-fcn8s"
 LEVELS = ("none", "exact")
@@ -54,8 +54,8 @@ class Count:
 
     def __init__(self, net: Filled, cut: Tiling) -> None:
         self.graph, self.cut = net.graph, cut
-        (self.shape,) = (net.net.shapes.blobs[blob] for blob in net.net.inputs)
-        found = stages(net.graph, net.net.shapes, cut)
+        (self.shape,) = (net.shapes.blobs[blob] for blob in net.inference.inputs)
+        found = stages(net.graph, net.shapes, cut)
         self.stages = found[0] if found else None
         kept = [each.blob for each in self.stages.kept] if self.stages else []
         below = {id(node) for blob in kept for node, _ in self.graph.upstream(blob)}
@@ -138,16 +138,16 @@ def main() -> None:
     print(f"{'':<8}{'':<26}{'multiply-adds':>14}{'CPU time':>10}{'peak GB':>9}{'labels':>9}")
     source = parse_net(render(NET))
     weights = random_weights(build(source))
-    plain = fill(inference(build(for_inference(source)), weights), weights)
-    cut = tiling(plain.graph, plain.net.shapes)
+    plain = with_weights(inference(build(for_inference(source)), weights), weights)
+    cut = tiling(plain.graph, plain.inference.shapes)
     with TemporaryDirectory() as name:
         for level in options.levels:
             net = optimized(plain, Optimize(level)).net
             path = Path(name) / f"{level}.onnx"
             if not options.count_only:
-                deploy(
+                export(
                     source,
-                    Source("random weights", weights),
+                    WeightSource("random weights", weights),
                     name=NET,
                     result=Result.LABELS,
                     optimize=Optimize(level),

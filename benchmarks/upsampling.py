@@ -28,7 +28,7 @@ from fcnproto.exporting.rewrite import matrix_upsampling as rewrite
 from fcnproto.layers.crop import Crop
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.fillers import bilinear_kernel
-from fcnproto.model.builder import Builder, Named, model_of
+from fcnproto.model.builder import Builder, TitledArray, model_of
 from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import LayerParameter
 
@@ -96,7 +96,7 @@ class Written:
 
     def chosen(self, b):
         node = Node(self.layer, ("scores", "image"), ("out",))
-        (result,) = b.write(node, ["scores", "image"], [Named("up/0", self.kernels)])
+        (result,) = b.write(node, ["scores", "image"], [TitledArray("up/0", self.kernels)])
         return result
 
     def _deconvolved(self, b, kernels, group):

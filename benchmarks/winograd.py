@@ -25,11 +25,11 @@ import onnxruntime
 import torch
 
 from fcnproto import __version__
-from fcnproto.exporting.filled import Filled, Step, fill
+from fcnproto.exporting.filled import Filled, Step, with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.toom_cook import Transforms, toom_cook
 from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 
@@ -67,7 +67,7 @@ class Case:
         shape = self.outputs, self.channels // self.group, self.kernel, self.kernel
         kernels = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
         arrays = [kernels.astype(np.float32), rng.standard_normal(self.outputs).astype(np.float32)]
-        return fill(inference(build(parse_net(text))), {"it": arrays})
+        return with_weights(inference(build(parse_net(text))), {"it": arrays})
 
     def image(self) -> Array:
         shape = self.images, self.channels, self.size, self.size
@@ -123,7 +123,7 @@ def session_of(net: Filled, threads: int) -> onnxruntime.InferenceSession:
     # Idle workers that wait in a loop would slow the next contender's turn down.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(
-        export(net).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        write(net).to_proto().SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
 
@@ -155,7 +155,7 @@ def compare(case: Case, runs: int, threads: int) -> str:
             session.run(None, feeds)
             times.append(perf_counter() - start)
     ratios = [measure(seconds[1]) / measure(seconds[0]) for measure in (min, median)]
-    bottoms, tops = ([net.net.shapes.blobs[blob]] for blob in ("data", "it"))
+    bottoms, tops = ([net.shapes.blobs[blob]] for blob in ("data", "it"))
     adds = layer.multiply_adds(bottoms, tops) / layer.original.multiply_adds(bottoms, tops)
     return (
         f"{case!s:<58} {1e3 * min(seconds[0]):7.1f} → {1e3 * min(seconds[1]):6.1f} ms"

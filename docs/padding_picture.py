@@ -20,7 +20,7 @@ from rewriting import filled, images, thinned
 
 from fcnproto.exporting.rewrite.padding.rewrite import padding
 from fcnproto.exporting.rewrite.padding.surroundings import Surrounded
-from fcnproto.exporting.write import Interface, export
+from fcnproto.exporting.write import Interface, write
 from fcnproto.rendering.fcn import render
 
 RING, CONSTANT, REACHED, FRAME = (202, 90, 72), (233, 229, 222), (90, 155, 200), (15, 15, 15)
@@ -38,7 +38,7 @@ def main() -> None:
         for step in padding(plain).net.steps
         if isinstance(step.node.layer, Surrounded)
     }
-    session = session_of(export(plain, interface=Interface(every_blob=True)))
+    session = session_of(write(plain, interface=Interface(every_blob=True)).to_proto())
     first, second = (run(session, images(plain, *SIZE, seed=seed)) for seed in (1, 2))
     nothing = run(session, {"data": np.zeros((1, 3, *SIZE), np.float32)})
     height, width = 368, 3 * PANEL + 2 * GAP

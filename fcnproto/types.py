@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+"""Numbers of any kind."""
+Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
+"""float32, as blobs and learned arrays are."""
 Shape = tuple[int, ...]
 Dims = tuple[int | None, ...]
 """A shape that may be open: None where a size differs from run to run."""

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 
@@ -17,7 +17,7 @@ def net_of(text):
 
 def exported(net, weights=None, opset=21):
     """The model as one checked message."""
-    model = export(fill(net, weights or {}), opset=opset, metadata={})
+    model = write(with_weights(net, weights or {}), opset=opset, metadata={}).to_proto()
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model

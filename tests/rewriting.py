@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from exporting import run, session_of
 
-from fcnproto.exporting.filled import Filled, fill
+from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import for_inference, inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.net.graph import build
 from fcnproto.proto import printer
@@ -42,7 +42,7 @@ def filled(text: str, seed: int = 0) -> Filled:
             weights[layer.name] = [kernels]
         elif arrays:
             weights[layer.name] = [_random(rng, each.shape) for each in arrays]
-    return fill(net, weights)
+    return with_weights(net, weights)
 
 
 def _random(rng, shape):
@@ -55,7 +55,7 @@ def images(net: Filled, height: int, width: int, num: int = 1, seed: int = 0):
     rng = np.random.default_rng(seed)
     return {
         blob: 80 * rng.standard_normal((num, sizes[1], height, width)).astype(np.float32)
-        for blob, sizes in net.net.inputs.items()
+        for blob, sizes in net.inference.inputs.items()
     }
 
 
@@ -64,7 +64,9 @@ class Beside:
 
     def __init__(self, plain: Filled, rewritten: Filled, opset: int = 21) -> None:
         self.plain = plain
-        self.sessions = [session_of(export(each, opset=opset)) for each in (plain, rewritten)]
+        self.sessions = [
+            session_of(write(each, opset=opset).to_proto()) for each in (plain, rewritten)
+        ]
 
     def difference(self, height: int, width: int, num: int = 1) -> float:
         """The largest, as a part of the largest score."""

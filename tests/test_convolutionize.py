@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from fcnproto.errors import NetError
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery import fit
 from fcnproto.surgery.convolutionize import convolutionize
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 
 CLASSIFIER = """
 name: "small"
@@ -63,7 +63,7 @@ def random_weights(graph, seed=0):
 def converted(text):
     graph = build(parse_net(text))
     weights = random_weights(graph)
-    return graph, weights, convolutionize(graph, [Source("w", weights)])
+    return graph, weights, convolutionize(graph, [WeightSource("w", weights)])
 
 
 def graph_of(net):
@@ -72,7 +72,7 @@ def graph_of(net):
 
 def run(graph, weights, image):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = export(fill(inference(graph, weights), weights))
+    model = write(with_weights(inference(graph, weights), weights)).to_proto()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -151,7 +151,7 @@ def test_flattening_goes_and_global_pooling_gets_a_size():
 def refused(text):
     graph = build(parse_net(text))
     with pytest.raises(NetError) as caught:
-        convolutionize(graph, [Source("w", random_weights(graph))])
+        convolutionize(graph, [WeightSource("w", random_weights(graph))])
     return str(caught.value)
 
 
@@ -187,7 +187,7 @@ def test_what_works_on_no_plane_is_refused():
 def test_the_classifiers_of_the_zoo(name, layer, shape):
     graph = build(parse_net(render(name)))
     zeros = {n: [np.zeros(a.shape, np.float32) for a in ws] for n, ws in shapes_of(graph).items()}
-    result = convolutionize(graph, [Source("w", zeros)])
+    result = convolutionize(graph, [WeightSource("w", zeros)])
     assert result.weights[layer][0].shape == shape
     larger = build(NetSource("", result.net, (None,) * len(result.net.layer), ()), size=(384, 384))
     last = infer(larger).blobs[larger.outputs[-1]]
@@ -195,7 +195,7 @@ def test_the_classifiers_of_the_zoo(name, layer, shape):
     if name == "vgg16":
         assert last[2:] == (6, 6)
     ours = build(parse_net(render(f"{name}-conv")), size=(384, 384))
-    fitted = fit.fit([Source("w", result.weights)], ours, infer(ours))
+    fitted = fit.fit([WeightSource("w", result.weights)], ours, infer(ours))
     assert {entry.action.value for entry in fitted.report} == {"copied"}
 
 

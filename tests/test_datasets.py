@@ -259,7 +259,7 @@ def test_doubles_stored_as_bytes_in_either_order(tmp_path):
 
 
 def test_a_small_file_does_not_unfold_to_any_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets.mat, "LARGEST", 2**20)
+    monkeypatch.setattr(datasets.mat, "LARGEST_ARRAY", 2**20)
     path = tmp_path / "a.mat"
     savemat(path, {"S": np.zeros((1, 2))})
     huge = zlib.compress(bytes(2**20 + 8))

@@ -24,13 +24,13 @@ import pytest
 from PIL import Image
 
 from fcnproto import weights
-from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.export import export
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering import fcn
 from fcnproto.runtime.session import Session
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 from fcnproto.zoo import specs
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +122,7 @@ def make_model(folder):
     net = parse_net(text, "net.prototxt")
     arrays = weights_of("voc-fcn32s")
     weights.write(folder / "net.npz", arrays)
-    deploy(net, Source("net.npz", arrays)).model.save(folder / "net.onnx")
+    export(net, WeightSource("net.npz", arrays)).model.save(folder / "net.onnx")
     for name in ("a.onnx", "b.onnx"):
         shutil.copy(folder / "net.onnx", folder / name)
     image = np.random.default_rng(2).standard_normal((1, 3, 40, 50)).astype(np.float32)

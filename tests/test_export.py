@@ -9,9 +9,9 @@ import pytest
 from exporting import input_text, layer_text, net_of
 
 from fcnproto.errors import NetError, WeightsError
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
 from fcnproto.net.graph import build
@@ -68,7 +68,7 @@ def test_two_layers_of_one_name_cannot_both_be_given_weights():
     net = net_of(text)
     kernels = np.ones((3, 3, 1, 1), np.float32)
     with pytest.raises(WeightsError, match="another layer before it has the same"):
-        fill(net, {"it": [kernels, np.zeros(3, np.float32)]})
+        with_weights(net, {"it": [kernels, np.zeros(3, np.float32)]})
 
 
 INFERENCE = [case for case in CASES if not is_measure(case)]
@@ -79,7 +79,7 @@ def test_onnx_computes_what_caffe_computed(path):
     arrays = arrays_of(path)
     weights = weights_of(arrays)
     net = inference(build(read_net(path)), weights)
-    model = export(fill(net, weights))
+    model = write(with_weights(net, weights)).to_proto()
     onnx.checker.check_model(model, full_check=True)
     feeds = {name: arrays[f"in/{name}"] for name in net.inputs}
     for name, found in run(model, feeds).items():

@@ -17,7 +17,7 @@ from exporting import exported, input_text, layer_text, net_of, operators, run, 
 from fcnproto.errors import LayerError, NetError
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Context
-from fcnproto.model.builder import Builder, Named, model_of
+from fcnproto.model.builder import Builder, TitledArray, model_of
 from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net
@@ -54,7 +54,7 @@ class Written:
         blobs = dict(zip(self.bottoms + self.tops, [*dims, *outs], strict=True))
         builder = Builder(opset, blobs)
         node = Node(self.layer, tuple(self.bottoms), tuple(self.tops))
-        named = [Named(f"it/{index}", array) for index, array in enumerate(arrays)]
+        named = [TitledArray(f"it/{index}", array) for index, array in enumerate(arrays)]
         values = builder.write(node.layer, node.title, node.tops, self.bottoms, named)
         for top, value in zip(self.tops, values, strict=True):
             if value != top:

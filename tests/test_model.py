@@ -51,7 +51,7 @@ def test_message_holds_the_arrays(model):
 
 
 def test_arrays_past_the_limit_lie_in_a_file_of_their_own(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "LARGEST", 2000)
+    monkeypatch.setattr(models, "LARGEST_MODEL", 2000)
     path = tmp_path / "net.onnx"
     assert model.save(path) == (path, tmp_path / "net.onnx.data")
     assert path.stat().st_size < 2000
@@ -71,7 +71,7 @@ def test_arrays_past_the_limit_lie_in_a_file_of_their_own(model, tmp_path, monke
 def test_external_data_runs(model, tmp_path, monkeypatch):
     from fcnproto.runtime.session import Session
 
-    monkeypatch.setattr(models, "LARGEST", 2000)
+    monkeypatch.setattr(models, "LARGEST_MODEL", 2000)
     path = tmp_path / "net.onnx"
     model.save(path)
     x = np.ones((2, 1000), np.float32)
@@ -79,9 +79,9 @@ def test_external_data_runs(model, tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, (x + model.tensors["large"]) * 2)
 
 
-@pytest.mark.parametrize("limit", [models.LARGEST, 2000])
+@pytest.mark.parametrize("limit", [models.LARGEST_MODEL, 2000])
 def test_nothing_is_left_half_written(model, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(models, "LARGEST", limit)
+    monkeypatch.setattr(models, "LARGEST_MODEL", limit)
     path = tmp_path / "net.onnx"
     path.write_bytes(b"before")
 

@@ -6,11 +6,11 @@ import pytest
 from rewriting import EXACT, Beside, filled, thinned
 from test_export import INFERENCE, arrays_of, run, weights_of
 
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite import Optimize, optimized, rewrites
 from fcnproto.exporting.rewrite.winograd import by_tiles, winograd
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
 from fcnproto.rendering.fcn import render
@@ -30,13 +30,13 @@ def test_rewritten_nets_give_what_caffe_gave(path):
     arrays = arrays_of(path)
     weights = weights_of(arrays)
     net = inference(build(read_net(path)), weights)
-    plain = fill(net, weights)
+    plain = with_weights(net, weights)
     exact = optimized(plain, Optimize.EXACT).net
     feeds = {name: arrays[f"in/{name}"] for name in net.inputs}
     for form in (exact, all_by_tiles(exact)):
         if form.steps == plain.steps:
             continue
-        model = export(form)
+        model = write(form).to_proto()
         onnx.checker.check_model(model, full_check=True)
         for name, found in run(model, feeds).items():
             expected = arrays[f"out/{name}"]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 from rewriting import EXACT, Beside, filled, images, largest_difference
 
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.fold import dead
 from fcnproto.exporting.rewrite.matrix_upsampling import upsampling
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
 
@@ -48,7 +48,7 @@ def filled_at_random(text, seed=0):
             drawn[2] = np.array([2.5], np.float32)
         if drawn:
             weights[name] = drawn
-    return fill(net, weights)
+    return with_weights(net, weights)
 
 
 def kinds(net):
@@ -61,7 +61,7 @@ def compared(text, *, left, sizes=((40, 40), (41, 57)), opset=21, level=EXACT):
     rewritten = dead(plain)
     assert kinds(rewritten.net) == left
     assert not rewritten.notes
-    assert rewritten.net.net.outputs == plain.net.outputs
+    assert rewritten.net.inference.outputs == plain.inference.outputs
     beside = Beside(plain, rewritten.net, opset)
     for number, (height, width) in enumerate(sizes):
         assert beside.difference(height, width, 1 + number % 3) <= level
@@ -78,11 +78,13 @@ def test_batch_norm_and_scale_become_a_part_of_the_convolution_before(opset):
     text = DATA + conv("conv", "data", "c", "num_output: 6 kernel_size: 3 bias_term: false")
     net = compared(text + BATCH_NORM + SCALE + RELU, left=["Convolution", "ReLU"], opset=opset)
     assert net.steps[1].node.layer.param.bias_term
-    model = export(net, opset=opset)
+    model = write(net, opset=opset).to_proto()
     onnx.checker.check_model(model, full_check=True)
     assert operators(model) == ["Conv", "Relu"]
     feeds = images(net, 9, 12)
-    found = dict(zip(net.net.outputs, ReferenceEvaluator(model).run(None, feeds), strict=True))
+    found = dict(
+        zip(net.inference.outputs, ReferenceEvaluator(model).run(None, feeds), strict=True)
+    )
     assert largest_difference(run(session_of(model), feeds), found) <= EXACT
 
 
@@ -122,7 +124,7 @@ def test_each_layer_is_folded_into_each_convolution(before, after):
         DATA + CONVOLUTIONS[before] + AFTER[after],
         left=[build(parse_net(DATA + CONVOLUTIONS[before])).nodes[-1].layer.type],
     )
-    assert list(net.net.outputs) == ["y"]
+    assert list(net.inference.outputs) == ["y"]
 
 
 @pytest.mark.parametrize("transpose", ["true", "false"])
@@ -218,7 +220,7 @@ def test_shared_kernels_are_folded_for_one_layer_alone():
     net = inference(build(parse_net(text)))
     rng = np.random.default_rng(0)
     kernels = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
-    plain = fill(net, {"a": [kernels], "b": [kernels], "scale": [np.float32([1, 2, 3])]})
+    plain = with_weights(net, {"a": [kernels], "b": [kernels], "scale": [np.float32([1, 2, 3])]})
     rewritten = dead(plain).net
     assert kinds(rewritten) == ["Convolution", "Convolution", "Eltwise"]
     assert Beside(plain, rewritten).difference(20, 30) <= EXACT
@@ -228,7 +230,7 @@ def test_numbers_too_large_for_float32_stay():
     text = DATA + conv("conv", "data", "c") + layer("it", "Scale", "c", "y")
     net = inference(build(parse_net(text)))
     arrays = [np.full((6, 3, 3, 3), 1e30, np.float32), np.zeros(6, np.float32)]
-    plain = fill(net, {"conv": arrays, "it": [np.full(6, 1e30, np.float32)]})
+    plain = with_weights(net, {"conv": arrays, "it": [np.full(6, 1e30, np.float32)]})
     assert dead(plain).net is plain
 
 
@@ -272,7 +274,7 @@ RAISED = {
 def test_a_crop_rises_above_what_works_pixel_by_pixel(case):
     between, left = RAISED[case]
     net = compared(DATA + UP + between + crop("r"), left=left, sizes=((1 + 39, 40), (11, 70)))
-    assert list(net.net.outputs) == ["y"]
+    assert list(net.inference.outputs) == ["y"]
 
 
 STAYS = {
@@ -335,7 +337,9 @@ def test_layers_that_nobody_reads_are_dropped():
     net = filled_at_random(text)
     graph = type(net.graph)(**{**vars_of(net.graph), "outputs": ("b",)})
     net = type(net)(
-        type(net.net)(**{**vars_of(net.net), "graph": graph, "outputs": {"b": (1, 3, "H", "W")}}),
+        type(net.inference)(
+            **{**vars_of(net.inference), "graph": graph, "outputs": {"b": (1, 3, "H", "W")}}
+        ),
         net.steps,
     )
     assert kinds(dead(net).net) == ["TanH"]
@@ -352,10 +356,10 @@ def test_what_caffe_computed(path):
     weights = {}
     for name in sorted(key for key in arrays if key.startswith("param/")):
         weights.setdefault(name.split("/")[1], []).append(arrays[name])
-    plain = fill(inference(build(read_net(path)), weights), weights)
+    plain = with_weights(inference(build(read_net(path)), weights), weights)
     net = dead(plain).net
-    feeds = {name: arrays[f"in/{name}"] for name in plain.net.inputs}
-    found = run(session_of(export(net)), feeds)
+    feeds = {name: arrays[f"in/{name}"] for name in plain.inference.inputs}
+    found = run(session_of(write(net).to_proto()), feeds)
     assert largest_difference({name: arrays[f"out/{name}"] for name in found}, found) <= EXACT
 
 

@@ -16,7 +16,7 @@ from fcnproto.exporting.cost import multiply_adds
 from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution
 from fcnproto.exporting.rewrite.padding.rewrite import padding
 from fcnproto.exporting.rewrite.padding.surroundings import Surrounded
-from fcnproto.exporting.write import Interface, export
+from fcnproto.exporting.write import Interface, write
 from fcnproto.layers.convolution import Convolution
 from fcnproto.net.shapes import walk
 from fcnproto.rendering.fcn import render
@@ -158,11 +158,11 @@ def test_a_second_runtime_agrees():
     )
     plain, net = rewritten(text)
     feeds = images(plain, 9, 7)
-    models = [export(each) for each in (plain, net)]
+    models = [write(each).to_proto() for each in (plain, net)]
     for model in models:
         onnx.checker.check_model(model, full_check=True)
     wanted, found = (
-        dict(zip(plain.net.outputs, ReferenceEvaluator(model).run(None, feeds), strict=True))
+        dict(zip(plain.inference.outputs, ReferenceEvaluator(model).run(None, feeds), strict=True))
         for model in models
     )
     assert largest_difference(wanted, found) <= EXACT
@@ -320,7 +320,7 @@ def test_constants_that_are_not_finite_are_not_subtracted():
     )
     plain, net = rewritten(text)
     assert surrounded(net) == ["two"]
-    sessions = [session_of(export(each)) for each in (plain, net)]
+    sessions = [session_of(write(each).to_proto()) for each in (plain, net)]
     wanted, found = (run(session, images(plain, 20, 30))["crop"] for session in sessions)
     assert np.isfinite(wanted).sum() > 1000
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
@@ -416,8 +416,8 @@ def test_random_nets(text, sizes):
         net = padding(plain).net
     except FcnprotoError:
         assume(False)  # a net whose layers do not fit images of 20 × 20
-    whole = session_of(export(plain, interface=Interface(every_blob=True)))
-    rewritten = session_of(export(net))
+    whole = session_of(write(plain, interface=Interface(every_blob=True)).to_proto())
+    rewritten = session_of(write(net).to_proto())
     for size in sizes:
         if all(np.prod(shape) for shape in shapes_at(plain, size)):
             feeds = images(plain, *size)
@@ -429,5 +429,5 @@ def test_random_nets(text, sizes):
 
 
 def shapes_at(net, size):
-    shapes, problems = walk(net.graph, net.net.sized(*size))
+    shapes, problems = walk(net.graph, net.inference.sized(*size))
     return [(0,)] if problems else [shape for shape in shapes.blobs.values() if shape is not None]

@@ -13,10 +13,10 @@ from onnx.reference import ReferenceEvaluator
 from rewriting import EXACT, Beside, images, largest_difference
 
 from fcnproto.errors import LayerError, Severity
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.matrix_upsampling import Upsampling, separated, upsampling
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.layers.spatial import Window
 from fcnproto.net.graph import build
@@ -50,7 +50,7 @@ def filled_with(text, kernels, bias=None):
     arrays = [np.asarray(kernels, np.float32)]
     if bias is not None:
         arrays.append(np.asarray(bias, np.float32))
-    return fill(net, {"score": score, "up": arrays})
+    return with_weights(net, {"score": score, "up": arrays})
 
 
 def dense(kernel, channels=CHANNELS):
@@ -73,7 +73,7 @@ def bilinear(factor, storage, *, pad=0, offset=0, crop=True, kernel=None):
 
 
 def check_models(net, opset):
-    model = export(net, opset=opset)
+    model = write(net, opset=opset).to_proto()
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model
@@ -123,7 +123,7 @@ def test_models_are_valid_and_run_in_the_reference_runtime(opset, crop):
     net = upsampling(plain).net
     model = check_models(net, opset)
     reference = ReferenceEvaluator(model)
-    wanted = session_of(export(plain, opset=opset))
+    wanted = session_of(write(plain, opset=opset).to_proto())
     names = [output.name for output in model.graph.output]
     for height, width, num in [(1, 1, 1), (13, 40, 2), (400, 30, 1)]:
         feeds = images(plain, height, width, num)
@@ -161,13 +161,13 @@ def test_what_caffe_computed(path):
     weights = {}
     for name in sorted(key for key in arrays if key.startswith("param/")):
         weights.setdefault(name.split("/")[1], []).append(arrays[name])
-    plain = fill(inference(build(read_net(path)), weights), weights)
+    plain = with_weights(inference(build(read_net(path)), weights), weights)
     rewritten = upsampling(plain)
     upsamples = "bilinear" in path.stem
     assert ("Upsampling" in layers(rewritten.net)) == upsamples
     assert bool(rewritten.notes) != upsamples
-    feeds = {name: arrays[f"in/{name}"] for name in plain.net.inputs}
-    found = run(session_of(export(rewritten.net)), feeds)
+    feeds = {name: arrays[f"in/{name}"] for name in plain.inference.inputs}
+    found = run(session_of(write(rewritten.net).to_proto()), feeds)
     wanted = {name: arrays[f"out/{name}"] for name in found}
     assert largest_difference(wanted, found) <= EXACT
 
@@ -192,7 +192,7 @@ def test_any_separable_kernel_at_any_window(data):
     plain = filled_with(text, kernels, np.arange(1, 1 + CHANNELS) if bias else None)
     rewritten = upsampling(plain)
     assert not rewritten.notes
-    beside, (blob,) = Beside(plain, rewritten.net), plain.net.outputs
+    beside, (blob,) = Beside(plain, rewritten.net), plain.inference.outputs
     for _ in range(3):
         height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
         feeds = images(plain, height, width, data.draw(st.integers(1, 3)))

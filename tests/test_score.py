@@ -286,9 +286,9 @@ layer { name: "score" type: "Convolution" bottom: "data" top: "score"
 @pytest.fixture
 def segmenter():
     """A net whose classes are red, green, blue, or none of them, of raw pixels."""
-    from fcnproto.exporting.filled import fill
+    from fcnproto.exporting.filled import with_weights
     from fcnproto.exporting.inference import inference
-    from fcnproto.exporting.write import Interface, export
+    from fcnproto.exporting.write import Interface, write
     from fcnproto.model.metadata import Metadata
     from fcnproto.net import graph
     from fcnproto.proto.source import parse_net
@@ -300,7 +300,9 @@ def segmenter():
     arrays = [weights.reshape(4, 3, 1, 1), np.array([0, 0, 0, 100], np.float32)]
     net = inference(graph.build(parse_net(NET)))
     about = Metadata(mean={"data": (0.0, 0.0, 0.0)})
-    model = export(fill(net, {"score": arrays}), metadata=about.to_props(), interface=Interface())
+    model = write(
+        with_weights(net, {"score": arrays}), metadata=about.to_props(), interface=Interface()
+    ).to_proto()
     return Segmenter(Session(model.SerializeToString(), "cpu"), about)
 
 

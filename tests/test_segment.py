@@ -11,8 +11,8 @@ from exporting import input_text, layer_text, net_of
 from PIL import Image
 
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.exporting.deploy import deploy
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.export import export
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.exporting.write import Interface, Result, write
 from fcnproto.model.metadata import Blobs, Given, Metadata, completed
@@ -24,7 +24,7 @@ from fcnproto.runtime.images import ImageError, Source
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Plan, Segmenter, label_maps
 from fcnproto.runtime.session import Session
-from fcnproto.surgery.fit import Source as WeightSource
+from fcnproto.surgery.fit import WeightSource
 from fcnproto.weights import read
 from fcnproto.zoo import specs
 
@@ -42,7 +42,7 @@ def fcn(golden):
     def model(result=Result.SCORE, image_input=False, **given):
         settings = {"mean": MEAN, "classes": CLASSES, **given}
         return (
-            deploy(source, weights, result=result, image_input=image_input, given=Given(**settings))
+            export(source, weights, result=result, image_input=image_input, given=Given(**settings))
             .model.to_proto()
             .SerializeToString()
         )
@@ -59,7 +59,7 @@ def net_in_two_stages(optimize=Optimize.NONE, **settings):
         layer.convolution_param.weight_filler.type = "msra"
     given = Given(mean=MEAN)
     return (
-        deploy(source, None, init=True, optimize=optimize, given=given, **settings)
+        export(source, None, init=True, optimize=optimize, given=given, **settings)
         .model.to_proto()
         .SerializeToString()
     )
@@ -371,7 +371,7 @@ def fixed_net():
 
 def test_models_of_fixed_size_get_images_of_that_size():
     net, about = fixed_net()
-    model = write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
+    model = write(with_weights(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     segmenter = segmenter_of(model)
     assert segmenter.batch == 2
     rgb = photograph(8, 6)
@@ -389,7 +389,7 @@ def test_scores_at_a_larger_stride_are_scaled_up():
         "Pooling", ["data"], ["score"], "pooling_param { pool: AVE kernel_size: 4 stride: 4 }"
     )
     net, about = metadata_for(text, mean=(0.0, 0.0, 0.0))
-    model = write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
+    model = write(with_weights(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     rgb = np.zeros((16, 32, 3), np.uint8)
     rgb[:, :16, 0] = 200
     rgb[:, 16:, 1] = 200
@@ -406,7 +406,9 @@ def test_more_than_256_classes_are_16_bits(tmp_path):
     weights = {"it": [np.zeros((300, 3, 1, 1), np.float32), np.arange(300, dtype=np.float32)]}
     for result in (Result.SCORE, Result.LABELS):
         interface = Interface(result)
-        model = write(fill(net, weights), metadata=about.to_props(), interface=interface).to_proto()
+        model = write(
+            with_weights(net, weights), metadata=about.to_props(), interface=interface
+        ).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
         (labels,) = segmenter.label([{"data": photograph(5, 5)}]).values()
         assert labels.dtype == np.uint16
@@ -429,7 +431,7 @@ def test_models_that_do_not_say_their_mean(fcn):
 
 def test_models_that_give_no_score_for_each_pixel():
     text = input_text(data=(1, 3, 8, 8)) + layer_text("Flatten", ["data"], ["flat"])
-    model = write(fill(net_of(text), {})).to_proto().SerializeToString()
+    model = write(with_weights(net_of(text), {})).to_proto().SerializeToString()
     with pytest.raises(FcnprotoError, match="no score or label for each pixel: 'flat' is N×"):
         Segmenter(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
 
@@ -529,7 +531,7 @@ def test_images_of_one_size_run_together(fcn, tmp_path, monkeypatch):
     monkeypatch.setattr(
         segmenter, "label", lambda pictures: counts.append(len(pictures)) or label(pictures)
     )
-    monkeypatch.setattr("fcnproto.runtime.segmenter.BATCH_PIXELS", 2 * 24 * 16)
+    monkeypatch.setattr("fcnproto.runtime.segment_files.BATCH_PIXELS", 2 * 24 * 16)
     sources = [
         saved(tmp_path / f"{index}.png", photograph(*((24, 16) if index % 2 else (16, 20)), index))
         for index in range(8)
@@ -584,7 +586,7 @@ def two_inputs(first, second, channels):
     text = input_text(**shapes) + layer_text("Concat", [first, second], ["score"])
     net, about = metadata_for(text, dataset=specs.dataset("nyud"))
     return segmenter_of(
-        write(fill(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
+        write(with_weights(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     )
 
 
@@ -653,7 +655,7 @@ def test_two_label_maps(tmp_path):
     net, about = metadata_for(text, mean=(0.0, 0.0, 0.0), classes=("x", "y", "z"))
     for result in Result:
         model = write(
-            fill(net, {}), metadata=about.to_props(), interface=Interface(result)
+            with_weights(net, {}), metadata=about.to_props(), interface=Interface(result)
         ).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
         assert [each.blob for each in label_maps(segmenter.session)] == ["score_sem", "score_geo"]

@@ -18,7 +18,7 @@ from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery import fit as surgery
-from fcnproto.surgery.fit import Action, Source
+from fcnproto.surgery.fit import Action, WeightSource
 
 GOLDEN = Path(__file__).parent / "golden"
 LOADING = json.loads((GOLDEN / "loading/loading.json").read_text())
@@ -39,14 +39,14 @@ def net_of(text):
 
 
 def fit(text, *sources, **options):
-    made = [each if isinstance(each, Source) else Source("w", each) for each in sources]
+    made = [each if isinstance(each, WeightSource) else WeightSource("w", each) for each in sources]
     return surgery.fit(made, *net_of(text), **options)
 
 
 def load(case):
     graph = build(read_net(GOLDEN / "loading" / case["net"]))
     loaded = weights.load(GOLDEN / "loading" / case["file"])
-    return surgery.fit([Source(case["file"], loaded.weights)], graph, infer(graph))
+    return surgery.fit([WeightSource(case["file"], loaded.weights)], graph, infer(graph))
 
 
 @pytest.mark.parametrize("name", COPIED)
@@ -327,7 +327,7 @@ def test_strict_names_what_is_dropped_and_what_is_left():
 
 def test_a_later_source_goes_first():
     first, second = random_weights(net(), 1), {"c1": random_weights(net(), 2)["c1"]}
-    fitted = fit(net(), Source("a", first), Source("b", second))
+    fitted = fit(net(), WeightSource("a", first), WeightSource("b", second))
     np.testing.assert_array_equal(fitted.weights["c1"][0], second["c1"][0])
     np.testing.assert_array_equal(fitted.weights["score"][0], first["score"][0])
     assert str(fitted.notes[0]) == "b: note: layer 'c1': it is in a too, which gives way"
@@ -470,7 +470,7 @@ def fit_published(name, *sources, **options):
 @pytest.mark.slow
 def test_stage_to_stage():
     coarse = published("voc-fcn32s")
-    fitted = fit_published("voc-fcn16s", Source("32s", coarse))
+    fitted = fit_published("voc-fcn16s", WeightSource("32s", coarse))
     np.testing.assert_array_equal(fitted.weights["score_fr"][0], coarse["score_fr"][0])
     assert actions(fitted)["score_pool4"] is Action.FILLER
     assert actions(fitted)["upscore2"] is actions(fitted)["upscore16"] is Action.GENERATED
@@ -480,8 +480,8 @@ def test_stage_to_stage():
 @pytest.mark.slow
 def test_published_weights_and_our_grouped_nets():
     ours = published("fcn8s")
-    there = fit_published("voc-fcn8s", Source("ours", ours)).weights
-    back = fit_published("fcn8s", Source("theirs", there)).weights
+    there = fit_published("voc-fcn8s", WeightSource("ours", ours)).weights
+    back = fit_published("fcn8s", WeightSource("theirs", there)).weights
     for name, arrays in back.items():
         for mine, other in zip(arrays, ours[name], strict=True):
             np.testing.assert_array_equal(mine, other)

@@ -6,15 +6,15 @@ import pytest
 from exporting import input_text, layer_text, net_of
 
 from fcnproto.errors import FcnprotoError
-from fcnproto.exporting.deploy import every_blob
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.export import every_blob
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.write import Interface, Result, write
 from fcnproto.insight import verify
 from fcnproto.insight.verify import Tolerance, compare, with_arrays, with_model
 from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 from fcnproto.weights import read
 
 
@@ -27,7 +27,7 @@ def case(golden):
 def model(case, tmp_path):
     path = tmp_path / "net.onnx"
     net = inference(build(read_net(case.with_suffix(".prototxt"))))
-    write(fill(net, read(case.with_suffix(".caffemodel")))).save(path)
+    write(with_weights(net, read(case.with_suffix(".caffemodel")))).save(path)
     return path
 
 
@@ -42,7 +42,7 @@ def test_against_what_caffe_computed(model, case):
 
 
 def test_every_blob_of_the_net(model, case):
-    source = Source("weights", read(case.with_suffix(".caffemodel")))
+    source = WeightSource("weights", read(case.with_suffix(".caffemodel")))
     plain = every_blob(read_net(case.with_suffix(".prototxt")), source).to_proto()
     onnx.checker.check_model(plain, full_check=True)
     found = with_model(model, plain, every_blob=True)
@@ -59,7 +59,7 @@ def test_a_blob_that_is_only_another_name_is_exposed_too(tmp_path):
         + 'layer { name: "d" type: "Dropout" bottom: "a" top: "d" }\n'
         + 'layer { name: "e" type: "ReLU" bottom: "d" top: "e" }\n'
     )
-    model = write(fill(net_of(text), {}), interface=Interface(every_blob=True)).to_proto()
+    model = write(with_weights(net_of(text), {}), interface=Interface(every_blob=True)).to_proto()
     assert [value.name for value in model.graph.output] == ["a", "d", "e"]
     onnx.checker.check_model(model, full_check=True)
 
@@ -68,7 +68,9 @@ def test_wrong_weights_are_found(model, case, tmp_path):
     weights = read(case.with_suffix(".caffemodel"))
     weights["c3"][0] = weights["c3"][0] * np.float32(1.01)
     source = read_net(case.with_suffix(".prototxt"))
-    found = with_model(model, every_blob(source, Source("w", weights)).to_proto(), every_blob=True)
+    found = with_model(
+        model, every_blob(source, WeightSource("w", weights)).to_proto(), every_blob=True
+    )
     assert not found.agrees
     rows = {row.blob: row for row in found.rows}
     assert rows["p2"].agrees
@@ -89,7 +91,7 @@ def test_two_models_with_labels(case, tmp_path):
     paths = []
     for result in (Result.LABELS, Result.BOTH):
         paths.append(tmp_path / f"{result.value}.onnx")
-        write(fill(net, weights), interface=Interface(result)).save(paths[-1])
+        write(with_weights(net, weights), interface=Interface(result)).save(paths[-1])
     found = with_model(*paths)
     assert [row.blob for row in found.rows] == ["labels"]
     (note,) = found.notes
@@ -180,7 +182,7 @@ def test_pickles_are_never_loaded(model, tmp_path):
 def test_models_with_other_inputs(model, tmp_path):
     other = tmp_path / "other.onnx"
     net = net_of(input_text(other=(1, 3, 4, 4)) + layer_text("ReLU", ["other"], ["score"]))
-    write(fill(net, {})).save(other)
+    write(with_weights(net, {})).save(other)
     with pytest.raises(FcnprotoError, match="its inputs are 'data'"):
         with_model(model, other)
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.toom_cook import toom_cook
 from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles, winograd
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
 from fcnproto.layers.convolution import Convolution
@@ -87,7 +87,7 @@ def filled(channels, outputs, kernel, pad, *, group=1, bias=True, more="", image
     arrays = [rng.standard_normal((outputs, channels // group, kernel, kernel)) + 0.2]
     if bias:
         arrays.append(rng.standard_normal(outputs))
-    return fill(net, {"it": [array.astype(np.float32) for array in arrays]})
+    return with_weights(net, {"it": [array.astype(np.float32) for array in arrays]})
 
 
 def steps_of(*args, **settings):
@@ -148,7 +148,7 @@ SIZES = [(1, 1), (2, 1), (1, 5), (4, 4), (5, 3), (7, 7), (8, 9), (13, 16), (17, 
 def test_one_model_holds_for_every_batch_and_size(settings, opset):
     net = filled(**settings)
     model = forced_model(net, opset)
-    plain, fast = session_of(export(net)), session_of(model)
+    plain, fast = session_of(write(net).to_proto()), session_of(model)
     pads, kernel = (settings["pad"],) * 4, settings["kernel"]
     rng = np.random.default_rng(1)
     ran = 0
@@ -167,7 +167,7 @@ def test_one_model_holds_for_every_batch_and_size(settings, opset):
 
 
 def forced_model(net, opset=21):
-    model = export(forced(net), opset=opset)
+    model = write(forced(net), opset=opset).to_proto()
     assert "DepthToSpace" in operators(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
@@ -231,7 +231,7 @@ def test_other_points_round_worse(kernel, others):
         if points:
             finite = list(map(Fraction, points.split()))
             layer.transforms = toom_cook(layer.transforms.outputs, kernel, finite)
-        found = run(session_of(export(fast)), {"data": image})["it"]
+        found = run(session_of(write(fast).to_proto()), {"data": image})["it"]
         return np.sqrt(np.mean((found - expected) ** 2))
 
     chosen = mistake(None)
@@ -273,7 +273,7 @@ def test_the_multiply_adds_are_those_of_the_operators(name):
         operand = constants[node.input[first[node.op_type]]]
         taps = operand[1:] if node.op_type == "Conv" else operand[-1:]
         counted += results[node.output[0]].size * int(np.prod(taps))
-    shapes = net.net.shapes.blobs
+    shapes = net.shapes.blobs
     assert net.steps[1].node.layer.multiply_adds([shapes["data"]], [shapes["it"]]) == counted
 
 
@@ -339,7 +339,7 @@ def empty(net):
         for index, arrays in net.shapes.weights.items()
         if arrays
     }
-    return fill(net, weights)
+    return with_weights(net, weights)
 
 
 def replaced(name):
@@ -391,10 +391,10 @@ def test_a_net_of_such_layers_differs_by_rounding_only():
         for index, arrays in net.shapes.weights.items()
         if arrays
     }
-    whole = fill(net, weights)
+    whole = with_weights(net, weights)
     fast = forced(whole)
     assert sum(isinstance(step.node.layer, WinogradConvolution) for step in fast.steps) == 4
-    sessions = [session_of(exported(net, weights)), session_of(export(fast))]
+    sessions = [session_of(exported(net, weights)), session_of(write(fast).to_proto())]
     for height, width in ((1, 1), (20, 20), (33, 14), (7, 61)):
         image = rng.standard_normal((2, 3, height, width)).astype(np.float32)
         expected, found = (run(session, {"data": image})["d"] for session in sessions)

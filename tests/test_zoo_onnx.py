@@ -10,9 +10,9 @@ import torch_oracle
 from exporting import run, session_of
 
 from fcnproto.errors import NetError
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import for_inference, inference
-from fcnproto.exporting.write import DEFAULT_OPSET, export
+from fcnproto.exporting.write import DEFAULT_OPSET, write
 from fcnproto.model.metadata import Blobs, missing, of_net
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
@@ -68,7 +68,7 @@ def check(net, weights, session, batch, size, amplitude=128):
 
 
 def exported(net, weights, **settings):
-    model = export(fill(net, weights), **settings)
+    model = write(with_weights(net, weights), **settings).to_proto()
     onnx.checker.check_model(model, full_check=True)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     return model
@@ -124,7 +124,7 @@ def test_opsets(opset):
 def test_an_opset_that_onnx_does_not_know():
     net = inference(build(thinned(parse_net(render("voc-fcn8s")))))
     with pytest.raises(NetError, match="knows opsets up to"):
-        export(fill(net, random_weights(net)), opset=99)
+        write(with_weights(net, random_weights(net)), opset=99).to_proto()
 
 
 def training_nets():
@@ -172,7 +172,9 @@ def test_the_same_bytes_twice():
     files = []
     for _ in range(2):
         net = inference(build(thinned(parse_net(render("nyud-fcn32s-color-hha")))))
-        files.append(export(fill(net, random_weights(net)), metadata={"b": "1", "a": "2"}))
+        files.append(
+            write(with_weights(net, random_weights(net)), metadata={"b": "1", "a": "2"}).to_proto()
+        )
     first, second = (model.SerializeToString(deterministic=True) for model in files)
     assert first == second
     assert first == files[0].SerializeToString()
@@ -180,7 +182,7 @@ def test_the_same_bytes_twice():
 
 def test_the_graph_is_as_a_person_would_write_it():
     net = inference(build(thinned(parse_net(render("voc-fcn8s")))))
-    model = export(fill(net, random_weights(net)))
+    model = write(with_weights(net, random_weights(net))).to_proto()
     found = [node.op_type for node in model.graph.node]
     assert {kind: found.count(kind) for kind in set(found)} == {
         "Conv": 18,
@@ -222,7 +224,7 @@ def test_a_second_runtime_agrees(name):
 def test_nets_as_they_are(name):
     net = inference(build(parse_net(render(name))))
     weights = random_weights(net)
-    session = session_of(export(fill(net, weights)))
+    session = session_of(write(with_weights(net, weights)).to_proto())
     size = (64, 64) if name in FCNS else specs.net(name).size
     check(net, weights, session, 1, size)
 

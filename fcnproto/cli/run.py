@@ -16,9 +16,9 @@ from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.metadata import Mean, Metadata, completed, given, missing
 
 if TYPE_CHECKING:
-    from fcnproto.exporting.deploy import Deployed
+    from fcnproto.exporting.export import Exported
     from fcnproto.runtime.segment_files import Segmented
-    from fcnproto.surgery.fit import Source
+    from fcnproto.surgery.fit import WeightSource
 
 # What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
 # image is segmented faster than onnx is imported.
@@ -110,7 +110,7 @@ def export_onnx(
     optimize: str,
 ) -> None:
     """Write NET with its weights as an ONNX model that holds for every N, H and W."""
-    from fcnproto.exporting.deploy import deploy, weights_beside
+    from fcnproto.exporting.export import export, weights_beside
     from fcnproto.exporting.rewrite import Optimize
     from fcnproto.exporting.write import Result
     from fcnproto.zoo import specs
@@ -121,7 +121,7 @@ def export_onnx(
     beside = weights_beside(net) if weights is None and net != "-" else None
     if beside is not None:
         click.echo(f"weights: {beside}", err=True)
-    deployed = deploy(
+    exported = export(
         source,
         _source(weights or beside),
         name=net if net in specs.nets() else "",
@@ -132,24 +132,24 @@ def export_onnx(
         optimize=Optimize(optimize),
         given=said,
     )
-    tell(deployed.notes)
-    for line in _costs(deployed, optimize):
+    tell(exported.notes)
+    for line in _costs(exported, optimize):
         click.echo(line, err=True)
     if (output or net) == "-":
-        deployed.model.write(sys.stdout.buffer)
+        exported.model.write(sys.stdout.buffer)
         return
     path = Path(output) if output else Path(net).with_suffix(".onnx")
-    files = deployed.model.save(path)
+    files = exported.model.save(path)
     click.echo(f"wrote {' and '.join(map(str, files))}", err=True)
 
 
-def _costs(deployed: Deployed, optimize: str) -> list[str]:
+def _costs(exported: Exported, optimize: str) -> list[str]:
     """A table of what the model costs as the net stands, and as it was rewritten."""
     from fcnproto.types import show
 
-    images = " and ".join(map(show, deployed.before.images))
+    images = " and ".join(map(show, exported.before.images))
     rows = [("", "nodes", f"multiply-adds at {images}", "size")]
-    costs = {"none": deployed.before, optimize: deployed.after}
+    costs = {"none": exported.before, optimize: exported.after}
     for name, cost in costs.items():
         adds, size = f"{cost.multiply_adds / 1e9:.4g} G", f"{cost.bytes / 1e6:.1f} MB"
         rows.append((name, str(cost.nodes), adds, size))
@@ -159,14 +159,14 @@ def _costs(deployed: Deployed, optimize: str) -> list[str]:
     ]
 
 
-def _source(weights: str | Path | None) -> Source | None:
+def _source(weights: str | Path | None) -> WeightSource | None:
     """Weights by a path or by the name of a net whose weights have been fetched."""
     from fcnproto.surgery import fit
     from fcnproto.weights import fetch, read
 
     if weights is None:
         return None
-    return fit.Source(str(weights), read(fetch.locate(str(weights))))
+    return fit.WeightSource(str(weights), read(fetch.locate(str(weights))))
 
 
 @click.command(cls=Verb)
@@ -230,7 +230,7 @@ def verify(
 
 def _plain(net: str, weights: str | None) -> Any:
     """The model of a net with all its blobs as outputs."""
-    from fcnproto.exporting.deploy import every_blob, weights_beside
+    from fcnproto.exporting.export import every_blob, weights_beside
 
     source = load_net(net)
     found = weights or weights_beside(net)

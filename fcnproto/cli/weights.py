@@ -15,7 +15,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto import printer
 from fcnproto.surgery import fit, layouts, naming, targets
 from fcnproto.surgery.convolutionize import convolutionize as convolutionize_net
-from fcnproto.surgery.fit import Entry, Source
+from fcnproto.surgery.fit import Entry, WeightSource
 from fcnproto.surgery.naming import Layout, Rename
 from fcnproto.weights import fetch as fetching
 
@@ -116,7 +116,7 @@ def _converted(
     net_names: Sequence[str],
     layout: str | None,
     input_order: str | None,
-) -> list[Source]:
+) -> list[WeightSource]:
     """The sources, each given by its name and its suffix, in Caffe's layout."""
     named = []
     for source, suffix in given:
@@ -162,7 +162,7 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
     for path in paths:
         check_output(path, force)
     loaded = fetching.locate(source)
-    result = convolutionize_net(build(load_net(net)), [Source(source, weights.read(loaded))])
+    result = convolutionize_net(build(load_net(net)), [WeightSource(source, weights.read(loaded))])
     _report(result.report, result.notes)
     tell(weights.not_finite(result.weights))
     weights.write(paths[1], result.weights)

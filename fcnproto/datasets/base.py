@@ -15,9 +15,8 @@ import numpy as np
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import read_depth, read_image
 from fcnproto.errors import DataError, Problem, nearest
+from fcnproto.types import Array
 from fcnproto.zoo import specs
-
-Array = np.ndarray[Any, Any]
 
 IGNORE = 255
 """The label that marks pixels excluded from learning and measuring."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,8 +21,7 @@ from fcnproto.datasets.pictures import (
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 SPLITS = ("train", "val", "trainval", "test")
 """What split files are usually called."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
+
 Colour = tuple[int, int, int]
 
 INK, FAINT, PAPER = (30, 30, 30), (120, 120, 120), (255, 255, 255)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,9 +17,9 @@ from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.files import replacing
 from fcnproto.parallel import spread
 from fcnproto.runtime.images import write_labels
+from fcnproto.types import Array
 from fcnproto.zoo import specs
 
-Array = np.ndarray[Any, Any]
 Colour = tuple[int, int, int]
 Progress = Callable[[], object]
 

@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from fcnproto.datasets.base import FileReader, as_classes
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import IMAGES, LABELS, by_name, read_labels
 from fcnproto.errors import DataError, Problem
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 LEGEND = "classes.txt"
 VOID = "void"

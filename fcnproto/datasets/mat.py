@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import DataError, Problem
+from fcnproto.types import Array
 
-Array = np.ndarray[Any, Any]
-
-LARGEST = 2**28
+LARGEST_ARRAY = 2**28
 """So many bytes no label map has, as they are or unfolded."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -52,7 +51,7 @@ def read_mat(path: Path, variable: str, member: str | None = None) -> Array:
     """
     name = variable if member is None else f"{variable}.{member}"
     try:
-        if path.stat().st_size > LARGEST:
+        if path.stat().st_size > LARGEST_ARRAY:
             raise _unreadable(path, "it is larger than any label map")
         content = path.read_bytes()
         if content[_HDF5_AT : _HDF5_AT + len(_HDF5)] == _HDF5 or content.startswith(_HDF5):
@@ -185,7 +184,7 @@ def _read_level5(content: bytes, variable: str, member: str | None) -> Any:
 
 def _unfolded(content: memoryview) -> memoryview:
     decompressor = zlib.decompressobj()
-    unfolded = decompressor.decompress(content, LARGEST)
+    unfolded = decompressor.decompress(content, LARGEST_ARRAY)
     if decompressor.unconsumed_tail:
         raise ValueError("it unfolds to more than any label map has")
     return memoryview(unfolded)
@@ -209,7 +208,7 @@ def _read_hdf5(path: Path, variable: str, member: str | None) -> Any:
             return None if found is None else "a structure"
         if found.dtype.kind not in "iufb":
             return "no numbers"
-        if prod(found.shape) * found.dtype.itemsize > LARGEST:
+        if prod(found.shape) * found.dtype.itemsize > LARGEST_ARRAY:
             raise ValueError("it unfolds to more than any label map has")
         return found[()].T  # MATLAB's columns are HDF5's rows
 

@@ -6,13 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fcnproto.datasets.base import FileReader, from_one
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import Problem
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 _FOLDERS = {"color": "images", "hha": "hha", "depth": "depth"}
 LABEL = "label"

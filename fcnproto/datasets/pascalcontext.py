@@ -12,9 +12,8 @@ from fcnproto.datasets.base import FileReader
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import DataError, Problem
+from fcnproto.types import Array
 from fcnproto.zoo import specs
-
-Array = np.ndarray[Any, Any]
 
 SAME = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
 """Classes of the task that the full list calls otherwise."""

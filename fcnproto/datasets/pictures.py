@@ -11,8 +11,7 @@ from PIL import Image
 
 from fcnproto.errors import DataError, Problem
 from fcnproto.runtime.images import BROKEN
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 LABELS = (".png", ".npy")

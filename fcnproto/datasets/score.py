@@ -20,8 +20,8 @@ from fcnproto.datasets.pictures import LABELS, by_name, read_labels
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.parallel import spread
 from fcnproto.runtime.segmenter import LabelMap, Segmenter
+from fcnproto.types import Array
 
-Array = np.ndarray[Any, Any]
 Progress = Callable[[], object]
 
 MOST_CLASSES = 4096

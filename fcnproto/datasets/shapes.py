@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from fcnproto.datasets.base import Reader
 from fcnproto.errors import Problem
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 COUNTS = {"train": 2000, "val": 200}
 """The images of each split, unless the setting `count` says otherwise."""

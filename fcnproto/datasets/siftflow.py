@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from fcnproto.datasets.base import FileReader, from_one
 from fcnproto.datasets.mat import read_mat
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 _SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 _FOLDERS = {"data": "Images", "sem": "SemanticLabels", "geo": "GeoLabels"}

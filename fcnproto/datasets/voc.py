@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from fcnproto.datasets.base import FileReader, as_classes
 from fcnproto.datasets.mat import read_mat
 from fcnproto.datasets.pictures import read_labels
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 
 class VOCSegDataLayer(FileReader):

@@ -28,15 +28,15 @@ class Cost:
 def cost(net: Filled, model: Model) -> Cost:
     """What a net costs, and the model that was written of it."""
     shapes = nominal(net)
-    images = tuple(known(shapes, tuple(net.net.inputs)))
+    images = tuple(known(shapes, tuple(net.inference.inputs)))
     return Cost(images, len(model.proto.graph.node), _multiply_adds(net, shapes), model.size())
 
 
 def nominal(net: Filled) -> Shapes:
     """The shapes for one image of NOMINAL size, or of a size that the net is known to fit."""
-    shapes, problems = walk(net.graph, net.net.sized(*NOMINAL))
+    shapes, problems = walk(net.graph, net.inference.sized(*NOMINAL))
     if any(problem.severity is Severity.ERROR for problem in problems):
-        return infer(net.graph, net.net.trials[0])
+        return infer(net.graph, net.inference.trials[0])
     return shapes
 
 
@@ -47,7 +47,7 @@ def known(shapes: Shapes, blobs: Sequence[str]) -> list[Shape]:
 
 def multiply_adds(net: Filled, height: int, width: int) -> int:
     """How many multiply-adds one image of this size takes."""
-    return _multiply_adds(net, infer(net.graph, net.net.sized(height, width)))
+    return _multiply_adds(net, infer(net.graph, net.inference.sized(height, width)))
 
 
 def nominal_multiply_adds(net: Filled) -> int:

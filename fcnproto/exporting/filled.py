@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from fcnproto.errors import Problem, WeightsError, raise_if_any
 from fcnproto.exporting.inference import Inference, Weights
 from fcnproto.layers.base import Weight
-from fcnproto.model.builder import Named
+from fcnproto.model.builder import TitledArray
 from fcnproto.net.graph import Graph, Node
-from fcnproto.net.shapes import Place
-from fcnproto.types import show
-
-Array = np.ndarray[Any, Any]
+from fcnproto.net.shapes import Place, Shapes
+from fcnproto.types import Array, Dims, show
 
 
 @dataclass(frozen=True)
@@ -24,27 +19,37 @@ class Step:
     """A layer in its place, with its arrays in Caffe's order."""
 
     node: Node
-    arrays: tuple[Named, ...] = ()
+    arrays: tuple[TitledArray, ...] = ()
 
 
 @dataclass(frozen=True)
 class Filled:
     """The steps of a net, in order, and its inputs, outputs and sizes."""
 
-    net: Inference
+    inference: Inference
     steps: tuple[Step, ...]
 
     @property
     def graph(self) -> Graph:
         """The net as a graph; its nodes are those of the steps."""
-        return self.net.graph
+        return self.inference.graph
+
+    @property
+    def shapes(self) -> Shapes:
+        """What the shape walk says of the net, at a size that it fits."""
+        return self.inference.shapes
+
+    @property
+    def dims(self) -> Mapping[str, Dims]:
+        """The sizes of every blob, None where they follow from open ones."""
+        return self.inference.dims
 
     def rewritten(self, steps: Sequence[Step]) -> Filled:
         """The same inputs and outputs, computed by other steps."""
-        return Filled(self.net.with_nodes([step.node for step in steps]), tuple(steps))
+        return Filled(self.inference.with_nodes([step.node for step in steps]), tuple(steps))
 
 
-def fill(net: Inference, weights: Weights) -> Filled:
+def with_weights(net: Inference, weights: Weights) -> Filled:
     """Give each layer its arrays.
 
     `weights` has the arrays of each layer by its name, in the shapes that the net asks for.
@@ -69,13 +74,13 @@ def _owned(net: Inference, weights: Weights) -> dict[Place, Array]:
     }
 
 
-def _arrays(net: Inference, index: int, owned: Mapping[Place, Array]) -> tuple[Named, ...]:
+def _arrays(net: Inference, index: int, owned: Mapping[Place, Array]) -> tuple[TitledArray, ...]:
     """The arrays of a node; shared ones are their owner's."""
     arrays = []
     for number, weight in enumerate(net.shapes.weights[index]):
         owner = net.shapes.owners[Place(index, number)]
         title = f"{net.graph.nodes[owner.node].layer.name}/{owner.index}"
-        arrays.append(Named(title, owned[owner].reshape(weight.shape)))
+        arrays.append(TitledArray(title, owned[owner].reshape(weight.shape)))
     return tuple(arrays)
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import TensorProto
 from onnx import __version__ as onnx_version
 from onnx.defs import onnx_opset_version
 
@@ -52,17 +52,6 @@ class Interface:
     """Whether all blobs are outputs, not only the net's."""
 
 
-def export(
-    net: Filled,
-    *,
-    opset: int = DEFAULT_OPSET,
-    metadata: Mapping[str, str] = MappingProxyType({}),
-    interface: Interface = Interface(),
-) -> ModelProto:
-    """As `write`, but as one message."""
-    return write(net, opset=opset, metadata=metadata, interface=interface).to_proto()
-
-
 def write(
     filled: Filled,
     *,
@@ -74,7 +63,7 @@ def write(
 
     Raises NetError, with every such layer, if some cannot be written at this opset.
     """
-    net, graph = filled.net, filled.graph
+    net, graph = filled.inference, filled.graph
     if opset > onnx_opset_version():
         raise NetError(f"onnx {onnx_version} knows opsets up to {onnx_opset_version()} only")
     prepared = {blob: unused(f"{blob}/bgr", net.dims) for blob in interface.images}

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from fcnproto.errors import NetError, Problem, Severity
-from fcnproto.exporting.filled import fill as filled
+from fcnproto.exporting.filled import with_weights as filled
 from fcnproto.exporting.inference import Inference, inference
-from fcnproto.exporting.write import export
+from fcnproto.exporting.write import write
 from fcnproto.layers.dropout import Dropout
 from fcnproto.layers.fillers import bilinear_kernel, fill
 from fcnproto.layers.pooling import Pooling
@@ -28,9 +27,8 @@ from fcnproto.runtime.images import Source
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.layouts import image_mean
 from fcnproto.surgery.targets import Target, targets
-from fcnproto.types import show
+from fcnproto.types import Array, show
 
-Array = npt.NDArray[np.floating[Any]]
 Weights = Mapping[str, Sequence[Array]]
 
 
@@ -422,7 +420,9 @@ def examine_image(graph: Graph, weights: Weights, image: Source, name: str = "")
         message = f"a net with one input of 3 channels is needed, found {listed}"
         raise NetError(Problem(message, graph.path))
     ((blob, sizes),) = net.inputs.items()
-    session = Session(export(filled(net, _complete(net, weights))).SerializeToString(), "cpu")
+    session = Session(
+        write(filled(net, _complete(net, weights))).to_proto().SerializeToString(), "cpu"
+    )
     mean = np.asarray(image_mean([graph.name, name]), np.float32)
     order = {"bgr": slice(None, None, -1), "rgb": slice(None)}
     scores = {

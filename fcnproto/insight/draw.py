@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 from fcnproto.errors import FcnprotoError, LayerError, Problem
 from fcnproto.insight.summary import (
-    Row,
+    LayerRow,
     Summary,
     in_height_and_width,
     size_of,
@@ -32,7 +32,7 @@ from fcnproto.net.receptive_field import field_words
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import show
-from fcnproto.zoo.templates import fill as fill_template
+from fcnproto.zoo.templates import from_template as fill_template
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Box:
     """A layer and the layers that overwrite its top in place."""
 
     index: int
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
 
     @property
     def kind(self) -> Kind:
@@ -154,7 +154,7 @@ def picture(graph: Graph) -> Picture:
     summary = summarize(graph)
     shapes = {top.blob: top.shape for row in summary.rows for top in row.tops}
     home: dict[str, int] = {}
-    boxes: dict[int, list[Row]] = {}
+    boxes: dict[int, list[LayerRow]] = {}
     edges: dict[Edge, None] = {}
     for index, row in enumerate(summary.rows):
         node = row.node
@@ -390,7 +390,7 @@ def page(net: Picture, svg: str) -> str:
     )
 
 
-def _facts(net: Picture, row: Row) -> dict[str, Any]:
+def _facts(net: Picture, row: LayerRow) -> dict[str, Any]:
     """What the page tells of a layer."""
     blobs = net.graph.blobs
     stride, size, offset = field_words(row.plane)

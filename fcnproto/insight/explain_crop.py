@@ -12,7 +12,7 @@ from fcnproto.errors import LayerError, NetError, Problem, nearest
 from fcnproto.layers.base import Kind, Windowed
 from fcnproto.layers.crop import Crop
 from fcnproto.layers.spatial import Affine, CoordMap, Window
-from fcnproto.net.coords import Alignment, Step, align, way
+from fcnproto.net.coords import Alignment, Ascent, align, way
 from fcnproto.net.graph import Graph, Node
 
 Pair = tuple[Fraction, Fraction]
@@ -28,7 +28,7 @@ class Move:
     Offsets are counted in pixels of the blob that is cropped; all moves add up to the crop's.
     """
 
-    step: Step
+    step: Ascent
     unit: Pair
     """By how much the offset grows if the layer's map shifts by one more pixel of its bottom."""
 
@@ -168,7 +168,7 @@ def _account(graph: Graph, node: Node) -> CropAccount:
     return CropAccount(node, alignment, written, moved, reference)
 
 
-def _moves(steps: Sequence[Step], unit: CoordMap, sign: int) -> tuple[Move, ...]:
+def _moves(steps: Sequence[Ascent], unit: CoordMap, sign: int) -> tuple[Move, ...]:
     """The moves of a way; `unit` has the size of the cropped blob's pixels at the ancestor."""
     moves = []
     rows, columns = sign / unit.rows.scale, sign / unit.columns.scale

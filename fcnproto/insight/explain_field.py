@@ -12,12 +12,10 @@ from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Shapes, infer
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from PIL.Image import Image
 
-    Array = npt.NDArray[np.uint8]
 from fcnproto.net.receptive_field import View, field_json, field_words, fields, view
+from fcnproto.types import Array
 
 
 @dataclass(frozen=True)

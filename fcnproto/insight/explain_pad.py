@@ -20,7 +20,7 @@ from fcnproto.types import Shape
 
 
 @dataclass(frozen=True)
-class Cost:
+class PadCost:
     """What a net costs with a first pad: multiply-adds at the size asked for."""
 
     pad: int
@@ -44,7 +44,7 @@ class PadAccount:
     size: tuple[int, int]
     pad_for_size: int | None
     """The smallest with which `size` survives."""
-    costs: tuple[Cost, ...]
+    costs: tuple[PadCost, ...]
     """With the pad as it is, and with the two smallest."""
 
 
@@ -66,7 +66,7 @@ def pad(graph: Graph) -> PadAccount:
         smallest,
         trial.size,
         for_size,
-        tuple(Cost(p, cost) for p in pads if (cost := trial.multiply_adds(p)) is not None),
+        tuple(PadCost(p, cost) for p in pads if (cost := trial.multiply_adds(p)) is not None),
     )
 
 

@@ -33,7 +33,7 @@ class Top:
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One layer.
 
     `parameters` are those that no layer before it has; `multiply_adds` is None where shapes are
@@ -74,7 +74,7 @@ class Summary:
     name: str
     state: str
     inputs: tuple[Top, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     parameters: int
     multiply_adds: int
     activations: int
@@ -119,7 +119,7 @@ class _Survey:
     fields: Fields
     formulas: Mapping[str, Sizes]
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> LayerRow:
         node = self.graph.nodes[index]
         owned, shared = [], []
         for number, weight in enumerate(self.shapes.weights.get(index, ())):
@@ -129,7 +129,7 @@ class _Survey:
             else:
                 shared.append(self.graph.nodes[owner.node].title)
         image, plane = self._field(node)
-        return Row(
+        return LayerRow(
             node,
             tuple(map(self.top, node.tops)),
             sum(owned),
@@ -314,7 +314,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def _row_json(row: LayerRow) -> dict[str, Any]:
     return {
         "name": row.name,
         "type": row.type,
@@ -336,7 +336,7 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: LayerRow) -> tuple[str, ...]:
     formula = in_height_and_width(row.tops[0].sizes) if row.tops else ""
     shapes = ", ".join("?" if top.shape is None else show(top.shape) for top in row.tops)
     return (

@@ -12,13 +12,11 @@ import onnx
 from onnx import ModelProto
 
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.file import LARGEST
+from fcnproto.model.file import LARGEST_MODEL
 from fcnproto.runtime.session import Session, Value
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 from fcnproto.weights import npz
 from fcnproto.weights.arrays import Arrays
-
-Array = np.ndarray[Any, Any]
 
 OPEN_SIZES = (2, 3, 224, 288)
 """What open dimensions N, C, H and W are set to for seeded inputs."""
@@ -37,7 +35,7 @@ class Tolerance:
 
 
 @dataclass(frozen=True)
-class Row:
+class Difference:
     """How one blob compares: its shape, and the differences, or what is wrong with it."""
 
     blob: str
@@ -56,7 +54,7 @@ class Row:
 class Comparison:
     """All rows, and what could not be compared."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Difference, ...]
     notes: tuple[Problem, ...] = ()
 
     @property
@@ -187,7 +185,7 @@ def run_exposed(
 
 
 def _session(model: ModelProto, path: str) -> Session:
-    if model.ByteSize() > LARGEST:
+    if model.ByteSize() > LARGEST_MODEL:
         raise FcnprotoError(
             Problem("it is larger than 2 GB: only the outputs of two files can be compared", path)
         )
@@ -212,12 +210,12 @@ def _compared(
     return Comparison(rows, (Problem(message, path, severity=Severity.WARNING),))
 
 
-def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Row:
+def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Difference:
     """How far a blob is from what it should be."""
     if found.shape != wanted.shape:
         note = f"expected {show(wanted.shape)}"
         infinite = float("inf")
-        return Row(blob, found.shape, infinite, infinite, None, agrees=False, note=note)
+        return Difference(blob, found.shape, infinite, infinite, None, agrees=False, note=note)
     ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.abs(ours - theirs)
@@ -227,7 +225,7 @@ def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Row
     magnitude = float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0))
     relative = absolute / magnitude if magnitude else (0.0 if not absolute else float("inf"))
     agrees = absolute <= tolerance.atol + tolerance.rtol * magnitude
-    return Row(blob, found.shape, absolute, relative, _agreement(found, wanted), agrees)
+    return Difference(blob, found.shape, absolute, relative, _agreement(found, wanted), agrees)
 
 
 def _agreement(found: Array, wanted: Array) -> float | None:

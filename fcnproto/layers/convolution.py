@@ -26,7 +26,8 @@ from fcnproto.proto.caffe_pb2 import ConvolutionParameter
 from fcnproto.types import Dims, Shape, show
 
 if TYPE_CHECKING:
-    from fcnproto.model.builder import Array, Builder
+    from fcnproto.model.builder import Builder
+    from fcnproto.types import Floats
 
 
 class Convolution(Windowed):
@@ -211,14 +212,14 @@ def over_items(
     return b.node("Reshape", made, b.join(batch, [-1], spatial))
 
 
-def operands_of(b: Builder, kernels: Array, windows: Sequence[Window], *, bias: bool) -> list[str]:
+def operands_of(b: Builder, kernels: Floats, windows: Sequence[Window], *, bias: bool) -> list[str]:
     """A layer's kernels, of which `kernels` may be another form, and its biases if any."""
     kernels = written_kernels(kernels, windows)
     weight = b.weight(0) if kernels is b.array(0) else b.own("weight", kernels)
     return [weight, b.weight(1)] if bias else [weight]
 
 
-def written_kernels(kernels: Array, windows: Sequence[Window]) -> Array:
+def written_kernels(kernels: Floats, windows: Sequence[Window]) -> Floats:
     """Kernels for the windows as they are written; the same array if that changes nothing.
 
     Taps with a dilation of 0 all read one pixel: they are summed into one.

@@ -17,7 +17,8 @@ from fcnproto.layers.spatial import Affine, Reach, Window
 from fcnproto.types import Dims, Shape
 
 if TYPE_CHECKING:
-    from fcnproto.model.builder import Array, Builder
+    from fcnproto.model.builder import Builder
+    from fcnproto.types import Floats
 
 
 class Deconvolution(Convolution):
@@ -85,7 +86,7 @@ class Deconvolution(Convolution):
         )
 
 
-def _is_diagonal(kernels: Array) -> bool:
+def _is_diagonal(kernels: Floats) -> bool:
     """Whether as many channels come out as go in, each made of its own alone."""
     import numpy as np
 

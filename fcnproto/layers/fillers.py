@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import require
 from fcnproto.proto.caffe_pb2 import FillerParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Floats, Shape, show
 
 if TYPE_CHECKING:
     import numpy as np
-    import numpy.typing as npt
-
-    Array = npt.NDArray[np.float32]
 
 
 class Filler:
@@ -43,7 +40,7 @@ class Filler:
         )
         self._check_sparse(shape)
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """A new array; where it is random, its distribution is Caffe's, its numbers are `rng`'s."""
         raise NotImplementedError(f"filler {self.type} does not fill")
 
@@ -59,7 +56,7 @@ class Constant(Filler):
 
     type = "constant"
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """The same value everywhere."""
         import numpy as np
 
@@ -77,7 +74,7 @@ class Uniform(Filler):
         low, high = self.param.min, self.param.max
         require(low <= high, f"filler uniform needs min <= max, found {low:g} and {high:g}")
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """Independent numbers from min to max."""
         return _uniform(rng, self.param.min, self.param.max, shape)
 
@@ -93,7 +90,7 @@ class Gaussian(Filler):
         std = self.param.std
         require(std > 0, f"filler gaussian needs a positive std, found {std:g}")
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """Independent normal numbers; with sparse, each is kept with odds of sparse / outputs."""
         values = self.param.mean + self.param.std * _normal(rng, shape)
         if self.param.sparse >= 0:
@@ -119,10 +116,10 @@ class PositiveUnitball(Filler):
     type = "positive_unitball"
     least_axes = 1
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """Positive numbers, each output's adding up to one."""
         rows = rng.random((shape[0], prod(shape[1:])), "float32")
-        scaled: Array = rows / rows.sum(axis=1, keepdims=True)
+        scaled: Floats = rows / rows.sum(axis=1, keepdims=True)
         return scaled.reshape(shape)
 
 
@@ -132,7 +129,7 @@ class Xavier(Filler):
     type = "xavier"
     least_axes = 1
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """Independent numbers from -sqrt(3 / n) to sqrt(3 / n)."""
         bound = sqrt(3 / _fan(self.param, shape))
         return _uniform(rng, -bound, bound, shape)
@@ -144,7 +141,7 @@ class MSRA(Filler):
     type = "msra"
     least_axes = 1
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """Independent normal numbers of variance 2 / n."""
         return _normal(rng, shape) * sqrt(2 / _fan(self.param, shape))
 
@@ -163,14 +160,14 @@ class Bilinear(Filler):
             f"filler bilinear needs a square kernel, found {shape[2]}×{shape[3]}",
         )
 
-    def fill(self, shape: Shape, rng: np.random.Generator) -> Array:
+    def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:
         """The same kernel for every pair of an output and an input."""
         import numpy as np
 
         return np.broadcast_to(bilinear_kernel(shape[-1]), shape).copy()
 
 
-def bilinear_kernel(size: int) -> Array:
+def bilinear_kernel(size: int) -> Floats:
     """The size × size kernel of bilinear interpolation by a factor of ceil(size / 2).
 
     Bit for bit Caffe's (filler.hpp, BilinearFiller), which reckons in float32.
@@ -180,15 +177,15 @@ def bilinear_kernel(size: int) -> Array:
     factor = -(-size // 2)
     centre = np.float32((size - 1) / (2 * factor))
     row = np.float32(1) - np.abs(np.arange(size, dtype=np.float32) / np.float32(factor) - centre)
-    kernel: Array = np.outer(row, row)
+    kernel: Floats = np.outer(row, row)
     return kernel
 
 
-def _uniform(rng: np.random.Generator, low: float, high: float, shape: Shape) -> Array:
+def _uniform(rng: np.random.Generator, low: float, high: float, shape: Shape) -> Floats:
     return (low + (high - low) * rng.random(shape, "float32")).astype("float32", copy=False)
 
 
-def _normal(rng: np.random.Generator, shape: Shape) -> Array:
+def _normal(rng: np.random.Generator, shape: Shape) -> Floats:
     return rng.standard_normal(shape, "float32")
 
 
@@ -219,7 +216,7 @@ def check(param: FillerParameter, shape: Shape) -> None:
     make(param).check(shape)
 
 
-def fill(param: FillerParameter, shape: Shape, rng: np.random.Generator) -> Array:
+def fill(param: FillerParameter, shape: Shape, rng: np.random.Generator) -> Floats:
     """A new array, filled; LayerError if Caffe would abort."""
     filler = make(param)
     filler.check(shape)

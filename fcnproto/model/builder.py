@@ -10,17 +10,15 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from fcnproto.model.file import Model
-from fcnproto.types import INT_MAX, Dims
-
-Array = np.ndarray[Any, np.dtype[np.float32]]
+from fcnproto.types import INT_MAX, Dims, Floats
 
 
 @dataclass(frozen=True)
-class Named:
+class TitledArray:
     """A learned array and what a model calls it; layers that share it call it the same."""
 
     title: str
-    array: Array
+    array: Floats
 
 
 class Writes(Protocol):
@@ -47,7 +45,7 @@ class Builder:
         self._literals: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._titled: set[str] = set()
         self._layer = ""
-        self._arrays: Sequence[Named] = ()
+        self._arrays: Sequence[TitledArray] = ()
         self._writers: dict[str, object] = {}
 
     # What layers use ------------------------------------------------------------------------
@@ -81,7 +79,7 @@ class Builder:
         """One of the layer's learned arrays, as it is."""
         return self.tensor(self._arrays[index].title, self._arrays[index].array)
 
-    def array(self, index: int) -> Array:
+    def array(self, index: int) -> Floats:
         """The numbers of one of the layer's learned arrays."""
         return self._arrays[index].array
 
@@ -288,7 +286,7 @@ class Builder:
         title: str,
         tops: Sequence[str],
         bottoms: Sequence[str],
-        arrays: Sequence[Named],
+        arrays: Sequence[TitledArray],
     ) -> list[str]:
         """Have a layer write itself as `title`, and give the values of its tops.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from google.protobuf.message import Message
@@ -15,10 +15,9 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
 from fcnproto.model.outline import opening
+from fcnproto.types import Array
 
-Array = np.ndarray[Any, Any]
-
-LARGEST = 2**31 - 1
+LARGEST_MODEL = 2**31 - 1
 """Protobuf reads no longer message; a larger model keeps its arrays in a file of their own."""
 
 _PAGE = 4096  # where arrays begin in that file, so that they can be mapped into memory
@@ -57,7 +56,7 @@ class Model:
         That is `path`, and `path` with .data appended for the arrays of a model over 2 GB.
         """
         path = Path(path)
-        if self.size() <= LARGEST:
+        if self.size() <= LARGEST_MODEL:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 self.write(file)
             return (path,)
@@ -81,9 +80,9 @@ class Model:
         Raises FcnprotoError if that is more than 2 GB.
         """
         size = self.size()
-        if size > LARGEST:
+        if size > LARGEST_MODEL:
             raise FcnprotoError(
-                Problem(f"the model has {size} bytes, and one ONNX file can hold {LARGEST}")
+                Problem(f"the model has {size} bytes, and one ONNX file can hold {LARGEST_MODEL}")
             )
         head, tail = _halves(self.proto, _MODEL_GRAPH)
         nodes, values = _halves(self.proto.graph, _GRAPH_INITIALIZER)

@@ -37,7 +37,7 @@ class Alignment:
 
 
 @dataclass(frozen=True)
-class Step:
+class Ascent:
     """A layer on the way from a blob up to its ancestors: from one of its tops to a bottom."""
 
     node: Node
@@ -47,12 +47,12 @@ class Step:
     """From the top's coordinates to the bottom's."""
 
 
-def steps(graph: Graph, blob: str) -> dict[str, Step]:
+def ascents(graph: Graph, blob: str) -> dict[str, Ascent]:
     """For each ancestor of a blob the step by which it is first reached, nearest first.
 
     Ancestors beyond a layer that has no coordinate map are left out.
     """
-    found: dict[str, Step] = {}
+    found: dict[str, Ascent] = {}
     for node, top in graph.upstream(blob):
         if top != blob and top not in found:
             continue
@@ -61,22 +61,22 @@ def steps(graph: Graph, blob: str) -> dict[str, Step]:
         except LayerError:
             continue
         for bottom in node.bottoms if node.layer.aligns_all_bottoms else node.bottoms[:1]:
-            found.setdefault(bottom, Step(node, top, bottom, there))
+            found.setdefault(bottom, Ascent(node, top, bottom, there))
     return found
 
 
 def to_ancestors(graph: Graph, blob: str) -> dict[str, CoordMap]:
     """The map from a blob's coordinates to those of each ancestor, the blob itself first."""
     maps = {blob: IDENTITY}
-    for ancestor, step in steps(graph, blob).items():
+    for ancestor, step in ascents(graph, blob).items():
         maps[ancestor] = step.map.after(maps[step.top])
     return maps
 
 
-def way(graph: Graph, blob: str, ancestor: str) -> list[Step]:
-    """The steps from a blob to one of those ancestors that `steps` finds; none to itself."""
-    found = steps(graph, blob)
-    back: list[Step] = []
+def way(graph: Graph, blob: str, ancestor: str) -> list[Ascent]:
+    """The steps from a blob to one of those ancestors that `ascents` finds; none to itself."""
+    found = ascents(graph, blob)
+    back: list[Ascent] = []
     while ancestor != blob:
         back.append(found[ancestor])
         ancestor = found[ancestor].top

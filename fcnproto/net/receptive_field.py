@@ -14,10 +14,8 @@ from fcnproto.net.shapes import Shapes
 from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    pass
 
-    Array = npt.NDArray[np.uint8]
 
 Fields = Mapping[str, Mapping[str, Plane]]
 """For each blob, what its pixels see of each input that it depends on."""

@@ -10,7 +10,7 @@ from fcnproto.zoo import specs
 from fcnproto.zoo.specs import (
     ClassifierSpec,
 )
-from fcnproto.zoo.templates import fill
+from fcnproto.zoo.templates import from_template
 
 
 def render_classifier(spec: ClassifierSpec, options: Options) -> str:
@@ -19,7 +19,7 @@ def render_classifier(spec: ClassifierSpec, options: Options) -> str:
     classes = options.classes or spec.classes
     suffix = "-conv" if spec.convolutional else ""
     size = options.size or spec.size
-    text = fill(
+    text = from_template(
         "classifier.j2",
         header=[spec.title, options.command(spec)],
         name=spec.proto_name,

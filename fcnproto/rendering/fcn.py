@@ -16,8 +16,8 @@ from fcnproto.rendering.choice import Fcn
 from fcnproto.rendering.classifier import render_classifier
 from fcnproto.rendering.head import (
     IMAGE,
-    Step,
     Trunk,
+    Upsampling,
     first_misfit,
     misfit,
     misplaced,
@@ -33,7 +33,7 @@ from fcnproto.zoo.specs import (
     FcnSpec,
     NetSpec,
 )
-from fcnproto.zoo.templates import fill
+from fcnproto.zoo.templates import from_template
 
 SIZE = (500, 500)
 """What an FCN's deploy net declares unless told; it runs at any other size as well."""
@@ -110,7 +110,7 @@ def render_solver(
             for phase, file in files.items()
         ),
     ]
-    return fill(
+    return from_template(
         "solver.j2",
         header=header,
         train_net=files["train"],
@@ -132,7 +132,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
     _check_crops(fcn, trunk, steps, pad, size if phase == "deploy" else None)
     words = [] if phase == "deploy" else ["--phase", phase]
     blobs = _blobs(fcn)
-    return fill(
+    return from_template(
         "fcn.j2",
         header=[f"{fcn.title}: {phase}", options.command(fcn.spec, *words), *why],
         # The published training nets bear no name. One that infers needs it: export knows by it
@@ -160,7 +160,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
 def _measured(fcn: Fcn) -> Trunk:
     """The backbone alone, with a first layer that does not pad."""
     image = {"blob": "data", "shape": (1, len(fcn.dataset.mean[fcn.images[0]]), *SIZE)}
-    text = fill(
+    text = from_template(
         "fcn.j2",
         header=[],
         name=None,
@@ -177,7 +177,7 @@ def _measured(fcn: Fcn) -> Trunk:
 
 
 def _first_pad(
-    fcn: Fcn, trunk: Trunk, steps: Sequence[Step], asked: int | None
+    fcn: Fcn, trunk: Trunk, steps: Sequence[Upsampling], asked: int | None
 ) -> tuple[int, list[str]]:
     """The first layer's pad, and what to say of it."""
     usual = fcn.backbone.fcn_pad
@@ -200,7 +200,7 @@ def _first_pad(
 
 
 def _check_crops(
-    fcn: Fcn, trunk: Trunk, steps: Sequence[Step], pad: int, size: tuple[int, int] | None
+    fcn: Fcn, trunk: Trunk, steps: Sequence[Upsampling], pad: int, size: tuple[int, int] | None
 ) -> None:
     """Raise ZooError if an input of the declared size has no crop, or of any size if none is."""
     message = misplaced(steps, pad) if size is None else misfit(trunk, steps, pad, size)
@@ -243,7 +243,7 @@ def _heads(fcn: Fcn) -> list[dict[str, Any]]:
     ]
 
 
-def _steps(fcn: Fcn, steps: Sequence[Step], pad: int) -> Iterator[dict[str, Any]]:
+def _steps(fcn: Fcn, steps: Sequence[Upsampling], pad: int) -> Iterator[dict[str, Any]]:
     """The head's steps with the published nets' names."""
     before = None
     for step in steps:
@@ -271,7 +271,7 @@ def _skip(fcn: Fcn, stride: int) -> dict[str, Any]:
     return {"blob": blob, "name": blob.partition("/")[0], "scale": fcn.spec.scales.get(stride)}
 
 
-def _comment(step: Step, pad: int) -> str:
+def _comment(step: Upsampling, pad: int) -> str:
     """Why the kernel is as large as it is."""
     even = step.even_offset + (pad if step.stride == IMAGE else 0)
     if even.denominator == 1:

@@ -77,7 +77,7 @@ class Trunk:
 
 
 @dataclass(frozen=True)
-class Step:
+class Upsampling:
     """A Deconvolution and the Crop behind it, from one stride to a smaller one."""
 
     stride: int
@@ -93,7 +93,7 @@ class Step:
         return self.offset + (pad if self.stride == IMAGE else 0)
 
 
-def plan(positions: Mapping[int, Affine], *, padded: bool) -> tuple[Step, ...]:
+def plan(positions: Mapping[int, Affine], *, padded: bool) -> tuple[Upsampling, ...]:
     """The steps from the largest stride to the image.
 
     A factor of f takes a kernel of 2f - f % 2 where the crop offset then is whole, else one of
@@ -114,7 +114,7 @@ def plan(positions: Mapping[int, Affine], *, padded: bool) -> tuple[Step, ...]:
         ]
         for window, offset in zip(windows, offsets, strict=True):
             if offset.denominator == 1:
-                steps.append(Step(smaller, window, int(offset), offsets[0]))
+                steps.append(Upsampling(smaller, window, int(offset), offsets[0]))
                 position = position.after(window.deconvolved_to_input())
                 break
         else:
@@ -132,7 +132,7 @@ def _offset(upsampled: Affine, reference: Affine, stride: int) -> Fraction:
     return reference.inverse().after(upsampled).shift
 
 
-def misplaced(steps: Sequence[Step], pad: int) -> str | None:
+def misplaced(steps: Sequence[Upsampling], pad: int) -> str | None:
     """Why no input of any size has a crop with this first pad, if none has."""
     for step in steps:
         if step.offset_for(pad) < 0:
@@ -142,7 +142,9 @@ def misplaced(steps: Sequence[Step], pad: int) -> str | None:
     return None
 
 
-def misfit(trunk: Trunk, steps: Sequence[Step], pad: int, size: tuple[int, int]) -> str | None:
+def misfit(
+    trunk: Trunk, steps: Sequence[Upsampling], pad: int, size: tuple[int, int]
+) -> str | None:
     """Why an input of this size has no crop with this first pad, if it has none."""
     message = misplaced(steps, pad)
     if message is not None:
@@ -160,7 +162,7 @@ def misfit(trunk: Trunk, steps: Sequence[Step], pad: int, size: tuple[int, int])
 
 
 def _misfit_along(
-    sizes: Mapping[int, int], steps: Sequence[Step], pad: int, image: int
+    sizes: Mapping[int, int], steps: Sequence[Upsampling], pad: int, image: int
 ) -> str | None:
     """The same along one axis, given the sizes of the scored blobs by stride."""
     upsampled = next(iter(sizes.values()))
@@ -176,7 +178,7 @@ def _misfit_along(
     return None
 
 
-def first_misfit(trunk: Trunk, steps: Sequence[Step], pad: int) -> int | None:
+def first_misfit(trunk: Trunk, steps: Sequence[Upsampling], pad: int) -> int | None:
     """The smallest square input that has no crop, or None if every input from 1×1 has one.
 
     Sizes along an axis grow in step: S more pixels of image are one more at stride S, and S / s
@@ -191,7 +193,7 @@ def first_misfit(trunk: Trunk, steps: Sequence[Step], pad: int) -> int | None:
     return None
 
 
-def smallest_pad(trunk: Trunk, steps: Sequence[Step], start: int) -> int:
+def smallest_pad(trunk: Trunk, steps: Sequence[Upsampling], start: int) -> int:
     """The smallest first pad from `start` on with which every input from 1×1 has a crop.
 
     Raises ZooError if there seems to be none.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fcnproto.errors import ZooError
+from fcnproto.types import INT_MAX
 from fcnproto.zoo import specs
 from fcnproto.zoo.specs import (
     BackboneSpec,
@@ -16,8 +17,6 @@ from fcnproto.zoo.specs import (
 )
 
 PHASES = ("deploy", "train", "val")
-
-LARGEST = 2**31 - 1  # Caffe's int
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ class Options:
     def _nonsense(self, phase: str) -> Iterator[str]:
         if phase not in PHASES:
             yield f"the phase must be one of {', '.join(PHASES)}, found '{phase}'"
-        if self.classes is not None and not 1 <= self.classes <= LARGEST:
+        if self.classes is not None and not 1 <= self.classes <= INT_MAX:
             yield f"--classes must be at least 1 and fit Caffe's int, found {self.classes}"
-        if self.pad is not None and not 0 <= self.pad <= LARGEST:
+        if self.pad is not None and not 0 <= self.pad <= INT_MAX:
             yield f"--pad must be at least 0 and fit Caffe's int, found {self.pad}"
-        if self.size is not None and not all(1 <= length <= LARGEST for length in self.size):
+        if self.size is not None and not all(1 <= length <= INT_MAX for length in self.size):
             yield f"--size must be at least 1x1 and fit Caffe's int, found {by(self.size)}"
         if self.data_dir is not None and not (self.data_dir and self.data_dir.isprintable()):
             yield f"--data-dir must be a name that can be printed, found {self.data_dir!r}"

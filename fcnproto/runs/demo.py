@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fcnproto import weights
 from fcnproto.datasets import Reader, find, generated
 from fcnproto.datasets.score import Score, score_model
 from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.exporting.deploy import deploy
+from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.model.metadata import Metadata
 from fcnproto.proto.source import parse_net
@@ -29,8 +27,6 @@ from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
 from fcnproto.surgery import fit
 from fcnproto.weights import fetch
-
-Array = np.ndarray[Any, Any]
 
 NET, DATASET = "shapes-fcn8s", "shapes"
 IMAGES = 50
@@ -67,8 +63,8 @@ def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> 
         temporary.write_text(text, "utf-8")
 
     step(f"fcnproto export-onnx {prototxt} --weights {NET} -o {model}")
-    source = fit.Source(NET, weights.read(fetch.locate(NET)))
-    deploy(parse_net(text, str(prototxt)), source).model.save(model)
+    source = fit.WeightSource(NET, weights.read(fetch.locate(NET)))
+    export(parse_net(text, str(prototxt)), source).model.save(model)
 
     shown = [folder / "images" / f"{name}.png" for name in names[:SHOWN]]
     step(f"fcnproto segment {' '.join(map(str, shown))} --model {model} -o {segmented}")

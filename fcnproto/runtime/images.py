@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
+from fcnproto.types import Array
 
-Array = np.ndarray[Any, Any]
 Colour = tuple[int, int, int]
 
 LISTS = (".txt", ".lst", ".list")

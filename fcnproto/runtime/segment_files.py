@@ -13,7 +13,8 @@ from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.metadata import COLOR, DEPTH
 from fcnproto.runtime import images
 from fcnproto.runtime.images import ImageError, Source
-from fcnproto.runtime.segmenter import BATCH_PIXELS, Array, Picture, Segmenter
+from fcnproto.runtime.segmenter import BATCH_PIXELS, Picture, Segmenter
+from fcnproto.types import Array
 
 
 @dataclass(frozen=True)

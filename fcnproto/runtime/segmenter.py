@@ -15,9 +15,9 @@ from fcnproto.model.tiles import Span, spans
 from fcnproto.runtime.images import ImageError
 from fcnproto.runtime.session import Session, Value
 from fcnproto.runtime.staged import Staged
+from fcnproto.types import Array
 from fcnproto.zoo.specs import voc_palette
 
-Array = np.ndarray[Any, Any]
 Picture = Mapping[str, Array]
 """What a model sees of one scene: for each of its inputs H×W×3 uint8 RGB, or a float32 map H×W."""
 

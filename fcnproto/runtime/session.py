@@ -20,12 +20,12 @@ import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.outline import outline
+from fcnproto.types import Array
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
     from onnx import ModelProto
 
-Array = np.ndarray[Any, Any]
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 GET_CUDA = "pip install 'fcnproto[cuda]' brings the libraries; an NVIDIA driver must be there"

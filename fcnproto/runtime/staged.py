@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from fcnproto.model.tiles import Kept, Span, Stages, Tiling, first_stage, of_map, second_stage
 from fcnproto.runtime.session import Session, Value
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 Cut = Callable[[Span, Span], Mapping[str, Array]]
 """What the model takes of a part [first, last) of the image's rows and columns."""

@@ -22,7 +22,7 @@ from fcnproto.net.graph import Graph, Node, build
 from fcnproto.net.shapes import Shapes, infer
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter, LayerParameter, NetParameter
 from fcnproto.proto.source import NetSource
-from fcnproto.surgery.fit import Entry, Source, fit
+from fcnproto.surgery.fit import Entry, WeightSource, fit
 from fcnproto.surgery.rules import Action
 from fcnproto.surgery.targets import flattened
 from fcnproto.types import Shape, show
@@ -44,7 +44,7 @@ SUFFIX = "-conv"
 fully connected layer into a convolution of the same name (golden: fc_into_conv)."""
 
 
-def convolutionize(graph: Graph, sources: Sequence[Source]) -> FullyConvolutional:
+def convolutionize(graph: Graph, sources: Sequence[WeightSource]) -> FullyConvolutional:
     """The fully convolutional form of a classifier and of its weights.
 
     Fully connected layers become convolutions, global pooling becomes pooling over what is the
@@ -73,7 +73,7 @@ def convolutionize(graph: Graph, sources: Sequence[Source]) -> FullyConvolutiona
         names.get(name, name): arrays for name, arrays in _upright(graph, fitted.weights).items()
     }
     origins = {new: old for old, new in names.items()}
-    refitted = fit([Source(graph.name, upright, origins=origins)], convolutional, after)
+    refitted = fit([WeightSource(graph.name, upright, origins=origins)], convolutional, after)
     report = {entry.layer: entry for entry in fitted.report}
     for entry in refitted.report:
         if entry.action is Action.RESHAPED:

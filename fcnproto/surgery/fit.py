@@ -20,7 +20,7 @@ from fcnproto.layers import fillers
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Place, Shapes
 from fcnproto.proto.caffe_pb2 import FillerParameter
-from fcnproto.surgery.layouts import Converted
+from fcnproto.surgery.layouts import Conversion
 from fcnproto.surgery.rules import (
     Action,
     ClassesMap,
@@ -35,15 +35,15 @@ from fcnproto.surgery.rules import (
     with_depth,
 )
 from fcnproto.surgery.targets import Target, targets
-from fcnproto.types import Shape, show
-from fcnproto.weights import Array, Weights
+from fcnproto.types import Array, Shape, show
+from fcnproto.weights import Weights
 
 __all__ = [
     "Action",
     "ClassesMap",
     "Entry",
     "Fitted",
-    "Source",
+    "WeightSource",
     "fit",
     "read_classes_map",
     "source_of",
@@ -66,7 +66,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """Weights in Caffe's layout, and where they come from."""
 
     title: str
@@ -91,7 +91,7 @@ class Fitted:
 
 
 def fit(
-    sources: Sequence[Source],
+    sources: Sequence[WeightSource],
     graph: Graph,
     shapes: Shapes,
     classes_map: ClassesMap | None = None,
@@ -121,14 +121,14 @@ def strict_problems(report: Iterable[Entry]) -> tuple[Problem, ...]:
 class _Part:
     """What a source has for a layer; `order` is its place among all that sources have."""
 
-    source: Source
+    source: WeightSource
     arrays: list[Array]
     order: int
 
 
 @dataclass
 class _Surgery:
-    sources: Sequence[Source]
+    sources: Sequence[WeightSource]
     graph: Graph
     shapes: Shapes
     targets: tuple[Target, ...]
@@ -457,8 +457,10 @@ def _is_class(word: str) -> bool:
     return word.isascii() and word.isdigit() and len(word) < 10
 
 
-def source_of(converted: Converted, title: str, origins: Mapping[str, str], suffix: str) -> Source:
+def source_of(
+    converted: Conversion, title: str, origins: Mapping[str, str], suffix: str
+) -> WeightSource:
     """Converted weights as a source."""
-    return Source(
+    return WeightSource(
         title, converted.weights, converted.changes, converted.transposed, origins, suffix
     )

@@ -13,9 +13,9 @@ from math import prod
 import numpy as np
 
 from fcnproto.errors import Problem, Severity, WeightsError
-from fcnproto.surgery.naming import NUMBERED, Layout, Named
-from fcnproto.types import Shape, show
-from fcnproto.weights import Array, Weights
+from fcnproto.surgery.naming import NUMBERED, Layout, NamedWeights
+from fcnproto.types import Array, Shape, show
+from fcnproto.weights import Weights
 from fcnproto.zoo import specs
 
 TORCHVISION_MEAN = (0.485, 0.456, 0.406)
@@ -23,7 +23,7 @@ TORCHVISION_DEVIATION = (0.229, 0.224, 0.225)
 """RGB, of images scaled to 0-1 (torchvision's documentation of its pretrained models)."""
 
 
-def detect(named: Named) -> Layout:
+def detect(named: NamedWeights) -> Layout:
     """The layout, where keys and shapes leave no doubt; else WeightsError names the flag.
 
     A layer's biases count its outputs, so that weights show on which axis these lie unless both
@@ -59,7 +59,7 @@ def detect(named: Named) -> Layout:
     )
 
 
-def _are_numbered(named: Named) -> bool:
+def _are_numbered(named: NamedWeights) -> bool:
     origins = (named.origins.get(layer, layer) for layer in named.weights)
     return any(NUMBERED.fullmatch(origin) for origin in origins)
 
@@ -104,7 +104,7 @@ class Destination:
 
 
 @dataclass(frozen=True)
-class Converted:
+class Conversion:
     """Weights in Caffe's layout, what was done to each layer, and what there is to know."""
 
     weights: Weights
@@ -115,12 +115,12 @@ class Converted:
 
 
 def to_caffe(
-    named: Named,
+    named: NamedWeights,
     destinations: Mapping[str, Destination],
     mean: Sequence[float],
     layout: Layout | None = None,
     input_order: str | None = None,
-) -> Converted:
+) -> Conversion:
     """Bring weights into Caffe's layout, for a net whose image is BGR 0-255 less `mean` (BGR).
 
     Axes are brought into order, inputs that were flattened H, W, C into that of C, H, W, the first
@@ -159,7 +159,7 @@ def to_caffe(
         )
     if problems:
         raise WeightsError(*problems)
-    return Converted(weights, changes, frozenset(transposed), tuple(notes))
+    return Conversion(weights, changes, frozenset(transposed), tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from enum import Enum
 from itertools import pairwise
 
 from fcnproto.errors import Problem, WeightsError, raise_if_any
-from fcnproto.types import Shape
-from fcnproto.weights import Array, Loaded, Weights, keyed
+from fcnproto.types import Array, Shape
+from fcnproto.weights import Loaded, Weights, keyed
 from fcnproto.weights.arrays import split_key
 
 
@@ -92,7 +92,7 @@ class Rename:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedWeights:
     """A file's arrays by layer, however they lie, and what its keys say of their layout."""
 
     path: str
@@ -107,7 +107,7 @@ class Named:
     """The renames that applied to something."""
 
 
-def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Named:
+def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> NamedWeights:
     """Say which array belongs to which layer: by renames, by the keys' style, and with a suffix.
 
     A rename applies to a whole key or to a layer's name. Layers of torchvision's VGG nets, which
@@ -152,10 +152,10 @@ def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Na
     weights.update({layer + suffix: [] for layer, arrays in loaded.weights.items() if not arrays})
     origins = {new: old for new, old in originals.items() if new != old}
     only = _only(path, layouts)
-    return Named(path, weights, only, loaded.caffes_own, origins, frozenset(used))
+    return NamedWeights(path, weights, only, loaded.caffes_own, origins, frozenset(used))
 
 
-def check_used(renames: Sequence[Rename], files: Sequence[Named]) -> None:
+def check_used(renames: Sequence[Rename], files: Sequence[NamedWeights]) -> None:
     """Raise WeightsError with every rename that applies to nothing in any of the files."""
     layers = {file.origins.get(layer, layer): None for file in files for layer in file.weights}
     raise_if_any(

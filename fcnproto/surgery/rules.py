@@ -15,8 +15,7 @@ from math import prod
 import numpy as np
 
 from fcnproto.errors import WeightsError
-from fcnproto.types import Shape, show
-from fcnproto.weights import Array
+from fcnproto.types import Array, Shape, show
 
 ClassesMap = Mapping[int, int]
 """For each class of the net that an old one becomes, the old one; both count from 0."""

@@ -20,8 +20,9 @@ import numpy as np
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.files import replacing
 from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.types import Floats
 from fcnproto.weights import caffemodel, hdf5, npz, tensors
-from fcnproto.weights.arrays import Array, Arrays, Weights, broken, by_layer, keyed
+from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
 
 __all__ = [
     "Array",
@@ -91,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
     return loaded.weights
 
 
-def read_blob(path: str | os.PathLike[str]) -> Array:
+def read_blob(path: str | os.PathLike[str]) -> Floats:
     """The array in a .binaryproto, which is a single blob of Caffe's, such as the mean of images.
 
     Raises WeightsError if it is none, or not whole.

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fcnproto.errors import Problem, WeightsError
+from fcnproto.types import Floats
 
-Array = npt.NDArray[np.float32]
-Arrays = dict[str, Array]
+Arrays = dict[str, Floats]
 """Arrays under the keys that their file gives them."""
-Weights = dict[str, list[Array]]
+Weights = dict[str, list[Floats]]
 """Each layer's learned arrays, float32, in Caffe's order and Caffe's layout.
 
 A layer that a file lists without arrays has an empty list. An array without values stands for one
@@ -59,7 +59,7 @@ def _bytes(size: int) -> str:
     return f"{size} bytes"
 
 
-def as_float32(array: npt.NDArray[np.generic]) -> Array:
+def as_float32(array: npt.NDArray[np.generic]) -> Floats:
     """The array as Caffe holds it: float32, in C order; too large doubles become infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.require(array, np.float32, ["C", "A", "W"]).reshape(array.shape)
@@ -71,7 +71,7 @@ def check_dtype(path: Path, key: str, dtype: np.dtype[np.generic]) -> None:
         raise broken(path, f"'{key}' holds {dtype}, expected numbers")
 
 
-def keyed(weights: Mapping[str, list[Array]]) -> Iterator[tuple[str, Array]]:
+def keyed(weights: Mapping[str, list[Floats]]) -> Iterator[tuple[str, Floats]]:
     """Each array with its key, `<layer>/<i>`."""
     for layer, arrays in weights.items():
         for index, array in enumerate(arrays):
@@ -89,7 +89,7 @@ def by_layer(path: Path, arrays: Arrays) -> Weights | None:
 
     Raises WeightsError where a layer's arrays are not numbered 0, 1, ….
     """
-    found: dict[str, dict[int, Array]] = {}
+    found: dict[str, dict[int, Floats]] = {}
     for key, array in arrays.items():
         place = split_key(key)
         if place is None:

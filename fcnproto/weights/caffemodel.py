@@ -22,10 +22,10 @@ from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
-from fcnproto.types import Shape, show
-from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Array, Weights, broken
+from fcnproto.types import Floats, Shape, show
+from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Weights, broken
 
-LARGEST = 2**31 - 1
+LARGEST_MESSAGE = 2**31 - 1
 """Protobuf refuses longer messages."""
 
 _DEEPEST = 100  # protobuf's limit on nested groups
@@ -112,7 +112,7 @@ def read(path: Path) -> tuple[Weights, tuple[Problem, ...]]:
         return _File(path, file, content).weights()
 
 
-def read_blob(path: Path) -> Array:
+def read_blob(path: Path) -> Floats:
     """The array in a file that is a single blob (.binaryproto), such as the mean of images.
 
     Raises WeightsError as `read` does.
@@ -203,7 +203,7 @@ class _File:
             if field.number == vintage.blobs:
                 yield field
 
-    def _arrays(self, name: str, layer: _Parts, vintage: _Vintage) -> list[Array]:
+    def _arrays(self, name: str, layer: _Parts, vintage: _Vintage) -> list[Floats]:
         blobs = enumerate(self._blobs(layer, vintage))
         read = [self._array(name, index, blob) for index, blob in blobs]
         arrays = [array for array, _ in read]
@@ -212,7 +212,7 @@ class _File:
                 arrays[index] = array.reshape(_meant(array.shape, index, arrays))
         return arrays
 
-    def _array(self, layer: str | None, index: int, blob: _Field) -> tuple[Array, bool]:
+    def _array(self, layer: str | None, index: int, blob: _Field) -> tuple[Floats, bool]:
         """A blob's array, and whether its shape is the old num, channels, height, width."""
         shape, legacy = self._shape(blob)
         count = prod(shape)
@@ -275,7 +275,7 @@ class _File:
             counts[numbers] += size // numbers.dtype.itemsize
         return counts
 
-    def _values(self, blob: _Field, numbers: _Numbers, count: int) -> Array:
+    def _values(self, blob: _Field, numbers: _Numbers, count: int) -> Floats:
         values = np.empty(count, np.float32)
         done = 0
         for start, end in self._runs(blob, numbers):
@@ -290,7 +290,7 @@ class _File:
             if field.number == numbers.field and numbers.holds(field):
                 yield field.start, field.end
 
-    def _read(self, target: Array, start: int, dtype: np.dtype[np.floating]) -> None:
+    def _read(self, target: Floats, start: int, dtype: np.dtype[np.floating]) -> None:
         """Fill `target` with the numbers that begin at `start`."""
         if target.size < _PIECE or dtype != target.dtype:
             for begin in range(0, target.size, _PIECE):
@@ -386,7 +386,7 @@ def _signed(value: int, bits: int) -> int:
     return value - 2**bits if value >> (bits - 1) else value
 
 
-def _meant(shape: Shape, index: int, arrays: list[Array]) -> Shape:
+def _meant(shape: Shape, index: int, arrays: list[Floats]) -> Shape:
     """The axes that an old blob of four must have meant.
 
     Old Caffe kept biases as 1×1×1×N and fully connected weights as 1×1×O×I. The latter could be a
@@ -403,7 +403,7 @@ def _meant(shape: Shape, index: int, arrays: list[Array]) -> Shape:
 
 def blobs_of(
     path: Path, file: BinaryIO, content: mmap.mmap, name: int, blobs: int, numbers: Sequence[int]
-) -> tuple[dict[int, int], str, list[Array]]:
+) -> tuple[dict[int, int], str, list[Floats]]:
     """What a message of blobs holds that is no net, such as a SolverState.
 
     `name` and `blobs` are the numbers of its fields for a text and for the blobs, `numbers` those
@@ -422,10 +422,10 @@ def blobs_of(
     return given, text, [walker._array(text, *each)[0] for each in enumerate(found)]
 
 
-def write_blobs(path: Path, head: Message, arrays: list[Array], blobs: int, tail: Message) -> None:
+def write_blobs(path: Path, head: Message, arrays: list[Floats], blobs: int, tail: Message) -> None:
     """Write a message of blobs, in field `blobs`, between the fields of `head` and of `tail`."""
     message = _Message(head.SerializeToString(), arrays, tail.SerializeToString(), blobs)
-    if message.size > LARGEST:
+    if message.size > LARGEST_MESSAGE:
         raise WeightsError(
             Problem(
                 f"{message.size / 2**30:.1f} GiB of history are more than protobuf can hold"
@@ -450,7 +450,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
     name = NetParameter(name=net.name).SerializeToString() if net and net.HasField("name") else b""
     messages = [_Message.of(layer, weights.get(layer.name, [])) for layer in layers]
     size = len(name) + sum(len(_tag(_LAYER, message.size)) + message.size for message in messages)
-    if size > LARGEST:
+    if size > LARGEST_MESSAGE:
         raise WeightsError(
             Problem(
                 f"a .caffemodel of {size / 2**30:.1f} GiB is more than protobuf can hold (2 GiB);"
@@ -465,7 +465,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
             message.write(file)
 
 
-def _layers_of(weights: Mapping[str, list[Array]]) -> list[LayerParameter]:
+def _layers_of(weights: Mapping[str, list[Floats]]) -> list[LayerParameter]:
     return [LayerParameter(name=name) for name, arrays in weights.items() if arrays]
 
 
@@ -474,13 +474,13 @@ class _Message:
     """A message of arrays in three parts, so that these are written from where they lie."""
 
     head: bytes
-    arrays: list[Array]
+    arrays: list[Floats]
     tail: bytes
     blobs: int = _CURRENT.blobs
     """The number of the arrays' field."""
 
     @classmethod
-    def of(cls, layer: LayerParameter, arrays: list[Array]) -> _Message:
+    def of(cls, layer: LayerParameter, arrays: list[Floats]) -> _Message:
         """Protobuf writes fields in the order of their numbers, so the blobs stand in between."""
         head, tail = LayerParameter(), LayerParameter()
         head.CopyFrom(layer)
@@ -507,7 +507,7 @@ class _Message:
         file.write(self.tail)
 
 
-def _blob_size(array: Array) -> int:
+def _blob_size(array: Floats) -> int:
     data = array.size * 4
     return len(_tag(_DATA.field, data)) + data + len(_shape_field(array.shape))
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_ARRAYS,
     MOST_AXES,
     NO_LAYER,
-    Array,
     Weights,
     broken,
     check_dtype,
@@ -58,7 +58,7 @@ def h5py_module() -> ModuleType:
     return h5py  # type: ignore[no-any-return]
 
 
-def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Array]:
+def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Floats]:
     """The arrays 0, 1, … in a group; only plain datasets of numbers are read."""
     datasets = _datasets(h5py, path, root, name)
     if sorted(datasets) != list(range(len(datasets))):
@@ -116,14 +116,14 @@ def _check_sizes(path: Path, datasets: list[Any]) -> None:
     check_unfolded(path, max(claimed, chunks))
 
 
-def _arrays(datasets: dict[int, Any]) -> list[Array]:
+def _arrays(datasets: dict[int, Any]) -> list[Floats]:
     return [
         _read(datasets[index]) if index in datasets else np.empty(0, np.float32)
         for index in range(max(datasets, default=-1) + 1)
     ]
 
 
-def _read(dataset: Any) -> Array:
+def _read(dataset: Any) -> Floats:
     values = np.empty(dataset.shape, np.float32)
     dataset.read_direct(values)
     return values

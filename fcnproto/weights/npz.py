@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_AXES,
-    Array,
     Arrays,
     Weights,
     as_float32,
@@ -90,7 +90,7 @@ def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
     return _Header(tuple(map(int, shape)), fortran, dtype)
 
 
-def _member(path: Path, key: str, stream: IO[bytes], size: int) -> Array:
+def _member(path: Path, key: str, stream: IO[bytes], size: int) -> Floats:
     """An array of an .npz; its header is believed only where it agrees with its size."""
     header = _header(path, key, stream)
     if header.dtype.hasobject:

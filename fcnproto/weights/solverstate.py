@@ -17,9 +17,9 @@ import numpy as np
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.files import replacing
 from fcnproto.proto.caffe_pb2 import SolverState
-from fcnproto.types import Shape, show
+from fcnproto.types import Floats, Shape, show
 from fcnproto.weights import caffemodel, hdf5
-from fcnproto.weights.arrays import Array, broken
+from fcnproto.weights.arrays import broken
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
 
@@ -35,7 +35,7 @@ class Stop:
     iteration: int
     learned_net: str
     current_step: int
-    history: list[Array]
+    history: list[Floats]
 
 
 def read(path: Path) -> Stop:
@@ -109,7 +109,7 @@ def _write_hdf5(path: Path, stop: Stop) -> None:
             group.create_dataset(str(index), data=array)
 
 
-def misfit(path: Path, expected: Sequence[Shape], history: Sequence[Array]) -> WeightsError:
+def misfit(path: Path, expected: Sequence[Shape], history: Sequence[Floats]) -> WeightsError:
     """The error of a history that does not fit a solver whose arrays have the `expected` shapes."""
     if len(history) != len(expected):
         message = f"its history has {len(history)} arrays, expected {len(expected)}"

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fcnproto.errors import WeightsError
+from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_AXES,
-    Array,
     Arrays,
     Weights,
     as_float32,
@@ -52,7 +52,7 @@ def read_safetensors(path: Path) -> Arrays:
         raise broken(path, f"it is not a whole .safetensors: {error}") from error
 
 
-def _bfloat16(path: Path, key: str) -> Array:
+def _bfloat16(path: Path, key: str) -> Floats:
     """A tensor of BF16, the upper half of float32, for which NumPy has no type.
 
     The file's header, whose length stands in the first 8 bytes, has been checked by safetensors.
@@ -65,7 +65,7 @@ def _bfloat16(path: Path, key: str) -> Array:
     return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
-def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Array:
+def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Floats:
     if array.ndim > MOST_AXES or not array.size:
         raise broken(path, f"'{key}' has a shape that Caffe does not: {array.shape}")
     return as_float32(array)

@@ -14,7 +14,7 @@ from fcnproto.zoo import specs
 TEMPLATES = specs.folder("templates")
 
 
-def fill(template: str, /, folder: Path = TEMPLATES, **context: Any) -> str:
+def from_template(template: str, /, folder: Path = TEMPLATES, **context: Any) -> str:
     """The text of a template; ZooError names its file and line if something in it is wrong."""
     try:
         return _environment(folder).get_template(template).render(context)

@@ -57,7 +57,7 @@ def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[st
     may not read them, for they are needed whole; and it may not be what runtimes compute together
     with the convolution before it.
     """
-    node, shapes = step.node, net.net.shapes.blobs
+    node, shapes = step.node, net.shapes.blobs
     if not node.bottoms or len(node.tops) != 1 or not read_once(net.graph, node.tops[0]):
         return False
     bottoms = [shape for blob in node.bottoms if (shape := shapes[blob]) is not None]

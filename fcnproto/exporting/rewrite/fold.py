@@ -35,10 +35,8 @@ from fcnproto.layers.inner_product import InnerProduct
 from fcnproto.layers.power import Power
 from fcnproto.layers.scale import Scale
 from fcnproto.layers.spatial import Window
-from fcnproto.model.builder import Named
-from fcnproto.types import Shape
-
-Array = np.ndarray[Any, Any]
+from fcnproto.model.builder import TitledArray
+from fcnproto.types import Array, Shape
 
 
 def dead(net: Filled) -> Rewritten:
@@ -76,7 +74,7 @@ class PerChannel:
 def _per_channel(net: Filled, step: Step) -> PerChannel | None:
     """What a layer multiplies and adds, if it does nothing else."""
     rule, node = _PER_CHANNEL.get(type(step.node.layer)), step.node
-    shapes = [net.net.shapes.blobs[blob] for blob in node.bottoms]
+    shapes = [net.shapes.blobs[blob] for blob in node.bottoms]
     if rule is None or len(node.bottoms) != 1 or len(node.tops) != 1 or shapes[0] is None:
         return None
     found = rule(node.layer, [array.array.astype(np.float64) for array in step.arrays], shapes[0])
@@ -191,7 +189,7 @@ def _folded_into_what_precedes(net: Filled) -> list[Step]:
         found = _per_channel(net, step)
         blob = step.node.bottoms[0] if found is not None else ""
         if found is not None and blob in places and read_once(net.graph, blob):
-            shape = net.net.shapes.blobs[blob]
+            shape = net.shapes.blobs[blob]
             folded = _with_outputs(steps[places[blob]], found, shape)
             if folded is not None:
                 steps[places[blob]] = moved(folded, folded.node.bottoms, step.node.tops)
@@ -242,7 +240,7 @@ def _folded_into_what_follows(net: Filled, steps: Sequence[Step]) -> list[Step]:
             blob, found = step.node.bottoms[0], _per_channel(net, earlier)
             if found is None or not read_once(net.graph, blob):
                 break
-            changed = _with_inputs(step, found, net.net.shapes.blobs[blob])
+            changed = _with_inputs(step, found, net.shapes.blobs[blob])
             if changed is None:
                 break
             gone.add(blob)
@@ -291,7 +289,7 @@ def _with_arrays(step: Step, kernels: Array, bias: Array) -> Step | None:
     proto.ClearField("param")  # what it shared with others is now its own
     getattr(proto, str(node.layer.settings)).bias_term = len(arrays) > 1
     named = tuple(
-        Named(f"{node.tops[0]}/folded/{index}", array) for index, array in enumerate(arrays)
+        TitledArray(f"{node.tops[0]}/folded/{index}", array) for index, array in enumerate(arrays)
     )
     return Step(replace(node, layer=type(node.layer)(proto, node.layer.context)), named)
 

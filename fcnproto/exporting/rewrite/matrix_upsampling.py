@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,12 +29,11 @@ from fcnproto.layers.crop import Crop
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.net.graph import Graph, Node
-from fcnproto.types import Dims, Shape
+from fcnproto.types import Array, Dims, Shape
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
 
-Array = np.ndarray[Any, Any]
 Size = int | str
 """A size that is known, or the value that it has at run time, an int64 scalar."""
 
@@ -57,7 +56,7 @@ def upsampling(net: Filled) -> Rewritten:
     for step in net.steps:
         if isinstance(step.node.layer, Deconvolution):
             try:
-                _check(step, net.net.dims)
+                _check(step, net.dims)
             except LayerError as error:
                 notes += [_note(net.graph, step.node, found.message) for found in error.problems]
             else:

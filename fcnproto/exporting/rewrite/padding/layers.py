@@ -8,15 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from fcnproto.exporting.rewrite.padding.surroundings import (
-    Array,
-)
 from fcnproto.layers.base import Layer, Pointwise
 from fcnproto.layers.convolution import Convolution, settings_of
 from fcnproto.layers.spatial import Affine, CoordMap, Window
 from fcnproto.model.builder import Builder
 from fcnproto.proto.caffe_pb2 import LayerParameter
-from fcnproto.types import INT_MAX, Shape
+from fcnproto.types import INT_MAX, Array, Shape
 
 
 class PaddedConvolution(Convolution, registered=False):

@@ -79,7 +79,7 @@ class Region:
             top
             for member in self.members
             for top in member.step.node.tops
-            if top in net.net.outputs
+            if top in net.inference.outputs
             or any(id(reader) not in inside for reader in net.graph.readers.get(top, ()))
         ]
 
@@ -143,7 +143,7 @@ def _windowed(step: Step) -> Member | None:
 
 def channels_of(net: Filled, blob: str) -> int | None:
     """The channels of N × C × H × W; None for any other blob."""
-    dims = net.net.dims[blob]
+    dims = net.dims[blob]
     return dims[1] if len(dims) == 4 else None
 
 
@@ -188,7 +188,7 @@ def _repeating(net: Filled) -> tuple[list[Member], dict[str, tuple[int, int]]]:
 
 
 def _image_lines(net: Filled, image: str, period: tuple[int, int]) -> Lines:
-    sizes = net.net.dims[image][2:]
+    sizes = net.dims[image][2:]
     rows, columns = (
         of_image(range(1, each + 1) if size is None else (size,))
         for size, each in zip(sizes, period, strict=True)

@@ -30,19 +30,14 @@ from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution, Subtraction, Trim
 from fcnproto.exporting.rewrite.padding.plan import Plan, planned
 from fcnproto.exporting.rewrite.padding.region import channels_of, grown
-from fcnproto.exporting.rewrite.padding.surroundings import (
-    Array,
-    Member,
-    Surrounded,
-    constants,
-    tables,
-)
+from fcnproto.exporting.rewrite.padding.surroundings import Member, Surrounded, constants, tables
 from fcnproto.layers.base import Layer
 from fcnproto.layers.convolution import Convolution
 from fcnproto.layers.pooling import Pooling
-from fcnproto.model.builder import Named, unused
+from fcnproto.model.builder import TitledArray, unused
 from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
+from fcnproto.types import Array
 
 
 def padding(net: Filled) -> Rewritten:
@@ -178,7 +173,7 @@ class _Writer:
         return Step(Node(layer, (self._window_of(blob), self.plan.region.images[blob]), (blob,)))
 
 
-def _with_constants(step: Step, around: Array) -> tuple[Named, ...]:
+def _with_constants(step: Step, around: Array) -> tuple[TitledArray, ...]:
     """The arrays of a convolution from whose bottom constants have been subtracted.
 
     The new bias goes by the top: kernels may be shared, constants are not.
@@ -191,7 +186,7 @@ def _with_constants(step: Step, around: Array) -> tuple[Named, ...]:
     bias = (sums * groups).sum(axis=2).ravel()
     if biases:
         bias += biases[0].array
-    return kernels, Named(f"{step.node.tops[0]}/bias", bias.astype(np.float32))
+    return kernels, TitledArray(f"{step.node.tops[0]}/bias", bias.astype(np.float32))
 
 
 def _without_padding(layer: Layer) -> Layer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from onnx import TensorProto
@@ -22,9 +21,8 @@ from fcnproto.layers.spatial import Window, shifted
 from fcnproto.model.builder import Builder, model_of
 from fcnproto.proto.caffe_pb2 import LayerParameter
 from fcnproto.runtime.session import Session
-from fcnproto.types import Dims, Shape
+from fcnproto.types import Array, Dims, Shape
 
-Array = np.ndarray[Any, Any]
 Lines = tuple[Line, Line]
 """Of a blob's rows and of its columns."""
 

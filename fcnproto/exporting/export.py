@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcnproto.errors import NetError, Problem, Severity, WeightsError
 from fcnproto.exporting.cost import Cost, cost
-from fcnproto.exporting.filled import fill
+from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import Inference, for_inference, inference
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
@@ -20,7 +20,7 @@ from fcnproto.model.tiles import Tiling
 from fcnproto.net.graph import build
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
-from fcnproto.surgery.fit import Action, Source
+from fcnproto.surgery.fit import Action, WeightSource
 from fcnproto.weights import Weights
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
@@ -30,7 +30,7 @@ COLOUR_CHANNELS = 3
 
 
 @dataclass(frozen=True)
-class Deployed:
+class Exported:
     """A model, what there is to say of it, and what it costs without and with its rewrites."""
 
     model: Model
@@ -46,9 +46,38 @@ def weights_beside(net: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def deploy(
+@dataclass(frozen=True)
+class Prepared:
+    """A net cut for inference, with its layers' arrays, and what there is to say of both."""
+
+    filled: Filled
+    notes: tuple[Problem, ...]
+
+    @property
+    def inference(self) -> Inference:
+        """The net, with the sizes that it is open to; its shapes have been inferred once."""
+        return self.filled.inference
+
+    @property
+    def blobs(self) -> Blobs:
+        """The channels of its inputs and the classes of its outputs."""
+        return Blobs(
+            {
+                blob: channels
+                for blob, sizes in self.inference.inputs.items()
+                if (channels := _second(sizes)) is not None
+            },
+            {
+                blob: _second(sizes)
+                for blob, sizes in self.inference.outputs.items()
+                if len(sizes) > 1
+            },
+        )
+
+
+def export(
     source: NetSource,
-    weights: Source | None,
+    weights: WeightSource | None,
     *,
     name: str = "",
     init: bool = False,
@@ -57,51 +86,65 @@ def deploy(
     image_input: bool = False,
     optimize: Optimize = Optimize.EXACT,
     given: Given = Given(),
-) -> Deployed:
-    """The model of a net and its weights.
+) -> Exported:
+    """The model of a net and its weights: prepared, described, rewritten, written.
 
     `name` is what the zoo calls the net, where its own text does not say. Layers that the weights
     lack are filled with `init`. With `image_input`, colour images go in as they are. Raises
     NetError or WeightsError with everything that keeps it from being made.
     """
-    arrays = weights.weights if weights is not None else {}
-    net = inference(build(for_inference(source)), arrays)
-    fitted, notes = fit(net, weights, init=init)
-    blobs = Blobs(
-        {blob: int(sizes[1]) for blob, sizes in net.inputs.items() if _is_int(sizes[1:2])},
-        {
-            blob: int(sizes[1]) if _is_int(sizes[1:2]) else None
-            for blob, sizes in net.outputs.items()
-            if len(sizes) > 1
-        },
-    )
-    about = metadata.completed(metadata.of_net(net.graph.name or name, blobs), given, blobs)
-    about = replace(about, tiling=_tiling(net))
-    images = _images(net, about, blobs) if image_input else {}
-    interface = Interface(result, images, list(filter(about.is_color, images)))
-    plain = fill(net, fitted)
-    rewritten = optimized(plain, optimize)
+    net = prepare(source, weights, init=init)
+    about = describe(net, name, given)
+    interface = interface_of(net, about, result, image_input=image_input)
+    rewritten = optimized(net.filled, optimize)
     before, after = (
         write(each, opset=opset, metadata=about.to_props(), interface=interface)
-        for each in (plain, rewritten.net)
+        for each in (net.filled, rewritten.net)
     )
-    return Deployed(
-        _in_stages(after, about, rewritten.net.net),
-        (*net.notes, *notes, *rewritten.notes, *metadata.missing(about, blobs)),
-        cost(plain, before),
+    return Exported(
+        _in_stages(after, about, rewritten.net.inference),
+        (*net.notes, *rewritten.notes, *metadata.missing(about, net.blobs)),
+        cost(net.filled, before),
         cost(rewritten.net, after),
     )
 
 
-def every_blob(source: NetSource, weights: Source) -> Model:
+def prepare(source: NetSource, weights: WeightSource | None, *, init: bool = False) -> Prepared:
+    """The first step: what is left of a net for inference, with an array for each of its weights.
+
+    Its shapes are inferred here, and travel with it.
+    """
+    arrays = weights.weights if weights is not None else {}
+    net = inference(build(for_inference(source)), arrays)
+    fitted, notes = fit(net, weights, init=init)
+    return Prepared(with_weights(net, fitted), (*net.notes, *notes))
+
+
+def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
+    """The second step: what a model says of itself, by the zoo, by what is given, and by the net.
+
+    `name` is what the zoo calls the net, where its own text does not say.
+    """
+    known = metadata.of_net(net.inference.graph.name or name, net.blobs)
+    about = metadata.completed(known, given, net.blobs)
+    return replace(about, tiling=_tiling(net.inference))
+
+
+def interface_of(
+    net: Prepared, about: Metadata, result: Result = Result.SCORE, *, image_input: bool = False
+) -> Interface:
+    """What the model takes and gives; with `image_input`, colour images as they are."""
+    images = _images(net.inference, about, net.blobs) if image_input else {}
+    return Interface(result, images, list(filter(about.is_color, images)))
+
+
+def every_blob(source: NetSource, weights: WeightSource) -> Model:
     """The plain model of a net, with all its blobs as outputs."""
-    net = inference(build(for_inference(source)), weights.weights)
-    fitted, _ = fit(net, weights)
-    return write(fill(net, fitted), interface=Interface(every_blob=True))
+    return write(prepare(source, weights).filled, interface=Interface(every_blob=True))
 
 
 def fit(
-    net: Inference, weights: Source | None, *, init: bool = False
+    net: Inference, weights: WeightSource | None, *, init: bool = False
 ) -> tuple[Weights, tuple[Problem, ...]]:
     """Weights for each layer of a net, and notes on those that are not simply copied.
 
@@ -136,7 +179,7 @@ def _tiling(net: Inference) -> Tiling | None:
 
 
 def _in_stages(model: Model, about: Metadata, net: Inference) -> Model:
-    """A model that says how it is run in two stages, if its net lets itself be run so."""
+    """A model that says how it is run in two stages, if its net can be."""
     if about.tiling is None:
         return model
     try:
@@ -180,5 +223,6 @@ def _images(net: Inference, about: Metadata, blobs: Blobs) -> dict[str, tuple[fl
     return {blob: about.mean[blob] for blob in colour}
 
 
-def _is_int(sizes: tuple[int | str, ...]) -> bool:
-    return bool(sizes) and isinstance(sizes[0], int)
+def _second(sizes: tuple[int | str, ...]) -> int | None:
+    """The size along axis 1, if there is one and it is fixed."""
+    return size if len(sizes) > 1 and isinstance(size := sizes[1], int) else None

@@ -8,13 +8,13 @@ import pytest
 from exporting import input_text, layer_text, run, session_of
 
 from fcnproto.errors import FcnprotoError, NetError, Severity, WeightsError
-from fcnproto.exporting.deploy import deploy, weights_beside
+from fcnproto.exporting.export import export, weights_beside
 from fcnproto.exporting.inference import for_inference, inference
 from fcnproto.exporting.write import Result
 from fcnproto.model.metadata import Given, Metadata, given
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
-from fcnproto.surgery.fit import Source
+from fcnproto.surgery.fit import WeightSource
 from fcnproto.zoo import specs
 
 CONV = "convolution_param { num_output: 2 kernel_size: 3 pad: 1 }"
@@ -37,7 +37,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "%s" bottom: "label" top: "
 
 
 def weights_for(**shapes):
-    return Source(
+    return WeightSource(
         "w",
         {name: [np.ones(shape, np.float32) for shape in these] for name, these in shapes.items()},
     )
@@ -52,23 +52,23 @@ def metadata_of(model):
 
 def test_a_training_net_with_data_of_unknown_shape():
     source = parse_net(DATA % "" + TRUNK + LOSS % ("conv", "conv"))
-    deployed = deploy(source, weights_for(conv=[(4, 5, 3, 3), (4,)]))
-    (value,) = deployed.model.proto.graph.input
+    exported = export(source, weights_for(conv=[(4, 5, 3, 3), (4,)]))
+    (value,) = exported.model.proto.graph.input
     dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
     assert (value.name, dims) == ("data", ["N", 5, "H", "W"])
-    assert [each.name for each in deployed.model.proto.graph.output] == ["conv"]
-    assert "taken as N×5×H×W" in str(deployed.notes[0])
+    assert [each.name for each in exported.model.proto.graph.output] == ["conv"]
+    assert "taken as N×5×H×W" in str(exported.notes[0])
 
 
 @pytest.mark.parametrize(("crop", "side"), [("", 23), ("crop_size: 23", 23), ("crop_size: 24", 24)])
 def test_a_size_is_found_that_the_weights_fit(crop, side):
     source = parse_net(DATA % crop + TRUNK + FC + LOSS % ("fc", "fc"))
     weights = weights_for(conv=[(4, 3, 3, 3), (4,)], fc=[(2, 4 * 11 * 11), (2,)])
-    deployed = deploy(source, weights)
-    (value,) = deployed.model.proto.graph.input
+    exported = export(source, weights)
+    (value,) = exported.model.proto.graph.input
     dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
     assert dims == ["N", 3, side, side]
-    fixed = [note for note in deployed.notes if "fixed" in note.message]
+    fixed = [note for note in exported.notes if "fixed" in note.message]
     assert [note.layer for note in fixed] == ["fc", "fc"]
     assert "no other H of input 'data'" in fixed[0].message
 
@@ -77,7 +77,7 @@ def test_no_size_fits():
     source = parse_net(DATA % "" + TRUNK + FC + LOSS % ("fc", "fc"))
     weights = weights_for(conv=[(4, 3, 3, 3), (4,)], fc=[(2, 4 * 11 * 12), (2,)])
     with pytest.raises(NetError, match="shape of 'data' is not known"):
-        deploy(source, weights)
+        export(source, weights)
 
 
 def test_data_layers_of_another_phase_serve_where_there_is_no_other():
@@ -167,21 +167,21 @@ def test_what_is_fixed_is_fixed_and_said():
 def test_layers_without_weights_are_named_all_at_once():
     text = input_text(data=(1, 3, 8, 8)) + TRUNK + FC
     with pytest.raises(WeightsError) as caught:
-        deploy(parse_net(text), None)
+        export(parse_net(text), None)
     assert [problem.layer for problem in caught.value.problems] == ["conv", "fc"]
     assert "--init" in str(caught.value)
     with pytest.raises(WeightsError) as caught:
-        deploy(parse_net(text), weights_for(conv=[(4, 3, 3, 3), (4,)]))
+        export(parse_net(text), weights_for(conv=[(4, 3, 3, 3), (4,)]))
     assert [problem.layer for problem in caught.value.problems] == ["fc"]
-    deployed = deploy(parse_net(text), None, init=True)
-    assert not deployed.model.tensors["conv/0"].any()
+    exported = export(parse_net(text), None, init=True)
+    assert not exported.model.tensors["conv/0"].any()
 
 
 def test_all_misfits_are_named_at_once():
     text = input_text(data=(1, 3, 8, 8)) + TRUNK + FC
     weights = weights_for(conv=[(4, 3, 5, 5), (4,)], fc=[(3, 36), (2,)])
     with pytest.raises(WeightsError) as caught:
-        deploy(parse_net(text), weights)
+        export(parse_net(text), weights)
     assert {problem.layer for problem in caught.value.problems} == {"conv", "fc"}
 
 
@@ -189,7 +189,7 @@ def test_random_fillers_are_the_same_twice():
     text = input_text(data=(1, 3, 8, 8)) + TRUNK.replace(
         "stride: 2", 'stride: 2 weight_filler { type: "xavier" }'
     )
-    first, second = (deploy(parse_net(text), None, init=True).model for _ in range(2))
+    first, second = (export(parse_net(text), None, init=True).model for _ in range(2))
     assert first.tensors["conv/0"].any()
     assert first.to_proto() == second.to_proto()
 
@@ -205,8 +205,8 @@ def test_weights_beside_a_net(tmp_path):
 # What a model says of itself ------------------------------------------------------------------
 
 
-def deployed(text, **settings):
-    return deploy(parse_net(text), None, init=True, **settings)
+def exported(text, **settings):
+    return export(parse_net(text), None, init=True, **settings)
 
 
 def scores(channels=3, classes=21, name=""):
@@ -224,7 +224,7 @@ def scores(channels=3, classes=21, name=""):
 
 
 def test_nets_of_the_zoo_say_what_they_are():
-    result = deployed(scores(name="fcn16s"))
+    result = exported(scores(name="fcn16s"))
     said = metadata_of(result.model)
     voc = specs.dataset("voc")
     assert said["net"] == "fcn16s"
@@ -243,14 +243,14 @@ def test_nets_of_the_zoo_say_what_they_are():
 
 
 def test_a_name_of_the_zoo_serves_where_the_net_has_none():
-    result = deployed(scores(classes=40), name="nyud-fcn32s-hha")
+    result = exported(scores(classes=40), name="nyud-fcn32s-hha")
     said = metadata_of(result.model)
     assert json.loads(said["images"]) == {"data": "hha"}
     assert json.loads(said["mean"]) == {"data": list(specs.dataset("nyud").mean["hha"])}
 
 
 def test_other_nets_are_warned_of():
-    result = deployed(scores())
+    result = exported(scores())
     warnings = [str(note) for note in result.notes if note.severity is Severity.WARNING]
     for flag in ("--mean", "--classes", "--palette"):
         assert any(flag in warning for warning in warnings)
@@ -258,7 +258,7 @@ def test_other_nets_are_warned_of():
 
 
 def test_a_net_with_other_classes_than_its_dataset_has_no_names():
-    said = metadata_of(deployed(scores(classes=5, name="fcn16s")).model)
+    said = metadata_of(exported(scores(classes=5, name="fcn16s")).model)
     assert "classes" not in said
     assert "mean" in said
 
@@ -267,7 +267,7 @@ def test_what_is_given_goes_first(tmp_path):
     (tmp_path / "classes").write_text("no\nyes\n")
     (tmp_path / "palette").write_text("0 0 0\n#ff8000\n")
     said = given("voc", (1.0, 2.0, 3.0), tmp_path / "classes", tmp_path / "palette")
-    props = metadata_of(deployed(scores(classes=2, name="fcn16s"), given=said).model)
+    props = metadata_of(exported(scores(classes=2, name="fcn16s"), given=said).model)
     assert json.loads(props["mean"]) == {"data": [1, 2, 3]}
     assert json.loads(props["classes"]) == {"score": ["no", "yes"]}
     assert json.loads(props["palette"]) == [[0, 0, 0], [255, 128, 0]]
@@ -278,7 +278,7 @@ def test_what_is_given_goes_first(tmp_path):
 def test_what_is_given_and_does_not_fit():
     said = Given(mean=(1.0, 2.0), classes=("a",))
     with pytest.raises(FcnprotoError) as caught:
-        deployed(scores(), given=said)
+        exported(scores(), given=said)
     assert len(caught.value.problems) == 2
 
 
@@ -309,7 +309,7 @@ def test_labels_in_the_graph():
     )
     x = np.random.default_rng(0).uniform(-1, 1, (2, 3, 6, 7)).astype(np.float32)
     outputs = {
-        result: run(session_of(deployed(text, result=result).model.to_proto()), {"data": x})
+        result: run(session_of(exported(text, result=result).model.to_proto()), {"data": x})
         for result in Result
     }
     score = outputs[Result.SCORE]["score"]
@@ -321,16 +321,16 @@ def test_labels_in_the_graph():
 
 
 def test_the_first_of_equal_scores_is_the_label():
-    model = deployed(scores(classes=3), result=Result.LABELS).model.to_proto()
+    model = exported(scores(classes=3), result=Result.LABELS).model.to_proto()
     (labels,) = run(session_of(model), {"data": np.zeros((1, 3, 4, 4))}).values()
     assert not labels.any()
 
 
 def test_images_as_input_need_a_mean():
     with pytest.raises(NetError, match="--mean B,G,R or --dataset D"):
-        deployed(scores(), image_input=True)
+        exported(scores(), image_input=True)
     with pytest.raises(NetError, match="three channels"):
-        deployed(scores(channels=1), image_input=True)
+        exported(scores(channels=1), image_input=True)
 
 
 def test_only_colour_goes_in_as_an_image():
@@ -338,7 +338,7 @@ def test_only_colour_goes_in_as_an_image():
         "Concat", ["color", "depth"], ["score"]
     )
     said = given("nyud", None, None, None)
-    model = deployed(text, given=said, image_input=True).model.to_proto()
+    model = exported(text, given=said, image_input=True).model.to_proto()
     onnx.checker.check_model(model, full_check=True)
     kinds = {each.name: each.type.tensor_type.elem_type for each in model.graph.input}
     assert kinds == {"color": onnx.TensorProto.UINT8, "depth": onnx.TensorProto.FLOAT}
@@ -346,5 +346,5 @@ def test_only_colour_goes_in_as_an_image():
 
 def test_a_blob_may_be_called_like_what_is_made_of_an_image():
     text = scores(name="fcn16s").replace('"score"', '"data/bgr"')
-    model = deployed(text, image_input=True).model.to_proto()
+    model = exported(text, image_input=True).model.to_proto()
     onnx.checker.check_model(model, full_check=True)
