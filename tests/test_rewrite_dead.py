@@ -13,7 +13,7 @@ from rewriting import EXACT, Beside, filled, images, largest_difference
 
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
-from fcnproto.exporting.rewrite.fold import dead
+from fcnproto.exporting.rewrite.fold import fold
 from fcnproto.exporting.rewrite.matrix_upsampling import upsampling
 from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
@@ -58,7 +58,7 @@ def kinds(net):
 def compared(text, *, left, sizes=((40, 40), (41, 57)), opset=21, level=EXACT):
     """Rewrite a net, compare it with the plain one, and see which layers are left."""
     plain = filled_at_random(text)
-    rewritten = dead(plain)
+    rewritten = fold(plain)
     assert kinds(rewritten.net) == left
     assert not rewritten.notes
     assert rewritten.net.inference.outputs == plain.inference.outputs
@@ -221,7 +221,7 @@ def test_shared_kernels_are_folded_for_one_layer_alone():
     rng = np.random.default_rng(0)
     kernels = rng.standard_normal((3, 3, 1, 1)).astype(np.float32)
     plain = with_weights(net, {"a": [kernels], "b": [kernels], "scale": [np.float32([1, 2, 3])]})
-    rewritten = dead(plain).net
+    rewritten = fold(plain).net
     assert kinds(rewritten) == ["Convolution", "Convolution", "Eltwise"]
     assert Beside(plain, rewritten).difference(20, 30) <= EXACT
 
@@ -231,7 +231,7 @@ def test_numbers_too_large_for_float32_stay():
     net = inference(build(parse_net(text)))
     arrays = [np.full((6, 3, 3, 3), 1e30, np.float32), np.zeros(6, np.float32)]
     plain = with_weights(net, {"conv": arrays, "it": [np.full(6, 1e30, np.float32)]})
-    assert dead(plain).net is plain
+    assert fold(plain).net is plain
 
 
 # Crops --------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ STAYS = {
 @pytest.mark.parametrize("case", STAYS)
 def test_a_crop_stays_below_what(case):
     text = DATA + UP + STAYS[case] + crop("r", axis=2, offset=1)
-    assert kinds(dead(filled_at_random(text)).net) == kinds(filled_at_random(text))
+    assert kinds(fold(filled_at_random(text)).net) == kinds(filled_at_random(text))
 
 
 def test_a_crop_stays_where_it_would_part_a_convolution_from_its_relu():
@@ -302,20 +302,20 @@ def test_a_crop_stays_where_it_would_part_a_convolution_from_its_relu():
 def test_a_crop_stays_below_an_operand_of_the_same_size():
     text = DATA + UP + layer("it", "Scale", "u", "r", "scale_param { axis: 2 }") + crop("r")
     net = filled_at_random(text)
-    assert kinds(dead(net).net) == ["Deconvolution", "Scale", "Crop"]
+    assert kinds(fold(net).net) == ["Deconvolution", "Scale", "Crop"]
 
 
 def test_a_crop_of_channels_stays():
     text = DATA + UP + layer("it", "ReLU", "u", "r")
     text += layer("crop", "Crop", "r data", "y", "crop_param { axis: 1 }")
-    assert kinds(dead(filled_at_random(text)).net) == ["Deconvolution", "ReLU", "Crop"]
+    assert kinds(fold(filled_at_random(text)).net) == ["Deconvolution", "ReLU", "Crop"]
 
 
 def test_raised_crops_become_a_part_of_upsampling():
     """HED's way: upsample, squash, crop."""
     text = DATA + UP + layer("it", "Sigmoid", "u", "r") + crop("r")
     plain = filled(text)
-    net = upsampling(dead(plain).net).net
+    net = upsampling(fold(plain).net).net
     assert kinds(net) == ["Upsampling", "Sigmoid"]
     beside = Beside(plain, net)
     assert max(beside.difference(*size) for size in [(40, 40), (11, 12), (64, 31)]) <= EXACT
@@ -324,10 +324,10 @@ def test_raised_crops_become_a_part_of_upsampling():
 def test_factors_leave_a_bilinear_kernel_the_same_for_all_channels():
     scale = layer("scale", "Scale", "u", "y", "scale_param { bias_term: true }")
     plain = filled(DATA + UP + scale)
-    assert kinds(upsampling(dead(plain).net).net) == ["Upsampling", "Scale"]
+    assert kinds(upsampling(fold(plain).net).net) == ["Upsampling", "Scale"]
     scalar = layer("scale", "Power", "u", "y", "power_param { scale: 3 shift: 1 }")
     plain = filled(DATA + UP + scalar)
-    net = upsampling(dead(plain).net).net
+    net = upsampling(fold(plain).net).net
     assert kinds(net) == ["Upsampling"]
     assert Beside(plain, net).difference(20, 21) <= EXACT
 
@@ -342,7 +342,7 @@ def test_layers_that_nobody_reads_are_dropped():
         ),
         net.steps,
     )
-    assert kinds(dead(net).net) == ["TanH"]
+    assert kinds(fold(net).net) == ["TanH"]
 
 
 def vars_of(value):
@@ -357,7 +357,7 @@ def test_what_caffe_computed(path):
     for name in sorted(key for key in arrays if key.startswith("param/")):
         weights.setdefault(name.split("/")[1], []).append(arrays[name])
     plain = with_weights(inference(build(read_net(path)), weights), weights)
-    net = dead(plain).net
+    net = fold(plain).net
     feeds = {name: arrays[f"in/{name}"] for name in plain.inference.inputs}
     found = run(session_of(write(net).to_proto()), feeds)
     assert largest_difference({name: arrays[f"out/{name}"] for name in found}, found) <= EXACT
@@ -391,7 +391,7 @@ def test_any_chain(data):
     if data.draw(st.booleans()):
         text += crop(blob, "cut", offset=0)
     plain = filled_at_random(text, data.draw(st.integers(0, 99)))
-    beside = Beside(plain, dead(plain).net)
+    beside = Beside(plain, fold(plain).net)
     for _ in range(2):
         size = data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))
         # TanH behind large numbers is as exact as they are, not as it is itself.

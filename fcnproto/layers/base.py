@@ -25,7 +25,7 @@ from fcnproto.layers.spatial import (
     shifted,
 )
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,6 +103,16 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class PerChannel:
+    """factors · x + shifts, in float64; each is a scalar, or one number for each channel."""
+
+    factors: Array
+    shifts: Array
+    axis: int
+    """That of the channels, where they are not scalars."""
+
+
+@dataclass(frozen=True)
 class Context:
     """What a layer is built for: the phase, and an image size (height, width) if one is given."""
 
@@ -157,6 +167,8 @@ class Layer:
     """Whether coord_map holds for every bottom, not for the first only."""
     shares_memory: bool = False
     """Whether its tops are its bottom's numbers, in the same memory (Blob::ShareData)."""
+    absorbs: ClassVar[bool] = False
+    """Whether runtimes compute what follows it, pixel by pixel, together with it."""
     kind: ClassVar[Kind] = Kind.OTHER
     other_settings: ClassVar[tuple[str, ...]] = ()
     """Further fields of LayerParameter that this type reads, such as loss_param."""
@@ -255,6 +267,30 @@ class Layer:
         copies, and functions such as exp count as nothing, and most types have nothing else.
         """
         return 0
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """What it multiplies and adds, if that is all that it does to a bottom of this shape.
+
+        `arrays` are its learned arrays in float64.
+        """
+        return None
+
+    def output_axis(self, top: Shape) -> int | None:
+        """The axis of a top along which its kernels lie; None for a layer that has no kernels."""
+        return None
+
+    def with_output_factors(self, kernels: Array, factors: Array) -> Array:
+        """Its kernels, those of each output channel times a factor."""
+        raise self._silent("kernels")
+
+    def with_input_factors(
+        self, kernels: Array, given: PerChannel, bottom: Shape
+    ) -> tuple[Array, Array] | None:
+        """Kernels, and what is added to its biases, that do `given` to the bottom first.
+
+        None if it has no kernels, or none that can do that.
+        """
+        return None
 
     def brief(self) -> str:
         """Its settings in a few words, as for a picture."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import (
     Kind,
+    PerChannel,
     Plane,
     Pointwise,
     Tensor,
@@ -23,7 +24,7 @@ from fcnproto.proto.caffe_pb2 import (
     BatchNormParameter,
     ParamSpec,
 )
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -68,6 +69,14 @@ class BatchNorm(Pointwise):
     def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
         """The pixel itself, or all of the image where the statistics are the batch's."""
         return super().reaches(bottoms) if self._uses_stored else [all_of(bottoms[0])]
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """By the stored statistics; those of a batch are not known before."""
+        if not self._uses_stored:
+            return None
+        factor = arrays[2].item()
+        mean, variance = (array / factor if factor else 0 * array for array in arrays[:2])
+        return by_statistics(mean * 0 + 1, mean * 0, mean, variance, self.param.eps)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """BatchNormalization; its formula where the statistics are the batch's own."""
@@ -123,6 +132,16 @@ class BatchNorm(Pointwise):
         with t.torch.no_grad():
             for weight, new in zip(weights, (mean, unbiased, 1), strict=True):
                 weight.mul_(self.param.moving_average_fraction).add_(new)
+
+
+def by_statistics(
+    slope: Array, bias: Array, mean: Array, variance: Array, eps: float
+) -> PerChannel | None:
+    """slope · (x − mean) / √(variance + eps) + bias; None where that root is none."""
+    if not (variance + eps > 0).all():
+        return None
+    factors = slope / (variance + eps) ** 0.5
+    return PerChannel(factors, bias - mean * factors, axis=1)
 
 
 def normalized(b: Builder, x: str, rank: int, eps: float) -> tuple[str, str, str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Kind, Tensors, Torch, Weight, require
+from fcnproto.layers.base import Kind, PerChannel, Tensors, Torch, Weight, axis_index, require
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.proto.caffe_pb2 import BiasParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -34,6 +34,12 @@ class Bias(Broadcast):
         if len(bottoms) > 1:
             return ()
         return (Weight(self.operand(bottoms), self.param.filler),)
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel:
+        """Its learned shifts."""
+        (shifts,) = arrays
+        axis = axis_index(self.param.axis, bottom) if shifts.ndim else 0
+        return PerChannel(0 * shifts + 1, shifts, axis)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Add."""

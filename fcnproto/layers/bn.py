@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import (
     Kind,
+    PerChannel,
     Plane,
     Pointwise,
     Tensor,
@@ -21,14 +22,14 @@ from fcnproto.layers.base import (
     nchw,
     require,
 )
-from fcnproto.layers.batch_norm import normalized
+from fcnproto.layers.batch_norm import by_statistics, normalized
 from fcnproto.proto.caffe_pb2 import (
     TEST,
     BNParameter,
     FillerParameter,
     ParamSpec,
 )
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -148,6 +149,17 @@ class BN(Pointwise):
             )
         elif form is Form.SEGNET and self.phase == TEST and self.param.bn_mode == BNParameter.LEARN:
             yield "bn_mode LEARN normalizes by the batch's own statistics in TEST too"
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """By the stored statistics; those of a batch are not known before."""
+        if self._uses_batch:
+            return None
+        flat = [array.reshape(-1) for array in arrays]
+        if self.form is Form.SEGNET:
+            scale, shift = flat
+            return PerChannel(scale, shift, axis=1)
+        slope, bias, mean, variance = flat
+        return by_statistics(slope, bias, mean, variance, self.param.eps)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """BatchNormalization; formulas for the batch's own statistics, or folded ones."""

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from fcnproto.layers.base import Tensors, Torch, exactly, four_axes, require
 from fcnproto.layers.loss import Loss
-from fcnproto.proto.caffe_pb2 import (
-    ContrastiveLossParameter,
-)
+from fcnproto.proto.caffe_pb2 import ContrastiveLossParameter
 from fcnproto.types import Shape, show
 
 

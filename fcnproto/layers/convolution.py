@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import (
-    prod,
-)
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import (
     Kind,
+    PerChannel,
     Tensor,
     Tensors,
     Torch,
@@ -23,7 +22,7 @@ from fcnproto.layers.base import (
 )
 from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
-from fcnproto.types import Dims, Shape, show
+from fcnproto.types import Array, Dims, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -43,6 +42,7 @@ class Convolution(Windowed):
     tops = at_least(1)
     top_per_bottom = True
     kind = Kind.CONVOLUTION
+    absorbs = True
 
     param: ConvolutionParameter
 
@@ -94,6 +94,36 @@ class Convolution(Windowed):
         """A dilation of 0, with which all taps of a kernel read one pixel."""
         if 0 in self.param.dilation:
             yield "dilation 0: all taps of its kernel read the same pixel"
+
+    def output_axis(self, top: Shape) -> int:
+        """`axis`."""
+        return axis_index(self.param.axis, top)
+
+    def with_output_factors(self, kernels: Array, factors: Array) -> Array:
+        """Along the kernels' first axis."""
+        return kernels * factors.reshape(-1, *[1] * (kernels.ndim - 1))
+
+    def with_input_factors(
+        self, kernels: Array, given: PerChannel, bottom: Shape
+    ) -> tuple[Array, Array] | None:
+        """W ∗ (a · x + b) is (W · a) ∗ x + Σ W · b, but where the image is padded with zeros.
+
+        For to those around the image nothing is added.
+        """
+        import numpy as np
+
+        axis, group = axis_index(self.param.axis, bottom), self.param.group
+        if given.factors.ndim and given.axis != axis:
+            return None
+        if given.shifts.any() and any(map(_reads_zeros, self.windows(bottom))):
+            return None
+        factors, shifts = (
+            np.broadcast_to(each, bottom[axis]).reshape(group, 1, -1, *[1] * (kernels.ndim - 2))
+            for each in (given.factors, given.shifts)
+        )
+        pairs = kernels.reshape(group, -1, *kernels.shape[1:])
+        bias = (pairs * shifts).sum(axis=tuple(range(2, pairs.ndim))).reshape(-1)
+        return (pairs * factors).reshape(kernels.shape), bias
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv for each bottom, with one set of weights."""
@@ -317,3 +347,8 @@ def _kernels_in_torch(kernels: Tensor, windows: Sequence[Window]) -> Tensor:
         if window.dilation == 0:
             kernels = kernels.sum(axis, keepdim=True)
     return kernels if windows else kernels[..., None]
+
+
+def _reads_zeros(window: Window) -> bool:
+    """Whether it may cover pixels outside: as padding, or past the end by less than a stride."""
+    return window.pad > 0 or (window.extent > 1 and window.stride > 1)

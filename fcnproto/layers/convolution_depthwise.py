@@ -14,7 +14,7 @@ from fcnproto.layers.convolution import (
 )
 from fcnproto.layers.spatial import Window, convolution_windows
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -31,6 +31,7 @@ class ConvolutionDepthwise(Windowed):
     fork = "caffe-mobilenet"
     settings = "convolution_param"
     kind = Kind.CONVOLUTION
+    absorbs = True
 
     param: ConvolutionParameter
 
@@ -62,6 +63,14 @@ class ConvolutionDepthwise(Windowed):
         """The windows over rows and columns."""
         rows, columns = convolution_windows(self.param, 2)
         return rows, columns
+
+    def output_axis(self, top: Shape) -> int:
+        """The channels'."""
+        return 1
+
+    def with_output_factors(self, kernels: Array, factors: Array) -> Array:
+        """A factor for each kernel."""
+        return kernels * factors.reshape(-1, 1, 1, 1)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv with a group for each channel."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Kind, Tensor, Torch
+from fcnproto.layers.base import Kind, PerChannel, Tensor, Torch
 from fcnproto.layers.convolution import (
     Convolution,
     as_written,
@@ -14,7 +14,7 @@ from fcnproto.layers.convolution import (
     settings_of,
 )
 from fcnproto.layers.spatial import Affine, Reach, Window
-from fcnproto.types import Dims, Shape
+from fcnproto.types import Array, Dims, Shape
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -42,6 +42,21 @@ class Deconvolution(Convolution):
         return window.deconvolved_reach()
 
     kind = Kind.UPSAMPLING
+    absorbs = False
+
+    def with_output_factors(self, kernels: Array, factors: Array) -> Array:
+        """Kernels are C × O/group × …, so that each group of inputs has its own outputs."""
+        group = self.param.group
+        pairs = kernels.reshape(group, -1, *kernels.shape[1:])
+        factors = factors.reshape(group, 1, -1, *[1] * (kernels.ndim - 2))
+        scaled: Array = (pairs * factors).reshape(kernels.shape)
+        return scaled
+
+    def with_input_factors(
+        self, kernels: Array, given: PerChannel, bottom: Shape
+    ) -> tuple[Array, Array] | None:
+        """None: what is added to a bottom comes out differently at the borders of the top."""
+        return None
 
     def _size(self, window: Window, size: int) -> int:
         return window.deconvolve(size)

@@ -7,9 +7,7 @@ from math import prod
 
 from fcnproto.layers.base import Tensors, Torch
 from fcnproto.layers.loss import Loss
-from fcnproto.proto.caffe_pb2 import (
-    HingeLossParameter,
-)
+from fcnproto.proto.caffe_pb2 import HingeLossParameter
 from fcnproto.types import Shape
 
 

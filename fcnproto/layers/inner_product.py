@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Kind, Layer, Tensors, Torch, Weight, axis_index, require
 from fcnproto.proto.caffe_pb2 import InnerProductParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -55,6 +55,14 @@ class InnerProduct(Layer):
     def brief(self) -> str:
         """The outputs."""
         return str(self.param.num_output)
+
+    def output_axis(self, top: Shape) -> int:
+        """The last."""
+        return len(top) - 1
+
+    def with_output_factors(self, kernels: Array, factors: Array) -> Array:
+        """Along the rows of the matrix, or its columns if it is transposed."""
+        return kernels * (factors if self.param.transpose else factors[:, None])
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Gemm of N × I; MatMul where there is another number of batch axes than one."""

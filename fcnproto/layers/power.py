@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Tensor, Tensors, Torch
-from fcnproto.proto.caffe_pb2 import (
-    PowerParameter,
-)
-from fcnproto.types import Shape
+from fcnproto.layers.base import PerChannel, Pointwise, Tensor, Tensors, Torch
+from fcnproto.proto.caffe_pb2 import PowerParameter
+from fcnproto.types import Array, Shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +27,14 @@ class Power(Pointwise):
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The product with the scale, unless it is 1."""
         return prod(tops[0]) if self.param.scale != 1 else 0
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """scale · x + shift, where there is no power."""
+        import numpy as np
+
+        if self.param.power != 1 or self.param.scale == 0:
+            return None
+        return PerChannel(np.array(self.param.scale), np.array(self.param.shift), axis=0)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul, Add and Pow, as far as they do something."""

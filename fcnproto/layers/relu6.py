@@ -10,9 +10,7 @@ from fcnproto.layers.base import (
     Tensors,
     Torch,
 )
-from fcnproto.proto.caffe_pb2 import (
-    ReLU6Parameter,
-)
+from fcnproto.proto.caffe_pb2 import ReLU6Parameter
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder

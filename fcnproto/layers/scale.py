@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Kind, Tensors, Torch, Weight, axis_index, require
+from fcnproto.layers.base import Kind, PerChannel, Tensors, Torch, Weight, axis_index, require
 from fcnproto.layers.broadcast import Broadcast
 from fcnproto.layers.fillers import constant
 from fcnproto.proto.caffe_pb2 import ScaleParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -52,6 +52,12 @@ class Scale(Broadcast):
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """A product for each number."""
         return prod(tops[0])
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel:
+        """Its learned factors, and biases if there are any."""
+        factors, *shifts = arrays
+        axis = axis_index(self.param.axis, bottom) if factors.ndim else 0
+        return PerChannel(factors, shifts[0] if shifts else 0 * factors, axis)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Mul, then Add with bias_term."""

@@ -7,9 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Pointwise, Tensors, Torch
-from fcnproto.proto.caffe_pb2 import (
-    SwishParameter,
-)
+from fcnproto.proto.caffe_pb2 import SwishParameter
 from fcnproto.types import Shape
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
     # Dead first: a Crop that moves up may come to stand behind a Deconvolution. Winograd last: it
     # takes convolutions as the others leave them.
-    exact: list[Rewrite] = [fold.dead, matrix_upsampling.upsampling, padding.padding]
+    exact: list[Rewrite] = [fold.fold, matrix_upsampling.upsampling, padding.padding]
     return {
         Optimize.NONE: [],
         Optimize.EXACT: exact,

@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping
 from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.rewrite.base import moved, read_once, works_by_pixels
 from fcnproto.layers.base import axis_index
-from fcnproto.layers.convolution import Convolution
-from fcnproto.layers.convolution_depthwise import ConvolutionDepthwise
 from fcnproto.layers.crop import Crop
-from fcnproto.layers.depthwise_convolution import DepthwiseConvolution
 from fcnproto.model.builder import unused
 
 
@@ -69,10 +66,7 @@ def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[st
         return False
     if any(set(map(id, net.graph.readers[blob])) != {id(node)} for blob in node.bottoms):
         return False
-    before = {type(made[blob].node.layer) for blob in node.bottoms if blob in made}
-    if type(node.layer) not in _WINDOWED and before.intersection(_WINDOWED):
+    absorbed = any(made[blob].node.layer.absorbs for blob in node.bottoms if blob in made)
+    if absorbed and not node.layer.absorbs:
         return False
     return works_by_pixels(node.layer, [shape[1] for shape in bottoms])
-
-
-_WINDOWED = {Convolution, DepthwiseConvolution, ConvolutionDepthwise}

@@ -49,10 +49,10 @@ def padding(net: Filled) -> Rewritten:
         plan = planned(net, region)
         if isinstance(plan, Plan):
             writer = _Writer(net, plan)
-            endless = writer.endless()
-            if endless is None:
+            infinite = writer.infinite()
+            if infinite is None:
                 return _with_gain(net, writer.rewritten())
-            plan = endless
+            plan = infinite
         region = region.without(plan)
     return _alone(net, "what surrounds the image's reach meets it at once")
 
@@ -95,7 +95,7 @@ class _Writer:
             steps += [self._surrounded(top) for top in step.node.tops if top in self.plan.exits]
         return self.net.rewritten(steps)
 
-    def endless(self) -> Node | None:
+    def infinite(self) -> Node | None:
         """The first layer from whose bottom numbers would be subtracted that are not finite."""
         for member in self.plan.region.members:
             node = member.step.node
