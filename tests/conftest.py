@@ -1,17 +1,16 @@
 from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
+from paths import TESTS
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """What real Caffe computed."""
-    return HERE / "golden"
+    return TESTS / "golden"
 
 
 @pytest.fixture(scope="session")
 def published() -> Path:
     """The nets as they were published."""
-    return HERE / "published"
+    return TESTS / "published"

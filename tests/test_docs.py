@@ -16,11 +16,11 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import docs_stand_in
 import numpy as np
 import pytest
+from paths import ROOT
 from PIL import Image
 
 from fcnproto import weights
@@ -33,7 +33,6 @@ from fcnproto.runtime.session import Session
 from fcnproto.surgery.fit import WeightSource
 from fcnproto.zoo import specs
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 RUN_ELSEWHERE = ("install", "test", "tour", "train")  # by test_readme.py and .ci/train
 RUN = ("sh", "python", "console")

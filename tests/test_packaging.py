@@ -2,9 +2,9 @@
 
 from configparser import ConfigParser
 from fnmatch import fnmatch
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from paths import ROOT
+
 SETUP = ConfigParser()
 SETUP.read(ROOT / "setup.cfg")
 FOLDERS = {"fcnproto.templates": "templates", "fcnproto.models": "models"}

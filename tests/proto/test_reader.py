@@ -13,13 +13,13 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import TESTS
 
 from fcnproto.errors import PrototxtError, Severity
 from fcnproto.proto import caffe_pb2, printer, reader, schema
 from fcnproto.proto.caffe_pb2 import BlobProto, LayerParameter, NetParameter, SolverParameter
 
-TESTS = Path(__file__).parent
-PUBLISHED = sorted((TESTS / "published").glob("*/*.prototxt"))
+NAMES = sorted((TESTS / "published").glob("*/*.prototxt"))
 FORMATS = sorted((TESTS / "golden/upgrade").glob("format_*.before.prototxt"))
 MALFORMED = json.loads((TESTS / "golden/malformed.json").read_text())
 
@@ -65,7 +65,7 @@ def test_writes_what_caffe_writes(before):
     assert printer.format(document.message) == after.read_text()
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", NAMES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_published_files_read_as_by_protobuf_and_survive_a_round_trip(path):
     document = reader.parse(path.read_text(), path.name, kind_of(path))
     assert not document.problems

@@ -4,15 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from paths import PUBLISHED
 
 from fcnproto.errors import ZooError
 from fcnproto.zoo import specs
 
-PUBLISHED = sorted(path.name for path in (Path(__file__).parent / "published").iterdir())
+NAMES = sorted(path.name for path in PUBLISHED.iterdir())
 OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
 SHAPES = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
 BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg-small", "vgg16")
-PUBLISHED_BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")
+PUBLISHEDBACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")
 
 
 @pytest.fixture
@@ -23,13 +24,13 @@ def models(tmp_path):
 
 def test_every_published_net_is_in_the_zoo():
     nets = specs.nets()
-    assert len(PUBLISHED) == 18
-    assert [name for name, net in nets.items() if net.published] == PUBLISHED
+    assert len(NAMES) == 18
+    assert [name for name, net in nets.items() if net.published] == NAMES
 
 
 def test_ours_and_the_classifiers_are_in_the_zoo():
-    convolutional = (f"{name}-conv" for name in PUBLISHED_BACKBONES)
-    expected = {*PUBLISHED, *OURS, *SHAPES, *BACKBONES, *convolutional}
+    convolutional = (f"{name}-conv" for name in PUBLISHEDBACKBONES)
+    expected = {*NAMES, *OURS, *SHAPES, *BACKBONES, *convolutional}
     assert set(specs.nets()) == expected
     assert tuple(specs.backbones()) == BACKBONES
 

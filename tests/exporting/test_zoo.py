@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch_oracle
 from exporting import run, session_of
+from paths import PUBLISHED
 
 from fcnproto.errors import NetError
 from fcnproto.exporting.filled import with_weights
@@ -20,7 +21,7 @@ from fcnproto.rendering.fcn import render
 from fcnproto.zoo import specs
 
 FCNS = [name for name, spec in specs.nets().items() if isinstance(spec, specs.FcnSpec)]
-PUBLISHED_FCNS = [name for name in FCNS if specs.net(name).published]
+PUBLISHEDFCNS = [name for name in FCNS if specs.net(name).published]
 CLASSIFIERS = [name for name in specs.nets() if name not in FCNS]
 SIZES = [(1, 1), (64, 64), (97, 131)]
 LARGE = (500, 375)
@@ -128,12 +129,11 @@ def test_an_opset_that_onnx_does_not_know():
 
 
 def training_nets():
-    from pathlib import Path
 
-    folder = Path(__file__).parent / "published"
+    folder = PUBLISHED
     return sorted(
         path
-        for name in PUBLISHED_FCNS
+        for name in PUBLISHEDFCNS
         for path in (folder / name).glob("*.prototxt")
         if path.name != "solver.prototxt"
     )

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from paths import GOLDEN
 
 from fcnproto import weights
 from fcnproto.errors import FcnprotoError, WeightsError
 from fcnproto.proto.caffe_pb2 import NetParameter
 
-GOLDEN = Path(__file__).parent / "golden"
 LISTED = [e for e in json.loads((GOLDEN / "weights/index.json").read_text()) if "net" in e]
 SAVED_BY_CAFFE = sorted((GOLDEN / "layers").glob("*.caffemodel"))
 ONE_FOLDER = [HealthCheck.function_scoped_fixture]

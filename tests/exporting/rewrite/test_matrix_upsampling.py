@@ -1,7 +1,6 @@
 """Upsampling as matrix products against the plain net on onnxruntime, and against real Caffe."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +9,7 @@ from exporting import input_text, run, session_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from paths import GOLDEN
 from rewriting import EXACT, Beside, images, largest_difference
 
 from fcnproto.errors import LayerError, Severity
@@ -22,7 +22,7 @@ from fcnproto.layers.spatial import Window
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
 
-GOLDEN = Path(__file__).parent / "golden" / "layers"
+CASES = GOLDEN / "layers"
 CHANNELS = 3
 RNG = np.random.default_rng(0)
 
@@ -151,7 +151,7 @@ def test_a_wrong_offset_or_pad_is_found(wrong):
         assert Beside(plain, broken).difference(height, width) > 1000 * EXACT
 
 
-CASES = sorted(GOLDEN.glob("deconv*.prototxt")) + sorted(GOLDEN.glob("net_fcn8s*.prototxt"))
+CASES = sorted(CASES.glob("deconv*.prototxt")) + sorted(CASES.glob("net_fcn8s*.prototxt"))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

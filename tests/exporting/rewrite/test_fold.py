@@ -1,7 +1,5 @@
 """Folded factors, raised crops and dropped layers against the plain net on onnxruntime."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +7,7 @@ from exporting import input_text, operators, run, session_of
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from paths import GOLDEN
 from rewriting import EXACT, Beside, filled, images, largest_difference
 
 from fcnproto.exporting.filled import with_weights
@@ -19,7 +18,7 @@ from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
 
-GOLDEN = Path(__file__).parent / "golden" / "layers"
+CASES = GOLDEN / "layers"
 DATA = input_text(data=(1, 3, 40, 40))
 BN_TYPES = ("BatchNorm", "BN")
 
@@ -349,7 +348,7 @@ def vars_of(value):
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("net_*.prototxt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CASES.glob("net_*.prototxt")), ids=lambda path: path.stem)
 def test_what_caffe_computed(path):
     with np.load(path.with_suffix(".npz")) as data:
         arrays = {name: data[name] for name in data.files}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import GOLDEN
 
 from fcnproto.errors import FcnprotoError, NetError, PrototxtError, WeightsError
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter, SolverState
@@ -19,15 +20,15 @@ from fcnproto.training.rates import rate
 from fcnproto.weights import read as read_weights
 from fcnproto.weights import solverstate
 
-GOLDEN = Path(__file__).parent / "golden" / "solver"
-CASES = {case["name"]: case for case in json.loads((GOLDEN / "index.json").read_text())}
+SOLVER = GOLDEN / "solver"
+CASES = {case["name"]: case for case in json.loads((SOLVER / "index.json").read_text())}
 TRACES = [name for name, case in CASES.items() if case.get("kind") != "log"]
-RATES = json.loads((GOLDEN / "lr_table.json").read_text())
+RATES = json.loads((SOLVER / "lr_table.json").read_text())
 RTOL = 1e-4
 
 
 def trace(name):
-    return dict(np.load(GOLDEN / f"{name}.npz"))
+    return dict(np.load(SOLVER / f"{name}.npz"))
 
 
 def prefixed(arrays, prefix):
@@ -58,10 +59,10 @@ def assert_weights(found, expected, sensitivity):
 
 def started(name, arrays):
     """A solver where a trace begins."""
-    solver = Solver.from_file(GOLDEN / f"{name}.solver.prototxt")
+    solver = Solver.from_file(SOLVER / f"{name}.solver.prototxt")
     resumed = CASES[name]["resume_from"]
     if resumed:
-        solver.restore(GOLDEN / resumed[1])
+        solver.restore(SOLVER / resumed[1])
     else:
         solver.load_weights(prefixed(arrays, "init"))
     return solver
@@ -87,7 +88,7 @@ def test_a_trace_of_caffe_is_followed(name):
 
 @pytest.mark.parametrize("name", TRACES)
 def test_the_learned_arrays_stand_in_caffes_order(name):
-    solver = Solver.from_file(GOLDEN / f"{name}.solver.prototxt")
+    solver = Solver.from_file(SOLVER / f"{name}.solver.prototxt")
     assert [each.title for each in solver.net.parameters] == CASES[name]["learnable"]
 
 
@@ -107,9 +108,9 @@ def test_gradients_are_caffes(name):
 def test_the_loss_is_averaged_as_caffe_logs_it():
     arrays, log = (
         trace("log_average_test"),
-        json.loads((GOLDEN / "log_average_test.json").read_text()),
+        json.loads((SOLVER / "log_average_test.json").read_text()),
     )
-    solver = Solver.from_file(GOLDEN / "log_average_test.solver.prototxt")
+    solver = Solver.from_file(SOLVER / "log_average_test.solver.prototxt")
     solver.load_weights(prefixed(arrays, "init"))
     tests = {each["iter"]: each["outputs"] for each in log["tests"]}
     tested = 0
@@ -128,7 +129,7 @@ def test_the_loss_is_averaged_as_caffe_logs_it():
 
 
 @pytest.mark.parametrize(
-    "case", json.loads((GOLDEN / "lr_table.json").read_text()), ids=lambda c: c["name"]
+    "case", json.loads((SOLVER / "lr_table.json").read_text()), ids=lambda c: c["name"]
 )
 def test_the_learning_rate_is_that_of_caffes_table(case):
     solver, step = parse_solver(case["solver"]).solver, 0
@@ -139,14 +140,14 @@ def test_the_learning_rate_is_that_of_caffes_table(case):
 
 # Snapshots ------------------------------------------------------------------------------------
 
-SNAPSHOTS = sorted(GOLDEN.glob("snapshot_*_iter_6.solverstate*"))
+SNAPSHOTS = sorted(SOLVER.glob("snapshot_*_iter_6.solverstate*"))
 
 
 @pytest.mark.parametrize("path", SNAPSHOTS, ids=lambda path: path.name)
 def test_going_on_from_caffes_snapshot_continues_its_trace(path):
     name = path.name.split("_iter_")[0]
     case, arrays = CASES[name], trace(name)
-    solver = Solver.from_file(GOLDEN / f"{name}.solver.prototxt")
+    solver = Solver.from_file(SOLVER / f"{name}.solver.prototxt")
     solver.restore(path)
     assert solver.iteration == 6
     for iteration in range(6, case["iters"]):
@@ -161,7 +162,7 @@ def test_our_snapshot_says_what_caffes_says(path, tmp_path, monkeypatch):
     name = path.name.split("_iter_")[0]
     case, arrays = CASES[name], trace(name)
     monkeypatch.chdir(tmp_path)
-    solver = Solver.from_file(GOLDEN / f"{name}.solver.prototxt")
+    solver = Solver.from_file(SOLVER / f"{name}.solver.prototxt")
     solver.load_weights(prefixed(arrays, "init"))
     for iteration in range(6):
         solver.step(feeds_of(arrays, iteration, 1))
@@ -174,7 +175,7 @@ def test_our_snapshot_says_what_caffes_says(path, tmp_path, monkeypatch):
     for own, theirs in zip(found.history, expected.history, strict=True):
         assert own.shape == theirs.shape
         close(own, theirs, case["sensitivity"])
-    weights = read_weights(GOLDEN / expected.learned_net)
+    weights = read_weights(SOLVER / expected.learned_net)
     mine = read_weights(found.learned_net)
     for layer, theirs in weights.items():
         for own, array in zip(mine.get(layer, []), theirs, strict=True):
@@ -208,7 +209,7 @@ def test_stopping_and_going_on_changes_nothing(name, tmp_path):
         whole.step(feeds_of(arrays, iteration, 1))
         if iteration == 4:
             state = whole.snapshot(tmp_path / "half")
-    second = Solver.from_file(GOLDEN / f"{name}.solver.prototxt")
+    second = Solver.from_file(SOLVER / f"{name}.solver.prototxt")
     second.restore(state)
     for iteration in range(5, 8):
         second.step(feeds_of(arrays, iteration, 1))
@@ -218,10 +219,10 @@ def test_stopping_and_going_on_changes_nothing(name, tmp_path):
 
 
 def test_a_state_of_another_kind_of_solver_is_refused():
-    solver = Solver.from_file(GOLDEN / "snapshot_sgd.solver.prototxt")
+    solver = Solver.from_file(SOLVER / "snapshot_sgd.solver.prototxt")
     before = solver.weights
     with pytest.raises(WeightsError, match="has 10 arrays, expected 5"):
-        solver.restore(GOLDEN / "snapshot_adam_iter_6.solverstate")
+        solver.restore(SOLVER / "snapshot_adam_iter_6.solverstate")
     assert solver.iteration == 0
     np.testing.assert_array_equal(solver.weights["up"][0], before["up"][0])
 
@@ -232,7 +233,7 @@ def test_a_state_of_another_kind_of_solver_is_refused():
 def test_a_broken_state_is_refused_in_one_line(content, tmp_path):
     path = tmp_path / "x.solverstate"
     path.write_bytes(content)
-    solver = Solver.from_file(GOLDEN / "snapshot_sgd.solver.prototxt")
+    solver = Solver.from_file(SOLVER / "snapshot_sgd.solver.prototxt")
     with pytest.raises(WeightsError, match=r"x\.solverstate: error: ") as caught:
         solver.restore(path)
     assert "\n" not in str(caught.value)
@@ -411,7 +412,7 @@ def test_an_iteration_needs_its_feeds(tmp_path):
 
 MALFORMED = [
     case
-    for case in json.loads((GOLDEN.parent / "malformed.json").read_text())
+    for case in json.loads((SOLVER.parent / "malformed.json").read_text())
     if case["kind"] == "solver" and case["aborted"]
 ]
 
@@ -419,7 +420,7 @@ MALFORMED = [
 @pytest.mark.parametrize("case", MALFORMED, ids=lambda case: case["case"])
 def test_what_caffe_refuses_is_refused(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    net = (GOLDEN.parent / "malformed_solver_net.prototxt").read_text()
+    net = (SOLVER.parent / "malformed_solver_net.prototxt").read_text()
     Path("_n.prototxt").write_text(net)
     Path("s.prototxt").write_text(case["prototxt"])
 

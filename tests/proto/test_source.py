@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from paths import TESTS
 
 from fcnproto.errors import FcnprotoError, NetError, PrototxtError, Severity
 from fcnproto.proto import reader
@@ -24,7 +25,6 @@ from fcnproto.proto.source import (
     upgrade_file,
 )
 
-TESTS = Path(__file__).parent
 WEIGHTS = TESTS / "golden/weights"
 UPGRADES = TESTS / "golden/upgrade"
 

@@ -1,16 +1,14 @@
 """shapes.py: whole nets against real Caffe's blobs, and what it says of weights that are shared."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from paths import GOLDEN
 
 from fcnproto.errors import NetError, Severity
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import Place, infer, walk
 from fcnproto.proto.source import parse_net, read_net
 
-GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path for kind in ("layers", "forks") for path in (GOLDEN / kind).glob("*.prototxt"))
 
 

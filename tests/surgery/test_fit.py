@@ -2,12 +2,12 @@
 
 import json
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from paths import GOLDEN
 
 from fcnproto import weights
 from fcnproto.errors import FcnprotoError, NetError, WeightsError
@@ -20,7 +20,6 @@ from fcnproto.rendering.fcn import render
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
 
-GOLDEN = Path(__file__).parent / "golden"
 LOADING = json.loads((GOLDEN / "loading/loading.json").read_text())
 COPIED = {case["case"]: case for case in LOADING["cases"] if case["how"] == "copy_from"}
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from paths import TESTS
 
 from fcnproto.errors import FcnprotoError, Severity
 from fcnproto.net.check import check_net, check_solver
 from fcnproto.proto.source import is_solver, parse_net, parse_solver
 
-HERE = Path(__file__).parent
-CASES = json.loads((HERE / "golden" / "malformed.json").read_text())
+CASES = json.loads((TESTS / "golden" / "malformed.json").read_text())
 # A net's forward and backward passes refuse more than its construction; check does not run them.
 CHECKED = [case for case in CASES if case["kind"] == "solver" or case["stage"] == "construct"]
 
@@ -31,7 +31,7 @@ def errors(problems):
 @pytest.fixture
 def solver_net(tmp_path, monkeypatch):
     """The net that the golden solvers name, in the working directory."""
-    text = (HERE / "golden" / "malformed_solver_net.prototxt").read_text()
+    text = (TESTS / "golden" / "malformed_solver_net.prototxt").read_text()
     (tmp_path / "_n.prototxt").write_text(text)
     monkeypatch.chdir(tmp_path)
 
@@ -84,7 +84,7 @@ def test_nonsense_that_caffe_accepts_is_a_warning(name):
     ],
 )
 def test_weights_in_the_prototxt(name, message):
-    text = (HERE / "golden" / "loading" / f"{name}.prototxt").read_text()
+    text = (TESTS / "golden" / "loading" / f"{name}.prototxt").read_text()
     found = errors(problems_of(text))
     assert [message in line for line in found] == [True] * (message is not None)
     (short,) = errors(problems_of(text.replace("data: 4", "data: 4 data: 5")))[:1]

@@ -1,9 +1,9 @@
 """graph.py against what real Caffe kept for each phase, level and stage, and its in-place rules."""
 
 import json
-from pathlib import Path
 
 import pytest
+from paths import GOLDEN
 
 from fcnproto.errors import NetError
 from fcnproto.net import solver_rules
@@ -11,7 +11,7 @@ from fcnproto.net.graph import State, assemble, build
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net, parse_solver, read_net
 
-NETSTATE = Path(__file__).parent / "golden" / "netstate"
+NETSTATE = GOLDEN / "netstate"
 CASES = json.loads((NETSTATE / "netstate.json").read_text())
 
 

@@ -1,12 +1,11 @@
 """The exported ONNX on onnxruntime against what real Caffe and its forks computed."""
 
-from pathlib import Path
-
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
+from caffe_cases import CASES, INFERENCE, arrays_of, is_measure, run, weights_of
 from exporting import input_text, layer_text, net_of
+from paths import GOLDEN
 
 from fcnproto.errors import NetError, WeightsError
 from fcnproto.exporting.filled import with_weights
@@ -16,42 +15,6 @@ from fcnproto.layers import layer_types
 from fcnproto.layers.base import Layer
 from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
-
-GOLDEN = Path(__file__).parent / "golden"
-CASES = sorted((GOLDEN / "layers").glob("*.prototxt")) + sorted(
-    (GOLDEN / "forks").glob("*.prototxt")
-)
-
-
-def run(model, feeds):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
-
-
-def arrays_of(path):
-    with np.load(path.with_suffix(".npz")) as data:
-        return {name: data[name] for name in data.files}
-
-
-def weights_of(arrays):
-    weights = {}
-    for name in sorted(key for key in arrays if key.startswith("param/")):
-        layer, _, index = name.removeprefix("param/").rpartition("/")
-        weights.setdefault(layer, {})[int(index)] = arrays[name]
-    return {layer: [these[i] for i in sorted(these)] for layer, these in weights.items()}
-
-
-MEASURES = ("accuracy", "euclidean", "hinge", "sigmoidce", "softmaxloss")
-
-
-def is_measure(path):
-    """Nets of a loss or a measure alone, of which nothing is left that infers."""
-    return path.stem.startswith(MEASURES)
 
 
 @pytest.mark.parametrize("path", [c for c in CASES if is_measure(c)], ids=lambda path: path.stem)
@@ -69,9 +32,6 @@ def test_two_layers_of_one_name_cannot_both_be_given_weights():
     kernels = np.ones((3, 3, 1, 1), np.float32)
     with pytest.raises(WeightsError, match="another layer before it has the same"):
         with_weights(net, {"it": [kernels, np.zeros(3, np.float32)]})
-
-
-INFERENCE = [case for case in CASES if not is_measure(case)]
 
 
 @pytest.mark.parametrize("path", INFERENCE, ids=lambda path: f"{path.parent.name}-{path.stem}")

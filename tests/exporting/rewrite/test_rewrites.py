@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 import pytest
+from caffe_cases import INFERENCE, arrays_of, run, weights_of
 from rewriting import EXACT, Beside, filled, thinned
-from test_export import INFERENCE, arrays_of, run, weights_of
 
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference

@@ -7,12 +7,12 @@ exported once with every size open, and run at all sizes.
 from collections import Counter
 from itertools import product
 from math import ceil, prod
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from exporting import exported, input_text, layer_text, net_of, operators, run, session_of
+from paths import GOLDEN
 
 from fcnproto.errors import LayerError, NetError
 from fcnproto.layers import layer_types
@@ -22,7 +22,6 @@ from fcnproto.net.graph import Node
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN
 from fcnproto.proto.source import parse_net
 
-GOLDEN = Path(__file__).parent / "golden"
 FLT_MAX = float(np.finfo(np.float32).max)
 FLOAT = onnx.TensorProto.FLOAT
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from paths import GOLDEN
 
 from fcnproto.errors import NetError, PrototxtError
 from fcnproto.proto import printer, schema, upgrade
@@ -18,8 +18,8 @@ from fcnproto.proto.caffe_pb2 import (
 )
 from fcnproto.proto.upgrade import UpgradeError, upgrade_net, upgrade_solver
 
-GOLDEN = Path(__file__).parent / "golden/upgrade"
-CASES = json.loads((GOLDEN / "index.json").read_text())
+UPGRADE = GOLDEN / "upgrade"
+CASES = json.loads((UPGRADE / "index.json").read_text())
 NETS = [case for case in CASES if case["kind"] == "net"]
 SOLVERS = [case for case in CASES if case["kind"] == "solver"]
 
@@ -40,11 +40,11 @@ def current(content: str) -> str:
 
 
 def before(case: dict[str, str]) -> str:
-    return (GOLDEN / f"{case['name']}.before.prototxt").read_text()
+    return (UPGRADE / f"{case['name']}.before.prototxt").read_text()
 
 
 def after(case: dict[str, str]) -> str:
-    return (GOLDEN / f"{case['name']}.after.prototxt").read_text()
+    return (UPGRADE / f"{case['name']}.after.prototxt").read_text()
 
 
 def is_current(case) -> bool:

@@ -8,13 +8,13 @@ import json
 import math
 import re
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import GOLDEN
 
 from fcnproto.errors import LayerError
 from fcnproto.layers import layer_types
@@ -22,8 +22,6 @@ from fcnproto.layers.base import Context, InPlace
 from fcnproto.layers.bn import Form
 from fcnproto.layers.spatial import IDENTITY
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, LayerParameter, NetParameter
-
-GOLDEN = Path(__file__).parent / "golden"
 
 BVLC = [
     "AbsVal", "ArgMax", "BNLL", "BatchReindex", "Clip", "Concat", "Dropout", "ELU", "Eltwise",

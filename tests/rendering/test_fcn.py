@@ -4,10 +4,10 @@ import ast
 import copy
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from paths import PUBLISHED
 
 from fcnproto.errors import FcnprotoError, ZooError
 from fcnproto.net import coords, graph, shapes
@@ -16,11 +16,11 @@ from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.zoo import specs
 
-PUBLISHED = sorted((Path(__file__).parent / "published").iterdir())
-FCNS = [folder.name for folder in PUBLISHED if not folder.name.startswith("bvlc")]
+NAMES = sorted(PUBLISHED.iterdir())
+FCNS = [folder.name for folder in NAMES if not folder.name.startswith("bvlc")]
 FILES = [
     (folder.name, path)
-    for folder in PUBLISHED
+    for folder in NAMES
     for path in sorted(folder.glob("*.prototxt"))
     if path.name != "solver.prototxt"
 ]
@@ -32,8 +32,8 @@ PHASES = {
     "test": "val",
 }
 OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
-PUBLISHED_BACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet")
-BACKBONES = (*PUBLISHED_BACKBONES, "vgg-small")
+PUBLISHEDBACKBONES = ("vgg16", "alexnet", "caffenet", "googlenet")
+BACKBONES = (*PUBLISHEDBACKBONES, "vgg-small")
 COMBINATIONS = list(product(OURS, BACKBONES))
 PADS = {
     ("fcn32s", "vgg16"): 100,
@@ -409,7 +409,7 @@ def test_classifiers_have_the_published_weights(name, published):
     assert weights(render(name)) == weights(render(published))
 
 
-@pytest.mark.parametrize("name", PUBLISHED_BACKBONES)
+@pytest.mark.parametrize("name", PUBLISHEDBACKBONES)
 def test_convolutional_forms(name):
     """One score where the classifier has one, and a map of them on a larger image."""
     size = specs.net(name).size

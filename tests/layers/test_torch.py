@@ -4,14 +4,13 @@ The oracle is golden/layers and golden/forks: outputs, and gradients for a gradi
 they lack is compared with finite differences, or worked out by hand.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import GOLDEN
 
 from fcnproto.errors import LayerError, NetError
 from fcnproto.layers import layer_types
@@ -22,7 +21,6 @@ from fcnproto.proto.caffe_pb2 import TEST, TRAIN, BlobProto, LayerParameter
 from fcnproto.proto.source import parse_net
 from fcnproto.training.net import Net
 
-GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted([*(GOLDEN / "layers").glob("*.npz"), *(GOLDEN / "forks").glob("*.npz")])
 
 # Only its weights tell SegNet's BN from PSPNet's here, and they are in no prototxt.

@@ -7,13 +7,13 @@ golden/fillers). Where these have no case, expectations are worked out by hand f
 import json
 from fractions import Fraction
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import GOLDEN
 
 from fcnproto.errors import LayerError
 from fcnproto.layers import fillers, layer_types
@@ -22,7 +22,6 @@ from fcnproto.layers.spatial import IDENTITY, Affine
 from fcnproto.layers.spp import level_window
 from fcnproto.proto.caffe_pb2 import TRAIN, LayerParameter, NetParameter
 
-GOLDEN = Path(__file__).parent / "golden"
 NETS = sorted((GOLDEN / "layers").glob("*.prototxt"))
 
 TYPES = [

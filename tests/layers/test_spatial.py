@@ -2,13 +2,13 @@
 
 import json
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
+from paths import GOLDEN
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.base import Layer
@@ -21,7 +21,6 @@ from fcnproto.layers.spatial import (
 )
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter, LayerParameter, PoolingParameter
 
-GOLDEN = Path(__file__).parent / "golden"
 SIZES = json.loads((GOLDEN / "sizes.json").read_text())["rows"]
 
 
