@@ -14,8 +14,8 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
-from fcnproto.model.outline import opening
 from fcnproto.types import Array
+from fcnproto.wire import opening
 
 LARGEST_MODEL = 2**31 - 1
 """Protobuf reads no longer message; a larger model keeps its arrays in a file of their own."""

@@ -10,6 +10,8 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from fcnproto.wire import opening
+
 _FORKS = {10: "ssd", 11: "pspnet", 12: "segnet", 13: "other forks", 14: "pspnet, segnet"}
 
 
@@ -73,8 +75,7 @@ def put(message: Message, name: str, value: Any) -> None:
     """
     field = fields(message.DESCRIPTOR)[name]
     if isinstance(value, bytes) and field.kind == FieldDescriptor.TYPE_STRING:
-        tag = field.number << 3 | 2
-        message.MergeFromString(_varint(tag) + _varint(len(value)) + value)
+        message.MergeFromString(opening(field.number, len(value)) + value)
     elif field.is_message:
         target = getattr(message, name)
         (target.add() if field.repeated else target).CopyFrom(value)
@@ -82,14 +83,6 @@ def put(message: Message, name: str, value: Any) -> None:
         getattr(message, name).append(value)
     else:
         setattr(message, name, value)
-
-
-def _varint(number: int) -> bytes:
-    groups = []
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*groups, number])
 
 
 def readable(value: str | bytes) -> str:

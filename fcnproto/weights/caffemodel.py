@@ -12,7 +12,6 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -24,37 +23,15 @@ from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
 from fcnproto.types import Floats, Shape, show
 from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Weights, broken
+from fcnproto.wire import Field, Wire, WireError, fields, opening, read_varint, signed, varint
 
 LARGEST_MESSAGE = 2**31 - 1
 """Protobuf refuses longer messages."""
 
-_DEEPEST = 100  # protobuf's limit on nested groups
 _PIECE = 2**20  # numbers converted at a time
 
 
-class _Wire(IntEnum):
-    """How a field is written (protobuf's encoding)."""
-
-    VARINT = 0
-    FIXED64 = 1
-    LENGTH = 2
-    GROUP = 3
-    END_GROUP = 4
-    FIXED32 = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """A field of a message: where its payload lies, or its value if it is a varint."""
-
-    number: int
-    wire: _Wire
-    start: int
-    end: int
-    value: int = 0
-
-
-_Parts = tuple[_Field, ...]
+_Parts = tuple[Field, ...]
 """Where a message lies; a single one that is given several times is all of them, merged."""
 
 
@@ -64,17 +41,17 @@ class _Numbers:
 
     field: int
     dtype: np.dtype[np.floating]
-    single: _Wire
+    single: Wire
 
-    def holds(self, field: _Field) -> bool:
+    def holds(self, field: Field) -> bool:
         """Whether a field of this number is written as values are: packed or single."""
-        return field.wire in (_Wire.LENGTH, self.single)
+        return field.wire in (Wire.LENGTH, self.single)
 
 
-_DATA = _Numbers(5, np.dtype("<f4"), _Wire.FIXED32)
-_DIFF = _Numbers(6, np.dtype("<f4"), _Wire.FIXED32)
-_DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), _Wire.FIXED64)
-_DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), _Wire.FIXED64)
+_DATA = _Numbers(5, np.dtype("<f4"), Wire.FIXED32)
+_DIFF = _Numbers(6, np.dtype("<f4"), Wire.FIXED32)
+_DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), Wire.FIXED64)
+_DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), Wire.FIXED64)
 _NUMBERS = {numbers.field: numbers for numbers in (_DATA, _DIFF, _DOUBLE_DATA, _DOUBLE_DIFF)}
 _SHAPE = 7
 _LEGACY = (1, 2, 3, 4)  # num, channels, height, width
@@ -178,13 +155,13 @@ class _File:
     @property
     def whole(self) -> _Parts:
         """The message that the file is."""
-        return (_Field(0, _Wire.LENGTH, 0, len(self.content)),)
+        return (Field(0, Wire.LENGTH, 0, 0, len(self.content)),)
 
-    def _messages(self, parts: _Parts) -> Iterator[_Field]:
+    def _messages(self, parts: _Parts) -> Iterator[Field]:
         """The fields of a message that have a length: texts and messages."""
         for part in parts:
             for field in self._fields(part.start, part.end):
-                if field.wire is _Wire.LENGTH:
+                if field.wire is Wire.LENGTH:
                     yield field
 
     def _name(self, layer: _Parts, vintage: _Vintage) -> str:
@@ -198,7 +175,7 @@ class _File:
             shown = name[:80].decode(errors="backslashreplace")
             raise broken(self.path, f"a layer's name is not UTF-8: {shown}") from error
 
-    def _blobs(self, layer: _Parts, vintage: _Vintage) -> Iterator[_Field]:
+    def _blobs(self, layer: _Parts, vintage: _Vintage) -> Iterator[Field]:
         for field in self._messages(layer):
             if field.number == vintage.blobs:
                 yield field
@@ -212,7 +189,7 @@ class _File:
                 arrays[index] = array.reshape(_meant(array.shape, index, arrays))
         return arrays
 
-    def _array(self, layer: str | None, index: int, blob: _Field) -> tuple[Floats, bool]:
+    def _array(self, layer: str | None, index: int, blob: Field) -> tuple[Floats, bool]:
         """A blob's array, and whether its shape is the old num, channels, height, width."""
         shape, legacy = self._shape(blob)
         count = prod(shape)
@@ -234,35 +211,35 @@ class _File:
     def _misfit(self, layer: str | None, index: int, what: str) -> WeightsError:
         return broken(self.path, f"blob {index} has {what}", layer)
 
-    def _shape(self, blob: _Field) -> tuple[Shape, bool]:
+    def _shape(self, blob: Field) -> tuple[Shape, bool]:
         """Old sizes hide the shape if any is given, and count as 0 if not (blob.cpp)."""
         legacy: dict[int, int] = {}
         dims: list[int] = []
         for field in self._fields(blob.start, blob.end):
-            if field.number in _LEGACY and field.wire is _Wire.VARINT:
-                legacy[field.number] = _signed(field.value, 32)
-            elif field.number == _SHAPE and field.wire is _Wire.LENGTH:
+            if field.number in _LEGACY and field.wire is Wire.VARINT:
+                legacy[field.number] = signed(field.value, 32)
+            elif field.number == _SHAPE and field.wire is Wire.LENGTH:
                 dims += self._dims(field, MOST_AXES + 1 - len(dims))
         if legacy:
             return tuple(legacy.get(number, 0) for number in _LEGACY), True
         return tuple(dims), False
 
-    def _dims(self, shape: _Field, most: int) -> list[int]:
+    def _dims(self, shape: Field, most: int) -> list[int]:
         """The first `most` sizes of a BlobShape, packed or not."""
         dims: list[int] = []
         for field in self._fields(shape.start, shape.end):
             if field.number != 1 or len(dims) >= most:
                 continue
-            if field.wire is _Wire.VARINT:
-                dims.append(_signed(field.value, 64))
-            elif field.wire is _Wire.LENGTH:
+            if field.wire is Wire.VARINT:
+                dims.append(signed(field.value, 64))
+            elif field.wire is Wire.LENGTH:
                 position = field.start
                 while position < field.end and len(dims) < most:
                     value, position = self._varint(position, field.end)
-                    dims.append(_signed(value, 64))
+                    dims.append(signed(value, 64))
         return dims
 
-    def _counts(self, blob: _Field) -> dict[_Numbers, int]:
+    def _counts(self, blob: Field) -> dict[_Numbers, int]:
         """How many values and gradients a blob has, of each type."""
         counts = dict.fromkeys(_NUMBERS.values(), 0)
         for field in self._fields(blob.start, blob.end):
@@ -271,11 +248,11 @@ class _File:
                 continue
             size = field.end - field.start
             if size % numbers.dtype.itemsize:
-                raise self._malformed(field.start, f"a packed field of {size} bytes")
+                raise self._malformed(f"byte {field.start} begins a packed field of {size} bytes")
             counts[numbers] += size // numbers.dtype.itemsize
         return counts
 
-    def _values(self, blob: _Field, numbers: _Numbers, count: int) -> Floats:
+    def _values(self, blob: Field, numbers: _Numbers, count: int) -> Floats:
         values = np.empty(count, np.float32)
         done = 0
         for start, end in self._runs(blob, numbers):
@@ -284,7 +261,7 @@ class _File:
             done += size
         return values
 
-    def _runs(self, blob: _Field, numbers: _Numbers) -> Iterator[tuple[int, int]]:
+    def _runs(self, blob: Field, numbers: _Numbers) -> Iterator[tuple[int, int]]:
         """Where the values of a repeated field lie; each single one is a run."""
         for field in self._fields(blob.start, blob.end):
             if field.number == numbers.field and numbers.holds(field):
@@ -309,64 +286,26 @@ class _File:
                 raise broken(self.path, "it ended while it was read")
             rest = rest[got:]
 
-    def _fields(self, position: int, end: int) -> Iterator[_Field]:
-        """The fields of the message that lies between two offsets, groups left out."""
-        groups: list[int] = []
-        while position < end:
-            begin = position
-            tag, position = self._varint(position, end)
-            number, wire = tag >> 3, tag & 7
-            if not 0 < number < 2**29 or wire > _Wire.FIXED32:
-                raise self._malformed(begin, f"field {number} of wire type {wire}")
-            field = self._field(begin, position, end, number, _Wire(wire))
-            position = field.end
-            if field.wire is _Wire.GROUP:
-                groups.append(number)
-                if len(groups) > _DEEPEST:
-                    raise self._malformed(begin, f"groups nested deeper than {_DEEPEST}")
-            elif field.wire is _Wire.END_GROUP:
-                if not groups or groups.pop() != number:
-                    raise self._malformed(begin, "the end of a group that has not begun")
-            elif not groups:
-                yield field
-        if groups:
-            raise self._malformed(end, "a group without an end")
-
-    def _field(self, begin: int, position: int, end: int, number: int, wire: _Wire) -> _Field:
-        length = 0
-        if wire is _Wire.VARINT:
-            value, stop = self._varint(position, end)
-            return _Field(number, wire, position, stop, value)
-        if wire is _Wire.LENGTH:
-            length, position = self._varint(position, end)
-        elif wire is _Wire.FIXED32:
-            length = 4
-        elif wire is _Wire.FIXED64:
-            length = 8
-        if length > end - position:
-            raise self._malformed(
-                begin, f"a field of {length} bytes where {end - position} are left"
-            )
-        return _Field(number, wire, position, position + length)
+    def _fields(self, position: int, end: int) -> Iterator[Field]:
+        try:
+            yield from fields(self.content, position, end)
+        except WireError as error:
+            raise self._malformed(str(error)) from error
 
     def _varint(self, position: int, end: int) -> tuple[int, int]:
-        value = shift = 0
-        for index in range(position, min(position + 10, end)):
-            byte = self.content[index]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value & (2**64 - 1), index + 1
-            shift += 7
-        raise self._malformed(position, "a number that does not end")
+        try:
+            return read_varint(self.content, position, end)
+        except WireError as error:
+            raise self._malformed(str(error)) from error
 
-    def _malformed(self, position: int, what: str) -> WeightsError:
+    def _malformed(self, what: str) -> WeightsError:
         head = self.content[:64].lstrip()
         for start, kind in _MISTAKEN:
             if head.startswith(start):
                 return broken(self.path, f"this is {kind}, not weights")
         return broken(
             self.path,
-            f"it is no whole .caffemodel, nor any other weights: byte {position} begins {what}",
+            f"it is no whole .caffemodel, nor any other weights: {what}",
         )
 
 
@@ -379,11 +318,6 @@ _MISTAKEN = (
     (b"input", "a prototxt"),
     (b"#", "text"),
 )
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= 2**bits - 1
-    return value - 2**bits if value >> (bits - 1) else value
 
 
 def _meant(shape: Shape, index: int, arrays: list[Floats]) -> Shape:
@@ -412,9 +346,9 @@ def blobs_of(
     """
     walker = _File(path, file, content)
     given = {
-        field.number: _signed(field.value, 32)
+        field.number: signed(field.value, 32)
         for field in walker._fields(0, len(content))
-        if field.number in numbers and field.wire is _Wire.VARINT
+        if field.number in numbers and field.wire is Wire.VARINT
     }
     vintage = _Vintage(name, blobs)
     text = walker._name(walker.whole, vintage)
@@ -449,7 +383,9 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
     layers = _layers_of(weights) if net is None else net.layer
     name = NetParameter(name=net.name).SerializeToString() if net and net.HasField("name") else b""
     messages = [_Message.of(layer, weights.get(layer.name, [])) for layer in layers]
-    size = len(name) + sum(len(_tag(_LAYER, message.size)) + message.size for message in messages)
+    size = len(name) + sum(
+        len(opening(_LAYER, message.size)) + message.size for message in messages
+    )
     if size > LARGEST_MESSAGE:
         raise WeightsError(
             Problem(
@@ -461,7 +397,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
     with path.open("wb") as file:
         file.write(name)
         for message in messages:
-            file.write(_tag(_LAYER, message.size))
+            file.write(opening(_LAYER, message.size))
             message.write(file)
 
 
@@ -494,14 +430,14 @@ class _Message:
 
     @property
     def size(self) -> int:
-        blobs = sum(len(_tag(self.blobs, size)) + size for size in map(_blob_size, self.arrays))
+        blobs = sum(len(opening(self.blobs, size)) + size for size in map(_blob_size, self.arrays))
         return len(self.head) + blobs + len(self.tail)
 
     def write(self, file: BinaryIO) -> None:
         file.write(self.head)
         for array in self.arrays:
-            file.write(_tag(self.blobs, _blob_size(array)))
-            file.write(_tag(_DATA.field, array.size * 4))
+            file.write(opening(self.blobs, _blob_size(array)))
+            file.write(opening(_DATA.field, array.size * 4))
             file.write(np.ascontiguousarray(array, "<f4").reshape(-1).data)
             file.write(_shape_field(array.shape))
         file.write(self.tail)
@@ -509,28 +445,13 @@ class _Message:
 
 def _blob_size(array: Floats) -> int:
     data = array.size * 4
-    return len(_tag(_DATA.field, data)) + data + len(_shape_field(array.shape))
+    return len(opening(_DATA.field, data)) + data + len(_shape_field(array.shape))
 
 
 def _shape_field(shape: Shape) -> bytes:
     """A blob's shape; one of no axes is left out."""
     if not shape:
         return b""
-    dims = b"".join(map(_number, shape))
-    packed = _tag(1, len(dims)) + dims
-    return _tag(_SHAPE, len(packed)) + packed
-
-
-def _tag(field: int, length: int) -> bytes:
-    """What stands before a field of so many bytes."""
-    return _number(field << 3 | _Wire.LENGTH) + _number(length)
-
-
-def _number(value: int) -> bytes:
-    """A varint."""
-    parts = bytearray()
-    while value >= 0x80:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    dims = b"".join(map(varint, shape))
+    packed = opening(1, len(dims)) + dims
+    return opening(_SHAPE, len(packed)) + packed
