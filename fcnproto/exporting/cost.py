@@ -29,7 +29,8 @@ def cost(net: Filled, model: Model) -> Cost:
     """What a net costs, and the model that was written of it."""
     shapes = nominal(net)
     images = tuple(known(shapes, tuple(net.inference.inputs)))
-    return Cost(images, len(model.proto.graph.node), _multiply_adds(net, shapes), model.size())
+    adds = shapes.total_multiply_adds(net.graph.nodes)
+    return Cost(images, len(model.proto.graph.node), adds, model.size())
 
 
 def nominal(net: Filled) -> Shapes:
@@ -47,17 +48,9 @@ def known(shapes: Shapes, blobs: Sequence[str]) -> list[Shape]:
 
 def multiply_adds(net: Filled, height: int, width: int) -> int:
     """How many multiply-adds one image of this size takes."""
-    return _multiply_adds(net, infer(net.graph, net.inference.sized(height, width)))
+    return infer(net.graph, net.inference.sized(height, width)).total_multiply_adds(net.graph.nodes)
 
 
 def nominal_multiply_adds(net: Filled) -> int:
     """How many multiply-adds one image takes at the size at which costs are told."""
-    return _multiply_adds(net, nominal(net))
-
-
-def _multiply_adds(net: Filled, shapes: Shapes) -> int:
-    return sum(
-        node.layer.multiply_adds(known(shapes, node.bottoms), known(shapes, node.tops))
-        for node in net.graph.nodes
-        if not node.layer.feeds
-    )
+    return nominal(net).total_multiply_adds(net.graph.nodes)

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import NetError, Problem, Severity, raise_if_any
+from fcnproto.layers.base import Layer
 from fcnproto.net.graph import Graph, Node, State
 from fcnproto.net.shapes import Shapes, infer, walk
+from fcnproto.proto.caffe_pb2 import BlobProto
 from fcnproto.proto.source import NetSource
 from fcnproto.types import Dims, Shape
 
@@ -158,13 +160,13 @@ def _informed(net: Graph, weights: Weights) -> Graph:
     for index, node in enumerate(net.nodes):
         given, wanted = weights.get(node.layer.name, ()), shapes.weights.get(index, ())
         if wanted and given and len(given) != len(wanted) and not node.layer.proto.blobs:
-            proto = type(node.layer.proto)()
-            proto.CopyFrom(node.layer.proto)
-            for _ in given:
-                proto.blobs.add()
-            node = replace(node, layer=type(node.layer)(proto, node.layer.context))
+            node = replace(node, layer=_with_empty_arrays(node.layer, len(given)))
         nodes.append(node)
     return replace(net, nodes=tuple(nodes))
+
+
+def _with_empty_arrays(layer: Layer, count: int) -> Layer:
+    return layer.with_settings(lambda proto: proto.blobs.extend([BlobProto()] * count))
 
 
 def _sources(net: Graph) -> dict[str, Node]:

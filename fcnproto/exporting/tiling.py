@@ -12,7 +12,6 @@ from fcnproto.layers.spatial import Reach, shifted
 from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.net.graph import Graph, Node
 from fcnproto.net.shapes import Shapes, infer
-from fcnproto.types import Shape
 
 KEPT_BYTES = 16
 """What may be kept between two stages for each pixel of the image; FCN-8s keeps 10 at pool4."""
@@ -178,7 +177,9 @@ class _Work:
                 areas[0] * self._larger(axis, TILE, around),
                 areas[1] * self._larger(axis, 2 * TILE, beside),
             )
-        return areas[0] * self._multiply_adds(first) + areas[1] * self._multiply_adds(second)
+        return areas[0] * self.shapes.total_multiply_adds(first) + areas[
+            1
+        ] * self.shapes.total_multiply_adds(second)
 
     def cost_of_one(self) -> float:
         """Multiply-adds of one stage on tiles as small as those of a first stage."""
@@ -186,21 +187,11 @@ class _Work:
         area = prod(
             self._larger(axis, TILE, tiled.before[axis] + tiled.after[axis]) for axis in _AXES
         )
-        return area * self._multiply_adds(self.graph.nodes)
+        return area * self.shapes.total_multiply_adds(self.graph.nodes)
 
     def _larger(self, axis: int, tile: int, around: int) -> float:
         """How much longer a tile is than what it is for; it begins half a stride early."""
         return (tile + max(around, 0) + self.tiled.stride[axis] / 2) / tile
-
-    def _multiply_adds(self, nodes: Sequence[Node]) -> int:
-        def known(blobs: Sequence[str]) -> list[Shape]:
-            return [shape for blob in blobs if (shape := self.shapes.blobs[blob]) is not None]
-
-        return sum(
-            node.layer.multiply_adds(known(node.bottoms), known(node.tops))
-            for node in nodes
-            if not node.layer.feeds
-        )
 
     def _kept(self, blob: str) -> Kept:
         strides, befores, afters = zip(

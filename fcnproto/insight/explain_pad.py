@@ -16,6 +16,7 @@ from fcnproto.net.coords import crop_offset
 from fcnproto.net.graph import Graph, Node
 from fcnproto.net.receptive_field import fields
 from fcnproto.net.shapes import Shapes, infer, walk
+from fcnproto.proto.caffe_pb2 import LayerParameter
 from fcnproto.types import Shape
 
 
@@ -155,14 +156,7 @@ class _Trial:
         if graph is None or not self._survives(graph, self.size):
             return None
         shapes, _ = walk(graph, self._given(self.size))
-        total = 0
-        for node in graph.nodes:
-            bottoms, tops = (
-                [shape for blob in blobs if (shape := shapes.blobs.get(blob)) is not None]
-                for blobs in (node.bottoms, node.tops)
-            )
-            total += node.layer.multiply_adds(bottoms, tops)
-        return total
+        return shapes.total_multiply_adds(graph.nodes)
 
     def _pads(self) -> range:
         """Pads worth trying: a net of stride 32 needs a few dozen."""
@@ -221,17 +215,17 @@ def _pads_plane(layer: Windowed) -> bool:
 
 def _with_pad(layer: Layer, pad: int) -> Layer:
     """The same layer with another pad; its settings may have it once, per axis, or as _h and _w."""
-    proto = type(layer.proto)()
-    proto.CopyFrom(layer.proto)
-    changed = type(layer)(proto, layer.context)
-    param = changed.param
-    for name in ("pad", "pad_h", "pad_w"):
-        param.ClearField(name)
-    if isinstance(param.pad, int):
-        param.pad = pad
-    else:
-        param.pad.append(pad)
-    return changed
+
+    def change(proto: LayerParameter) -> None:
+        param = getattr(proto, str(layer.settings))
+        for name in ("pad", "pad_h", "pad_w"):
+            param.ClearField(name)
+        if isinstance(param.pad, int):
+            param.pad = pad
+        else:
+            param.pad.append(pad)
+
+    return layer.with_settings(change)
 
 
 def _with_offset(graph: Graph, node: Node) -> Layer:
@@ -241,13 +235,13 @@ def _with_offset(graph: Graph, node: Node) -> Layer:
     """
     layer = node.layer
     layer.coord_map()  # refuses one whose rows and columns cannot be told
-    proto = type(layer.proto)()
-    proto.CopyFrom(layer.proto)
-    rows, columns = crop_offset(graph, *node.bottoms)
-    proto.crop_param.axis = 2
-    del proto.crop_param.offset[:]
-    proto.crop_param.offset.extend([rows, columns])
-    return type(layer)(proto, layer.context)
+    offsets = crop_offset(graph, *node.bottoms)
+
+    def change(proto: LayerParameter) -> None:
+        proto.crop_param.axis = 2
+        proto.crop_param.offset[:] = offsets
+
+    return layer.with_settings(change)
 
 
 def pad_text(account: PadAccount) -> str:

@@ -134,7 +134,7 @@ class _Survey:
             tuple(map(self.top, node.tops)),
             sum(owned),
             tuple(dict.fromkeys(shared)),
-            self._multiply_adds(node),
+            self.shapes.multiply_adds(node),
             sum(
                 _bytes(self.shapes, top)
                 for position, top in enumerate(node.tops)
@@ -157,14 +157,6 @@ class _Survey:
             if self.shapes.owners[Place(index, number)] == Place(index, number)
             and is_learned(self.graph.nodes[index], number)
         )
-
-    def _multiply_adds(self, node: Node) -> int | None:
-        bottoms = [self.shapes.blobs.get(blob) for blob in node.bottoms]
-        tops = [self.shapes.blobs.get(blob) for blob in node.tops]
-        known = [shape for shape in (*bottoms, *tops) if shape is not None]
-        if len(known) < len(bottoms) + len(tops):
-            return None
-        return node.layer.multiply_adds(known[: len(bottoms)], known[len(bottoms) :])
 
     def _field(self, node: Node) -> tuple[str | None, Plane | None]:
         for image, plane in self.fields.get(node.tops[0], {}).items() if node.tops else ():

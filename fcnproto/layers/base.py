@@ -8,11 +8,11 @@ raises, naming layer and type, because a default would be a guess.
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.spatial import (
@@ -183,6 +183,13 @@ class Layer:
     def __init__(self, proto: LayerParameter, context: Context = Context()) -> None:
         self.proto = proto
         self.context = context
+
+    def with_settings(self, change: Callable[[LayerParameter], None]) -> Self:
+        """The same layer after `change` has been made to a copy of its settings."""
+        proto = LayerParameter()
+        proto.CopyFrom(self.proto)
+        change(proto)
+        return type(self)(proto, self.context)
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -38,6 +38,20 @@ class Shapes:
     blobs: Mapping[str, Shape | None]
     weights: Mapping[int, tuple[Weight, ...]]
     owners: Mapping[Place, Place]
+
+    def multiply_adds(self, node: Node) -> int | None:
+        """How many multiply-adds a layer takes; None where its shapes are not known."""
+        bottoms, tops = (
+            [shape for blob in blobs if (shape := self.blobs.get(blob)) is not None]
+            for blobs in (node.bottoms, node.tops)
+        )
+        if (len(bottoms), len(tops)) != (len(node.bottoms), len(node.tops)):
+            return None
+        return node.layer.multiply_adds(bottoms, tops)
+
+    def total_multiply_adds(self, nodes: Iterable[Node]) -> int:
+        """Those of several layers, as far as their shapes are known."""
+        return sum(self.multiply_adds(node) or 0 for node in nodes if not node.layer.feeds)
 
 
 def infer(graph: Graph, given: Mapping[str, Shape] = MappingProxyType({})) -> Shapes:

@@ -20,9 +20,9 @@ from torch import Tensor
 from fcnproto.errors import LayerError, NetError, Problem, WeightsError, nearest, raise_if_any
 from fcnproto.layers import fillers
 from fcnproto.layers.base import Layer, Torch, Weight, valued
-from fcnproto.net.graph import Node, State, build
+from fcnproto.net.graph import Node, State, as_net, build
 from fcnproto.net.shapes import Place, Shapes, infer
-from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
+from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import NetSource
 from fcnproto.types import Shape, show
 from fcnproto.weights import Weights
@@ -170,15 +170,10 @@ class Net:
 
     def message(self) -> NetParameter:
         """The net as Caffe saves it, without its arrays: phases told, losses with their weights."""
-        net = NetParameter(name=self._name) if self._name else NetParameter()
-        for node in self.graph.nodes:
-            layer = LayerParameter()
-            layer.CopyFrom(node.layer.proto)
-            layer.ClearField("blobs")
-            layer.phase = node.layer.phase  # type: ignore[assignment]
+        net = as_net(self.graph)
+        for node, layer in zip(self.graph.nodes, net.layer, strict=True):
             if not layer.loss_weight:
                 layer.loss_weight.extend(_loss_weights(node))
-            net.layer.append(layer)
         return net
 
     def shape(self, blob: str) -> Shape | None:

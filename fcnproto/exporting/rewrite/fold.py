@@ -25,6 +25,7 @@ from fcnproto.exporting.rewrite.matrix_upsampling import separated
 from fcnproto.layers.base import Layer, PerChannel
 from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.model.builder import TitledArray
+from fcnproto.proto.caffe_pb2 import LayerParameter
 from fcnproto.types import Array, Shape
 
 
@@ -147,14 +148,15 @@ def _with_arrays(step: Step, kernels: Array, bias: Array) -> Step | None:
         arrays = [array.astype(np.float32) for array in arrays]
     if not _finite(*arrays):
         return None
-    proto = type(node.layer.proto)()
-    proto.CopyFrom(node.layer.proto)
-    proto.ClearField("param")  # what it shared with others is now its own
-    getattr(proto, str(node.layer.settings)).bias_term = len(arrays) > 1
+
+    def change(proto: LayerParameter) -> None:
+        proto.ClearField("param")  # what it shared with others is now its own
+        getattr(proto, str(node.layer.settings)).bias_term = len(arrays) > 1
+
     named = tuple(
         TitledArray(f"{node.tops[0]}/folded/{index}", array) for index, array in enumerate(arrays)
     )
-    return Step(replace(node, layer=type(node.layer)(proto, node.layer.context)), named)
+    return Step(replace(node, layer=node.layer.with_settings(change)), named)
 
 
 def _finite(*arrays: Array) -> bool:

@@ -191,10 +191,10 @@ def _with_constants(step: Step, around: Array) -> tuple[TitledArray, ...]:
 
 def _without_padding(layer: Layer) -> Layer:
     """A pooling layer of whole windows only."""
-    proto = LayerParameter()
-    proto.CopyFrom(layer.proto)
-    param = proto.pooling_param
-    for name in ("pad", "pad_h", "pad_w"):
-        param.ClearField(name)
-    param.round_mode = PoolingParameter.FLOOR
-    return type(layer)(proto, layer.context)
+
+    def change(proto: LayerParameter) -> None:
+        for name in ("pad", "pad_h", "pad_w"):
+            proto.pooling_param.ClearField(name)
+        proto.pooling_param.round_mode = PoolingParameter.FLOOR
+
+    return layer.with_settings(change)
