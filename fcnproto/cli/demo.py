@@ -26,7 +26,7 @@ def demo(folder: Path, as_json: bool) -> None:
     """Do everything once, on images that are drawn and with weights that come with fcnproto.
 
     It renders a net, exports it, segments held-out images, scores 50 of them, and prints how good
-    it is. Each step is told as the command that does the same.
+    it is. Each step prints the command that does the same.
     """
     from fcnproto.cli.score import score_as_json, score_as_table
     from fcnproto.runs import demo as demonstration

@@ -34,7 +34,7 @@ def _net_options(function: Function) -> Function:
     """NET, and what it is built for."""
     options = (
         click.argument("net"),
-        click.option("--size", type=Size(), help="Of images; the net's own unless told."),
+        click.option("--size", type=Size(), help="Of images; by default the net's own."),
         click.option(
             "--phase",
             type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
@@ -158,7 +158,7 @@ def _read_image(path: str) -> Any:
 @explain.command("field", cls=Verb)
 @_net_options
 @click.argument("blob")
-@click.option("--pixel", type=_Pixel(), help="Whose field; the middle one's unless told.")
+@click.option("--pixel", type=_Pixel(), help="Whose field; by default the middle one's.")
 @click.option("--image", metavar="FILE", help="To draw the field on; NET then has its size.")
 @output_option("a picture of the field (PNG)")
 @_json_option

@@ -71,9 +71,9 @@ def about_options(function: Function) -> Function:
 
 @click.command("export-onnx", cls=Verb)
 @click.argument("net", default=DEFAULT_NET)
-@click.option("--weights", metavar="W", help="Unless told, those beside NET under its stem.")
+@click.option("--weights", metavar="W", help="By default those beside NET under its stem.")
 @click.option(
-    "-o", "--output", metavar="FILE", help="Where the model goes; NET's stem and .onnx unless told."
+    "-o", "--output", metavar="FILE", help="Where the model goes; by default NET's stem and .onnx."
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option("--opset", type=click.IntRange(13, 26), default=21, show_default=True)
@@ -179,7 +179,7 @@ def _source(weights: str | Path | None) -> WeightSource | None:
     help="Arrays in/<blob> and out/<blob> that Caffe computed, as .npz.",
 )
 @click.option("--net", metavar="NET", help="Compare with the plain model of this net.")
-@click.option("--weights", metavar="W", help="Its weights; unless told, those beside NET.")
+@click.option("--weights", metavar="W", help="Its weights; by default those beside NET.")
 @click.option(
     "--rtol",
     type=click.FloatRange(0),
@@ -251,7 +251,7 @@ def _plain(net: str, weights: str | None) -> Any:
     default=".",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Where the results go; here unless told.",
+    help="Where the results go; by default here.",
 )
 @click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to run."

@@ -38,10 +38,8 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
 @click.option("--data", metavar="DIR", type=_FOLDER, help="A dataset that has the truth.")
 @click.option("--dataset", metavar="D", help="A dataset that needs no files: shapes.")
 @click.option("--truth", metavar="DIR", type=_FOLDER, help="Label maps that are the truth.")
-@click.option("--split", metavar="S", help="Of the dataset; its paper's unless told.")
-@click.option(
-    "--classes", type=click.IntRange(1), metavar="N", help="As many as occur unless told."
-)
+@click.option("--split", metavar="S", help="Of the dataset; by default its paper's.")
+@click.option("--classes", type=click.IntRange(1), metavar="N", help="By default as many as occur.")
 @click.option(
     "--ignore", type=int, default=255, show_default=True, metavar="L", help="The ignored label."
 )
@@ -232,7 +230,7 @@ def dataset() -> None:
     "--classes",
     type=click.IntRange(1, 255),
     metavar="N",
-    help="Those that classes.txt or the dataset names unless told.",
+    help="By default those that classes.txt or the dataset names.",
 )
 @click.pass_context
 def check(ctx: click.Context, folder: Path, classes: int | None) -> None:

@@ -35,7 +35,7 @@ DEFAULT_NET = "net.prototxt"
     "-o",
     "--output",
     metavar="FILE",
-    help="Where they go, in the format that its name says; NET's stem and .npz unless told.",
+    help="Where they go, in the format that its name says; by default NET's stem and .npz.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option(
@@ -46,7 +46,7 @@ DEFAULT_NET = "net.prototxt"
 @click.option(
     "--input-order",
     type=click.Choice(["rgb", "bgr"]),
-    help="The channels that the sources expect; the layout's own unless told.",
+    help="The channels that the sources expect; by default the layout's own.",
 )
 @click.option(
     "--rename",

@@ -41,7 +41,7 @@ def reader(layer: str, settings: Mapping[str, Any], data: Path | None = None) ->
 def find(data: Path, split: str | None = None) -> FileReader:
     """The reader of the dataset in a folder, known by the folders in it.
 
-    The split is the one that its paper measures on unless told; val for a plain folder. Raises
+    By default the split is the one that its paper measures on; val for a plain folder. Raises
     DataError if no dataset, or more than one, is there, and for everything that is wrong with it.
     """
     found = located(data)

@@ -117,7 +117,7 @@ class Reader(ABC):
 
     @property
     def is_random(self) -> bool:
-        """Whether images come in random order: in training splits, unless told otherwise."""
+        """Whether images come in random order: by default in training splits."""
         return bool(self.settings.get("randomize", True)) and "train" in self.split
 
     def order(self) -> Iterator[int]:
@@ -322,7 +322,7 @@ def located(data: Path) -> tuple[type[FileReader], dict[str, str]] | None:
     if not data.is_dir():
         raise DataError(Problem("there is no such folder", str(data)))
     found = [(kind, placed) for kind in in_files() if (placed := kind.placed(data))]
-    # A folder that is a dataset's own goes before those that lie in it.
+    # A folder that is a dataset's own takes precedence over those that lie in it.
     found = [each for each in found if set(each[1].values()) == {str(data)}] or found
     if len(found) > 1:
         folders = ", ".join(folder for _, placed in found for folder in placed.values())

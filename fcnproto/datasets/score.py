@@ -109,7 +109,7 @@ class Classes:
 
     @property
     def values(self) -> range:
-        """All numbers that are told apart; those of a byte among them."""
+        """All numbers that count as different; those of a byte among them."""
         last = max(255, self.ignore, (self.count or 0) - 1)
         return range(min(0, self.ignore), last + 1)
 

@@ -39,7 +39,7 @@ class ShapesSegDataLayer(Reader):
         return label_map(self.split, index)
 
     def place(self, top: str, index: int) -> str:
-        """Its name, for there is no file."""
+        """Its name, since there is no file."""
         return f"shapes: {self.names[index]}"
 
     def _read_split(self) -> tuple[str, ...]:

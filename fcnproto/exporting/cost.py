@@ -12,7 +12,7 @@ from fcnproto.net.shapes import Shapes, infer, walk
 from fcnproto.types import Shape
 
 NOMINAL = (500, 500)
-"""The height and width at which costs are told, of one image, where the net is open to it."""
+"""The height and width at which costs are given, of one image, where the net is open to it."""
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,5 @@ def multiply_adds(net: Filled, height: int, width: int) -> int:
 
 
 def nominal_multiply_adds(net: Filled) -> int:
-    """How many multiply-adds one image takes at the size at which costs are told."""
+    """How many multiply-adds one image takes at the size at which costs are given."""
     return nominal(net).total_multiply_adds(net.graph.nodes)

@@ -96,7 +96,7 @@ def _misfits(net: Inference, weights: Weights) -> Iterator[Problem]:
         if owned and not is_first:
             yield net.graph.problem(
                 node,
-                "there are no weights for it, for they go by a layer's name, and another layer"
+                "there are no weights for it: they go by a layer's name, and another layer"
                 " before it has the same; give it another name",
             )
             continue

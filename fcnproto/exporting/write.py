@@ -41,7 +41,7 @@ class Result(Enum):
 
 @dataclass(frozen=True)
 class Interface:
-    """How a model takes images and gives its results; as Caffe does, unless told."""
+    """How a model takes images and gives its results; by default as Caffe does."""
 
     result: Result = Result.SCORE
     images: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def _settle_names(
     """Give every blob its own name where layers that do nothing left it an earlier one.
 
     The output of a chain conv → relu → dropout, all in place, is written by relu, but it is the
-    dropout's top that bears the blob's name.
+    dropout's top that has the blob's name.
     """
     blobs, outputs = net.graph.blobs, list(outputs)
     made = {output for node in builder.nodes for output in node.output}
@@ -173,11 +173,11 @@ def _settle_names(
             names.setdefault(value, blob)
     for blob in outputs:
         value = values[blob]
-        bears = names.get(value, value)
-        if bears == blob:
+        title = names.get(value, value)
+        if title == blob:
             continue
-        if value not in made or bears in outputs:
-            builder.copy(bears, blob)
+        if value not in made or title in outputs:
+            builder.copy(title, blob)
         else:
             names[value] = blob
     rename(builder.nodes, names)

@@ -32,7 +32,7 @@ class Account:
 
 
 def account(graph: Graph, blob: str, pixel: tuple[int, int] | None = None) -> list[Account]:
-    """What a pixel (row, column) of a blob, the middle one unless told, sees of each input.
+    """What a pixel (row, column) of a blob, by default the middle one, sees of each input.
 
     Raises NetError if there is no such blob or pixel, or if its shape is not known.
     """

@@ -214,7 +214,7 @@ class Layer:
 
     @property
     def is_loss(self) -> bool:
-        """Whether it has a loss_weight of 1 unless told otherwise (loss_layer.cpp)."""
+        """Whether its loss_weight is 1 by default (loss_layer.cpp)."""
         return self.auto_top and self.measures
 
     @property

@@ -24,7 +24,7 @@ class Parameter(Layer):
     param: ParameterParameter
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
-        """As given; a scalar unless told."""
+        """As given; by default a scalar."""
         return (tuple(self.param.shape.dim),)
 
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:

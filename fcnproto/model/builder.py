@@ -290,7 +290,7 @@ class Builder:
     ) -> list[str]:
         """Have a layer write itself as `title`, and give the values of its tops.
 
-        Its nodes bear that title, its arrays their own. A top that the layer computes is called as
+        Its nodes have that title, its arrays their own. A top that the layer computes is called as
         its blob; one that is merely a bottom stays that.
         """
         self._layer, self._arrays = title, arrays
@@ -309,7 +309,7 @@ class Builder:
         return values
 
     def stand_beside(self, title: str) -> None:
-        """Name what is written next after `title`, for it is no layer's."""
+        """Name what is written next after `title`, because it is no layer's."""
         self._layer, self._arrays = title, ()
 
     def copy(self, value: str, name: str) -> None:
@@ -317,7 +317,7 @@ class Builder:
         self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
 
     def _fresh(self, name: str, taken: set[str] | None = None) -> str:
-        """A name that no value bears yet, like `name`."""
+        """A name that no value has yet, like `name`."""
         taken = self._taken if taken is None else taken
         candidate, number = name, 1
         while candidate in taken:

@@ -116,7 +116,7 @@ def of_net(name: str, blobs: Blobs) -> Metadata:
 
 
 def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
-    """Metadata with what a user gives, which goes before what it said itself.
+    """Metadata with what a user gives, which takes precedence over what it said itself.
 
     Raises FcnprotoError for what does not fit the model.
     """

@@ -48,7 +48,7 @@ def _outlined(content: mmap, location: str) -> bytes:
 
 
 def _left_in_file(content: mmap, tensor: Field, location: str) -> bytes:
-    """A tensor whose numbers, if they are raw, are told by their place in the file."""
+    """A tensor whose numbers, if they are raw, are given by their place in the file."""
     parts: list[bytes] = []
     for field in fields(content, tensor.start, tensor.end):
         if field.number == _TENSOR_EXTERNAL_DATA:

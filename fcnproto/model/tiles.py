@@ -48,7 +48,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a net lets itself be tiled, for rows and columns."""
+    """How a net can be tiled, for rows and columns."""
 
     stride: Pair
     """Tiles begin at multiples of it."""

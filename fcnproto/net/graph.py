@@ -85,7 +85,7 @@ class Node:
 class Graph:
     """The layers of a net in order, tied by versions of blobs.
 
-    The last version of a blob bears the blob's name; an earlier one is called `blob@layer` after
+    The last version of a blob has the blob's name; an earlier one is called `blob@layer` after
     the layer that wrote it. `outputs` are the tops that nobody reads.
     """
 
@@ -403,7 +403,7 @@ def _counts(layer: Layer, tops: int) -> Iterator[str]:
             f"propagate_down must be given once for each of {bottoms} bottoms, or not at all,"
             f" found {len(proto.propagate_down)}"
         )
-    # A loss has a weight of 1 unless told, which counts as one given (loss_layer.cpp).
+    # A loss has a weight of 1 by default, which counts as one given (loss_layer.cpp).
     weights = len(proto.loss_weight) or int(layer.is_loss)
     if weights and weights != tops:
         yield f"loss_weight must be given once for each of {tops} tops, found {weights}"

@@ -32,7 +32,7 @@ class Shapes:
 
     `blobs` has the shape of each version of a blob, None where it cannot be known without the data.
     `weights` has the learned arrays of each node whose bottoms are known. `owners` says for each
-    weight which one it is, since layers share those that bear the same name.
+    weight which one it is, since layers share those of the same name.
     """
 
     blobs: Mapping[str, Shape | None]
@@ -150,7 +150,7 @@ class _Shared:
 def _share(
     graph: Graph, weights: Mapping[int, tuple[Weight, ...]]
 ) -> tuple[dict[Place, Place], list[Problem]]:
-    """Who owns each weight; layers share what bears the same name (net.cpp, AppendParam)."""
+    """Who owns each weight; layers share what has the same name (net.cpp, AppendParam)."""
     owners: dict[Place, Place] = {}
     problems: list[Problem] = []
     named: dict[str, _Shared] = {}

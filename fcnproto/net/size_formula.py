@@ -125,7 +125,7 @@ class Traced(int):
 
 
 def _apply(size: Traced, change: Any, number: int) -> Formula | None:
-    """The formula after a change by a number that is none itself."""
+    """The formula after a change by a number that is not a formula itself."""
     if size.formula is None or isinstance(number, Traced):
         return None
     if change is Formula.over and number <= 0:

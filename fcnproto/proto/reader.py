@@ -52,7 +52,7 @@ class Document(Generic[MessageT]):
 def parse(
     text: str, path: str, message_type: type[MessageT], *, lenient: bool = False
 ) -> Document[MessageT]:
-    """Read a message from text; `path` is the name that problems bear.
+    """Read a message from text; `path` is what problems call it.
 
     Problems that leave the rest readable (unknown fields, unknown enum values, values of the wrong
     kind, fields given twice or missing) are all in the result, and their fields are left out of the
@@ -140,7 +140,9 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
     if kind == "letter":
         return _LETTERS.get(digits, digits)
     if kind == "invalid":
-        raise _ValueError(r"has an escape sequence that is none; a backslash is written '\\'")
+        raise _ValueError(
+            r"has an escape sequence that does not exist; a backslash is written '\\'"
+        )
     if kind == "tail":
         head, tail = int(escape["head"], 16), int(digits, 16)
         code = 0x10000 + (head - 0xD800) * 0x400 + (tail - 0xDC00)

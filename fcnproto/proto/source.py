@@ -82,7 +82,7 @@ def read_net(path: str | Path, *, lenient: bool = False) -> NetSource:
 
 
 def parse_net(text: str, path: str = "<text>", *, lenient: bool = False) -> NetSource:
-    """A net from text, as by `read_net`; `path` is the name that problems bear."""
+    """A net from text, as by `read_net`; `path` is what problems call it."""
     document = prototxt.parse(text, path, NetParameter, lenient=lenient)
     return _net_source(document)
 

@@ -18,7 +18,7 @@ from fcnproto.zoo.specs import (
 )
 
 RECIPE = "heavy"
-"""How ours are trained unless told."""
+"""How ours are trained by default."""
 
 Spec = TypeVar("Spec")
 
@@ -113,7 +113,7 @@ class Fcn:
 
     @property
     def options(self) -> dict[str, bool]:
-        """What the backbone's template is told."""
+        """What the backbone's template is given."""
         return {**self.backbone.options, **self.spec.options}
 
 

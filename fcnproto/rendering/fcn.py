@@ -36,7 +36,7 @@ from fcnproto.zoo.specs import (
 from fcnproto.zoo.templates import from_template
 
 SIZE = (500, 500)
-"""What an FCN's deploy net declares unless told; it runs at any other size as well."""
+"""What an FCN's deploy net declares by default; it runs at any other size as well."""
 
 
 def render(
@@ -54,9 +54,9 @@ def render(
     """The prototxt of a net of the zoo.
 
     `phase` is deploy (the score is the output), train or val; the loss of a net that learns is that
-    of `recipe`: heavy (a sum over pixels) unless told batch (their mean). `data_dir` is the folder
-    in which its data layers look for datasets. `classes` are those of the dataset's first label
-    map. `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
+    of `recipe`: heavy (a sum over pixels), the default, or batch (their mean). `data_dir` is the
+    folder in which its data layers look for datasets. `classes` are those of the dataset's first
+    label map. `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
     Published nets, classifiers and nets for one dataset are what they are: they take an option only
     if it says so too.
@@ -135,7 +135,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
     return from_template(
         "fcn.j2",
         header=[f"{fcn.title}: {phase}", options.command(fcn.spec, *words), *why],
-        # The published training nets bear no name. One that infers needs it: export knows by it
+        # The published training nets have no name. One that infers needs it: export knows by it
         # which classes, colours and mean belong to the net.
         name=None if published and phase != "deploy" else fcn.name,
         source=None if phase == "deploy" else _source(fcn, phase),

@@ -47,8 +47,8 @@ class Demo:
 def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> Demo:
     """Render the net, export it, segment images, score them, and write pictures, all into a folder.
 
-    `step` is told, before each step, the command that does the same. Every file is written whole or
-    not at all. Raises FcnprotoError where one cannot be written.
+    `step` is called before each step with the command that does the same. Every file is written
+    whole or not at all. Raises FcnprotoError where one cannot be written.
     """
     prototxt, model = folder / f"{NET}.prototxt", folder / f"{NET}.onnx"
     segmented = folder / "segmented"

@@ -184,7 +184,7 @@ def _companion(folder: Path, source: Source) -> Source:
 
 def _shares(labels: Array, names: Sequence[str]) -> dict[str, float]:
     counts = np.zeros(2**16, np.int64)
-    for row in labels:  # row by row, for numbers that are counted become of 8 bytes
+    for row in labels:  # row by row, because bincount makes 8 bytes of each number
         counts += np.bincount(row, minlength=len(counts))
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -counts[index])
     return {names[index]: float(counts[index]) / labels.size for index in order}

@@ -81,7 +81,7 @@ class Session:
     ) -> None:
         """Load a model; with `fast`, CUDA may use TF32, which keeps 10 bits of each factor.
 
-        `threads` are the CPU's; as many as there are cores unless told. Raises DeviceError if the
+        `threads` are the CPU's; by default as many as there are cores. Raises DeviceError if the
         device is not there, FcnprotoError if the model cannot be loaded.
         """
         self.path = str(model) if isinstance(model, Path) else None

@@ -97,7 +97,7 @@ def fit(
     classes_map: ClassesMap | None = None,
     seed: int = 0,
 ) -> Fitted:
-    """Weights for a net, from sources of which a later one goes before an earlier one.
+    """Weights for a net, from sources of which a later one takes precedence over an earlier one.
 
     What no source has is filled: bilinear kernels where a Deconvolution's filler would leave them
     zero or mix channels, else what the net's fillers say, with random numbers that depend on the
@@ -428,7 +428,7 @@ def _left_at_zero(weights: Weights, report: Iterable[Entry]) -> Iterator[Problem
 def read_classes_map(path: Path) -> dict[int, int]:
     """A file of lines NEW OLD: which class of the net an old one becomes, both counted from 0.
 
-    Text after # is left out. Raises WeightsError with every line that is none.
+    Text after # is left out. Raises WeightsError with every line that cannot be read.
     """
     classes: dict[int, int] = {}
     problems: list[Problem] = []

@@ -16,7 +16,7 @@ from fcnproto.files import replacing
 
 @dataclass(frozen=True)
 class Row:
-    """One iteration; a validation comes before the iteration whose number it bears."""
+    """One iteration; a validation comes before the iteration whose number it has."""
 
     iteration: int
     loss: float | None = None

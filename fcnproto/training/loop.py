@@ -36,7 +36,7 @@ class TrainingError(FcnprotoError):
 
 @dataclass(frozen=True)
 class Watcher:
-    """What is told of a training while it goes on; rows are iterations, texts what happened."""
+    """What is reported of a training while it goes on; rows are iterations, texts what happened."""
 
     row: Callable[[Row], None] = lambda _row: None
     text: Callable[[str], None] = lambda _text: None

@@ -484,5 +484,5 @@ def caffes_precision() -> AbstractContextManager[None]:
 
 
 def _loss_weights(node: Node) -> list[float]:
-    """What each top counts in the loss; a loss layer's first counts 1 unless told."""
+    """What each top counts in the loss; a loss layer's first counts 1 by default."""
     return list(node.layer.proto.loss_weight) or [1.0] * int(node.layer.is_loss)

@@ -94,7 +94,8 @@ def fetch(
     was is recorded beside it, and holds from then on.
 
     Raises WeightsError for a net without published weights, where the file cannot be fetched, and
-    where it is not what it should be; what was fetched until then stays, and is gone on from.
+    where it is not what it should be; what was fetched until then stays, and the
+    next call continues there.
     """
     known = published()
     here = shipped(name)
@@ -208,7 +209,7 @@ class _Resuming:
         return self.partial.with_name(self.partial.name + ".etag")
 
     def _done(self) -> int:
-        """How many bytes can be gone on from."""
+        """How many bytes are there to continue from."""
         return self.partial.stat().st_size if self._tag() and self.partial.exists() else 0
 
     def _tag(self) -> str:

@@ -86,7 +86,9 @@ def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
             warnings.simplefilter("ignore")  # of files that Python 2 wrote, which are read well
             shape, fortran, dtype = reader(stream)
     except _HEADER_FLAWS as error:
-        raise broken(path, f"'{key}' has a header that is none: {_first_line(error)}") from error
+        raise broken(
+            path, f"'{key}' has a header that cannot be read: {_first_line(error)}"
+        ) from error
     return _Header(tuple(map(int, shape)), fortran, dtype)
 
 
@@ -160,7 +162,7 @@ def read_npy(path: Path) -> Arrays:
 
 def write(path: Path, weights: Weights) -> None:
     """Write each array under `<layer>/<i>`, uncompressed."""
-    # NumPy's savez would pickle, before 2.1 whatever it is told.
+    # NumPy's savez would pickle, before 2.1 whatever it is asked.
     with zipfile.ZipFile(path, "w") as file:
         for key, array in keyed(weights):
             with file.open(f"{key}.npy", "w", force_zip64=True) as member:

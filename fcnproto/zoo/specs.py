@@ -277,9 +277,9 @@ def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
 
 
 def full_name(net: FcnSpec, backbone: str, dataset: str) -> str:
-    """What the prototxt of a net is called: the net, and what differs from what it is unless told.
+    """What the prototxt of a net is called: the net, and what differs from its defaults.
 
-    A published net is called as the zoo calls it, for it differs in nothing.
+    A published net is called as the zoo calls it, because it differs in nothing.
     """
     parts = [net.name]
     parts += [backbone] if backbone != net.backbone else []

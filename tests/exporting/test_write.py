@@ -5,7 +5,7 @@ import onnx
 import pytest
 from caffe_cases import CASES, INFERENCE, arrays_of, is_measure, run, weights_of
 from exporting import input_text, layer_text, net_of
-from paths import GOLDEN
+from paths import TESTS
 
 from fcnproto.errors import NetError, WeightsError
 from fcnproto.exporting.filled import with_weights
@@ -51,10 +51,10 @@ def test_onnx_computes_what_caffe_computed(path):
 
 # Layers that no golden net has, and the tests that work them out by hand.
 BY_HAND = {
-    "LSTMUnit": "test_export_recurrent",
-    "Padding": "test_export_spatial",
-    "Parameter": "test_export_pointwise",
-    "SeLu": "test_export_pointwise",
+    "LSTMUnit": "test_onnx_recurrent",
+    "Padding": "test_onnx_spatial",
+    "Parameter": "test_onnx_pointwise",
+    "SeLu": "test_onnx_pointwise",
 }
 
 
@@ -63,4 +63,4 @@ def test_every_layer_that_is_written_in_onnx_has_a_case():
     written = {name for name, kind in layer_types().items() if kind.onnx is not Layer.onnx}
     assert written - golden == set(BY_HAND)
     for name, module in BY_HAND.items():
-        assert f'"{name}"' in (GOLDEN.parent / f"{module}.py").read_text()
+        assert f'"{name}"' in (TESTS / "layers" / f"{module}.py").read_text()

@@ -99,7 +99,7 @@ def test_a_layer_that_hands_on_its_bottom_and_has_none(kind):
 
 
 def test_a_data_layer_that_makes_its_own_tops_is_no_loss():
-    # PSPNet's and DeepLab's; only losses have a loss_weight of 1 unless told.
+    # PSPNet's and DeepLab's; only losses have a loss_weight of 1 by default.
     text = 'layer { name: "d" type: "ImageSegData" top: "data" top: "label" }'
     assert not errors(problems_of(text))
 

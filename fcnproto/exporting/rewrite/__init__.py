@@ -1,7 +1,7 @@
 """Rewrites that make a net faster: a net in, the same function out.
 
-Each stands in a file of its own and takes and gives a `Filled` net. What a net does not let itself
-be rewritten to is left alone, and a note says why.
+Each stands in a file of its own and takes and gives a `Filled` net. What cannot be rewritten is
+left alone, and a note says why.
 """
 
 from __future__ import annotations

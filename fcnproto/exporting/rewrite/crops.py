@@ -51,8 +51,8 @@ def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[st
     """Whether a layer gives the same pixels if its bottoms are cropped and not its top, and sooner.
 
     Its bottoms may not have more channels than its top, or more would be cut than before; others
-    may not read them, for they are needed whole; and it may not be what runtimes compute together
-    with the convolution before it.
+    may not read them, because they are needed whole; and it may not be what runtimes compute
+    together with the convolution before it.
     """
     node, shapes = step.node, net.shapes.blobs
     if not node.bottoms or len(node.tops) != 1 or not read_once(net.graph, node.tops[0]):

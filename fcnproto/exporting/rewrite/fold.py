@@ -7,7 +7,7 @@
 - A Crop moves up before layers that work pixel by pixel, so that they see only what it keeps.
 - Layers whose tops nobody reads are dropped.
 
-Layers that depend on no input stay, for runtimes compute them once, when they load a model.
+Layers that depend on no input stay: runtimes compute them once, when they load a model.
 """
 
 from __future__ import annotations

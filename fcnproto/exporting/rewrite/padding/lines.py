@@ -8,7 +8,7 @@ pixels differ by whole cells in the middle only, so it is enough to look at one 
 phase, the smallest.
 
 Cells outside the image's reach are known by their class: two cells of one class have seen the same
-and so hold the same numbers. A class is told by those of the bottoms' cells that it sees.
+and so hold the same numbers. A class is identified by those of the bottoms' cells that it sees.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Plan:
 
 
 def planned(net: Filled, region: Region) -> Plan | Node:
-    """A plan for all layers of a region, or the first that does not let itself be planned."""
+    """A plan for all layers of a region, or the first that cannot be planned."""
     exits = region.exits(net)
     region = region.leading_to(exits)
     courses = []
