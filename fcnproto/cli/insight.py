@@ -19,6 +19,7 @@ from fcnproto.cli.common import (
     write_output,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.insight import doctor_scores
 from fcnproto.insight import draw as drawing
 from fcnproto.insight import explain_crop as crops
 from fcnproto.insight import explain_field as fields
@@ -211,7 +212,7 @@ def doctor(
     photos = [] if image is None else images.find([image])
     findings = examining.examine(graph, arrays, net["net"])
     for photo in photos:
-        findings += examining.examine_image(graph, arrays, photo, net["net"])
+        findings += doctor_scores.examine_image(graph, arrays, photo, net["net"])
     if as_json:
         click.echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
     else:

@@ -14,6 +14,7 @@ from fcnproto.net.graph import as_net, build
 from fcnproto.net.shapes import infer
 from fcnproto.proto import printer
 from fcnproto.surgery import fit, layouts, naming, targets
+from fcnproto.surgery.classes_map import read_classes_map
 from fcnproto.surgery.convolutionize import convolutionize as convolutionize_net
 from fcnproto.surgery.fit import Entry, WeightSource
 from fcnproto.surgery.naming import Layout, Rename
@@ -93,7 +94,7 @@ def convert_weights(
         weights.check_name(output)
     graph = build(load_net(net))
     shapes = infer(graph)
-    classes = None if classes_map is None else fit.read_classes_map(classes_map)
+    classes = None if classes_map is None else read_classes_map(classes_map)
     destinations = targets.destinations(graph, shapes)
     parsed = [Rename.parse(text) for text in renames]
     given = list(zip(sources, suffixes or [""] * len(sources), strict=True))

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from fcnproto.errors import NetError, Problem, Severity
-from fcnproto.exporting.filled import with_weights as filled
-from fcnproto.exporting.inference import Inference, inference
-from fcnproto.exporting.write import write
+from fcnproto.errors import Severity
 from fcnproto.layers.dropout import Dropout
-from fcnproto.layers.fillers import bilinear_kernel, fill
+from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.relu import ReLU
 from fcnproto.model import metadata
 from fcnproto.model.metadata import Blobs
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Place, Shapes, infer
-from fcnproto.runtime import images
-from fcnproto.runtime.images import Source
-from fcnproto.runtime.session import Session
-from fcnproto.surgery.layouts import image_mean
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, show
 
@@ -361,119 +352,8 @@ def _is_non_negative(graph: Graph, blob: str) -> bool:
 # Scores ---------------------------------------------------------------------------------------
 
 
-def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> Iterator[Finding]:
-    """What is wrong with the scores (classes × rows × columns) that a net gives an image.
-
-    `swapped` are those for the image with red and blue exchanged.
-    """
-    if not np.isfinite(scores).all():
-        yield Finding(
-            Severity.ERROR,
-            f"some of the scores '{blob}' are infinite or not a number",
-            "the weights have diverged, or the image was not brought to 0-255 less the mean",
-        )
-        return
-    spread = float(np.ptp(scores, axis=(1, 2)).max(initial=0))
-    if spread <= 1e-6 * max(1.0, float(np.abs(scores).max(initial=0))):
-        yield Finding(
-            Severity.ERROR,
-            f"the scores '{blob}' are the same at every pixel",
-            "some layer gives nothing but its bias: see what is said of kernels that are zero",
-        )
-        return
-    labels = scores.argmax(axis=0)
-    counts = Counter(labels.ravel().tolist())
-    if len(counts) == 1:
-        (label,) = counts
-        name = "background (class 0)" if label == 0 else f"class {label}"
-        ordered = np.sort(scores, axis=0)
-        margin = float((ordered[-1] - ordered[-2]).min()) if len(scores) > 1 else 0.0
-        yield Finding(
-            Severity.WARNING,
-            f"every pixel of '{blob}' is {name}, by {margin:.3g} at least",
-            "if there is more on the image: look at the channel order (BGR), the range (0-255), and"
-            " the mean; whether the score layers are trained; and whether training saw labels"
-            " other than this",
-        )
-    if swapped is not None:
-        ours, theirs = _sureness(scores), _sureness(swapped)
-        if theirs > ours + _SURER * (1 - ours):
-            yield Finding(
-                Severity.WARNING,
-                f"with red and blue exchanged the net is surer of '{blob}': its best class has a"
-                f" share of {theirs:.3f}, and of {ours:.3f} as it is",
-                "the first convolution looks like one for RGB, and BGR is fed: fcnproto"
-                " convert-weights --input-order rgb",
-            )
-
-
-def examine_image(graph: Graph, weights: Weights, image: Source, name: str = "") -> list[Finding]:
-    """What is wrong with the scores that a net gives an image; it is run on the CPU.
-
-    `name` is what the zoo calls the net. Weights that are missing stand at their fillers, as in
-    Caffe. Raises ImageError if the image cannot be read, NetError if the net cannot be run.
-    """
-    net = inference(graph, weights)
-    picture = images.read(image)
-    if [sizes[1:2] for sizes in net.inputs.values()] != [(3,)]:
-        listed = ", ".join(f"'{blob}' {_by(sizes)}" for blob, sizes in net.inputs.items())
-        message = f"a net with one input of 3 channels is needed, found {listed}"
-        raise NetError(Problem(message, graph.path))
-    ((blob, sizes),) = net.inputs.items()
-    session = Session(
-        write(filled(net, _complete(net, weights))).to_proto().SerializeToString(), "cpu"
-    )
-    mean = np.asarray(image_mean([graph.name, name]), np.float32)
-    order = {"bgr": slice(None, None, -1), "rgb": slice(None)}
-    scores = {
-        key: session.run({blob: _prepared(picture[:, :, channels], sizes, mean)})
-        for key, channels in order.items()
-    }
-    findings: list[Finding] = []
-    for output, score in scores["bgr"].items():
-        if score.ndim == 4 and score.shape[1] > 1:
-            findings += examine_scores(output, score[0], scores["rgb"][output][0])
-    return findings
-
-
-def _by(sizes: Sequence[int | str]) -> str:
-    return "×".join(map(str, sizes))
-
-
-def _complete(net: Inference, weights: Weights) -> dict[str, list[Array]]:
-    """The arrays of each layer: the weights' where they fit, else what its fillers make."""
-    random = np.random.default_rng(0)
-    complete: dict[str, list[Array]] = {}
-    for index, wanted in net.shapes.weights.items():
-        if not wanted:
-            continue
-        name = net.graph.nodes[index].layer.name
-        arrays = list(weights.get(name, ()))
-        if [array.shape for array in arrays] != [weight.shape for weight in wanted]:
-            arrays = [fill(weight.filler, weight.shape, random) for weight in wanted]
-        complete[name] = arrays
-    return complete
-
-
-def _prepared(picture: Array, sizes: Sequence[int | str], mean: Array) -> Array:
-    """An image of any channel order as an input takes it: at the size that is fixed, if one is."""
-    height, width = (size for size in sizes[2:])
-    if isinstance(height, int) and isinstance(width, int) and picture.shape[:2] != (height, width):
-        resized = Image.fromarray(np.ascontiguousarray(picture)).resize((width, height))
-        picture = np.asarray(resized)
-    blob = (picture.astype(np.float32) - mean).transpose(2, 0, 1)[np.newaxis]
-    count = sizes[0] if isinstance(sizes[0], int) else 1
-    return np.ascontiguousarray(np.repeat(blob, count, axis=0))
-
-
 _SURER = 0.25
 """So much less doubt with channels exchanged is no accident of one image."""
-
-
-def _sureness(scores: Array) -> float:
-    """The probability that a softmax gives the best class, on average over the pixels."""
-    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=0))
-    return float((1 / shifted.sum(axis=0)).mean())
 
 
 # Writing --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from fcnproto import __version__
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.zoo import specs
-from fcnproto.zoo.specs import DatasetSpec, FcnSpec
+from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
 
 Mean = tuple[float, ...]
 Colour = tuple[int, int, int]

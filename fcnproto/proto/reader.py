@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, PrototxtError, Severity, nearest
 from fcnproto.proto.schema import Field, fields, put, readable
+from fcnproto.proto.tokens import CLOSERS, OPENERS, TOKEN, ValueProblemError, string_of
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -67,99 +68,11 @@ def parse(
     return _Reader(text, path, lenient).read(message_type)
 
 
-def top_level_names(text: str) -> Iterator[str]:
-    """The names of a text's outermost fields, as far as it can be read."""
-    depth, previous = 0, ""
-    for match in _TOKEN.finditer(text):
-        kind, token = match.lastgroup, match.group()
-        if kind == "space":
-            continue
-        if kind == "symbol":
-            depth += (token in _OPENERS) - (token in _CLOSERS)
-        elif kind == "identifier" and depth == 0 and previous != ":":
-            yield token
-        previous = token
-
-
 # Reading ------------------------------------------------------------------------------------
-
-_OPENERS = {"{": "}", "<": ">", "[": "]"}
-_CLOSERS = frozenset(_OPENERS.values())
-
-# Letters, digits and spaces are ASCII's. What starts like a number and goes on otherwise (1.2.3,
-# 08, 5e, 3x) is malformed.
-_TOKEN = re.compile(
-    r"""
-      (?P<space> (?: [ \t\n\r\v\f]++ | \#[^\n]*+ )++ )
-    | (?P<identifier> [A-Za-z_][A-Za-z0-9_]*+ )
-    | (?P<string> "(?: [^"\\\n\0]++ | \\[^\n\0] )*+" | '(?: [^'\\\n\0]++ | \\[^\n\0] )*+' )
-    | (?P<integer> (?: 0[xX][0-9a-fA-F]++ | 0[0-7]*+ | [1-9][0-9]*+ )(?![0-9A-Za-z_.]) )
-    | (?P<float> (?: (?: 0 | [1-9][0-9]*+ )(?: \.[0-9]*+ )?+ | \.[0-9]++ )
-                 (?: [eE][+-]?[0-9]++ )?+ [fF]?+ (?![0-9A-Za-z_.]) )
-    | (?P<malformed> \.?[0-9][0-9A-Za-z_.]*+ )
-    | (?P<symbol> . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-
-_ESCAPE = re.compile(
-    rb"""\\(?: (?P<octal> [0-7]{1,3} )
-             | [xX](?P<hex> [0-9a-fA-F]{1,2} )
-             | u(?P<head> [dD][89abAB][0-9a-fA-F]{2} )\\u(?P<tail> [dD][c-fC-F][0-9a-fA-F]{2} )
-             | u(?P<four> [0-9a-fA-F]{4} )
-             | U(?P<eight> 00(?: 0[0-9a-fA-F] | 10 )[0-9a-fA-F]{4} )
-             | (?P<letter> [abfnrtv\\?'"] )
-             | (?P<invalid> ) )""",
-    re.VERBOSE,
-)
-_LETTERS = {
-    b"a": b"\a",
-    b"b": b"\b",
-    b"f": b"\f",
-    b"n": b"\n",
-    b"r": b"\r",
-    b"t": b"\t",
-    b"v": b"\v",
-}
-
-
-class _ValueError(Exception):
-    """What is wrong with one value; reading can go on behind it."""
 
 
 class _UnreadableError(Exception):
     """The text cannot be read on; the problem has been noted."""
-
-
-def _unescape(escape: re.Match[bytes]) -> bytes:
-    kind, digits = escape.lastgroup, escape[escape.lastgroup or 0]
-    if kind == "octal":
-        return bytes([int(digits, 8) & 0xFF])
-    if kind == "hex":
-        return bytes([int(digits, 16)])
-    if kind == "letter":
-        return _LETTERS.get(digits, digits)
-    if kind == "invalid":
-        raise _ValueError(
-            r"has an escape sequence that does not exist; a backslash is written '\\'"
-        )
-    if kind == "tail":
-        head, tail = int(escape["head"], 16), int(digits, 16)
-        code = 0x10000 + (head - 0xD800) * 0x400 + (tail - 0xDC00)
-    else:
-        code = int(digits, 16)
-    return chr(code).encode("utf-8", "surrogatepass")
-
-
-def _string(token: str) -> str | bytes:
-    """The value of a string token: text, or bytes where they are no UTF-8."""
-    if "\\" not in token:
-        return token[1:-1]
-    value = _ESCAPE.sub(_unescape, token[1:-1].encode())
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
 
 
 _RANGES = {
@@ -186,7 +99,7 @@ class _Reader:
         self.positions: dict[FieldPath, tuple[int, int]] = {}
         self.found: list[tuple[FieldPath, int, str, Severity]] = []
         self.forks: dict[str, list[tuple[FieldPath, int, str]]] = {}
-        self.tokens = _TOKEN.finditer(text)
+        self.tokens = TOKEN.finditer(text)
         self.advance()
 
     def advance(self) -> None:
@@ -330,7 +243,7 @@ class _Reader:
     def value(self, message: Message, field: Field, where: FieldPath, start: int) -> bool:
         """Read a value into `message`; False if it was no value of this field."""
         if field.is_message:
-            closer = _OPENERS.get(self.token) if self.kind == "symbol" else None
+            closer = OPENERS.get(self.token) if self.kind == "symbol" else None
             if closer not in ("}", ">"):
                 self.stop(where, f"'{{' after {field.name}")
             self.advance()
@@ -345,7 +258,7 @@ class _Reader:
         here = self.start
         try:
             value = _SCALARS[field.kind](self, field, where)
-        except _ValueError as error:
+        except ValueProblemError as error:
             self.note(where, f"{field.name} {error}", here)
             return False
         try:
@@ -370,7 +283,7 @@ class _Reader:
     def skip(self, path: FieldPath, name: str) -> None:
         """Pass over what follows a field's name: a scalar, a list or a message, however deep."""
         colon = self.accept(":")
-        if self.token not in _OPENERS or self.kind != "symbol":
+        if self.token not in OPENERS or self.kind != "symbol":
             if not colon:
                 self.stop(path, f"':' or '{{' after {name}")
             self.skip_scalar(path, name)
@@ -380,9 +293,9 @@ class _Reader:
             if self.kind in ("end", "malformed"):
                 self.stop(path, f"the '{open_brackets[-1]}' that closes {name}")
             if self.kind == "symbol":
-                if self.token in _OPENERS:
-                    open_brackets.append(_OPENERS[self.token])
-                elif self.token in _CLOSERS:
+                if self.token in OPENERS:
+                    open_brackets.append(OPENERS[self.token])
+                elif self.token in CLOSERS:
                     if self.token != open_brackets[-1]:
                         self.stop(path, f"'{open_brackets[-1]}' in {name}")
                     open_brackets.pop()
@@ -409,7 +322,7 @@ class _Reader:
         if self.kind not in ("identifier", "string", "integer", "float"):
             self.stop(where, wanted)
         self.skip_scalar(where, "")
-        raise _ValueError(f"must be {wanted}, found {shown}")
+        raise ValueProblemError(f"must be {wanted}, found {shown}")
 
     def read_string(self, field: Field, where: FieldPath) -> str | bytes:
         if self.kind != "string":
@@ -417,8 +330,8 @@ class _Reader:
         parts, errors = [], []
         while self.kind == "string":
             try:
-                parts.append(_string(self.token))
-            except _ValueError as error:
+                parts.append(string_of(self.token))
+            except ValueProblemError as error:
                 errors.append(error)
             self.advance()
         if errors:
@@ -441,7 +354,7 @@ class _Reader:
             self.advance()
             shown = f"-{self.token}"
             self.skip_scalar(where, field.name)
-            raise _ValueError(f"must be {wanted}, found {shown}")
+            raise ValueProblemError(f"must be {wanted}, found {shown}")
         if self.kind != "integer":
             self.refuse(wanted, where)
         token = self.token
@@ -451,7 +364,7 @@ class _Reader:
         number = -number if negative else number
         self.advance()
         if not least <= number <= most:
-            raise _ValueError(f"must be {wanted}, found {'-' * negative}{_short(token)}")
+            raise ValueProblemError(f"must be {wanted}, found {'-' * negative}{_short(token)}")
         return number
 
     def read_bool(self, field: Field, where: FieldPath) -> bool:
@@ -490,7 +403,7 @@ class _Reader:
             self.refuse(f"a name without quotes, such as {names[0]}", where)
         if number is None:
             hint = nearest(token, names) or f"; it may be {', '.join(names)}"
-            raise _ValueError(f"cannot be '{_short(token)}'{hint}")
+            raise ValueProblemError(f"cannot be '{_short(token)}'{hint}")
         return number
 
 

@@ -16,8 +16,9 @@ from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if
 from fcnproto.proto import printer, schema
 from fcnproto.proto import reader as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
+from fcnproto.proto.copying import UpgradeError
 from fcnproto.proto.reader import Document
-from fcnproto.proto.upgrade import Upgraded, UpgradeError, upgrade_net, upgrade_solver
+from fcnproto.proto.upgrade import Upgraded, upgrade_net, upgrade_solver
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,7 @@ from typing import TypeVar
 from fcnproto.errors import ZooError
 from fcnproto.rendering.options import Options
 from fcnproto.zoo import specs
-from fcnproto.zoo.specs import (
-    BackboneSpec,
-    DatasetSpec,
-    FcnSpec,
-    RecipeSpec,
-    TrainingSpec,
-)
+from fcnproto.zoo.kinds import BackboneSpec, DatasetSpec, FcnSpec, RecipeSpec, TrainingSpec
 
 RECIPE = "heavy"
 """How ours are trained by default."""

@@ -7,7 +7,7 @@ from fcnproto.net import graph, shapes
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.options import Options, by
 from fcnproto.zoo import specs
-from fcnproto.zoo.specs import ClassifierSpec
+from fcnproto.zoo.kinds import ClassifierSpec
 from fcnproto.zoo.templates import from_template
 
 

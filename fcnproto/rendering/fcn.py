@@ -26,13 +26,8 @@ from fcnproto.rendering.head import (
 )
 from fcnproto.rendering.options import Options, by
 from fcnproto.zoo import specs
-from fcnproto.zoo.specs import (
-    BackboneSpec,
-    ClassifierSpec,
-    DatasetSpec,
-    FcnSpec,
-    NetSpec,
-)
+from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec, FcnSpec
+from fcnproto.zoo.specs import NetSpec
 from fcnproto.zoo.templates import from_template
 
 SIZE = (500, 500)

@@ -9,12 +9,8 @@ from dataclasses import dataclass
 from fcnproto.errors import ZooError
 from fcnproto.types import INT_MAX
 from fcnproto.zoo import specs
-from fcnproto.zoo.specs import (
-    BackboneSpec,
-    ClassifierSpec,
-    DatasetSpec,
-    NetSpec,
-)
+from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec
+from fcnproto.zoo.specs import NetSpec
 
 PHASES = ("deploy", "train", "val")
 

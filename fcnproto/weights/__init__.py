@@ -21,7 +21,7 @@ from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.files import replacing
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import Floats
-from fcnproto.weights import caffemodel, hdf5, npz, tensors
+from fcnproto.weights import caffemodel, caffemodel_writer, hdf5, npz, tensors
 from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
 
 __all__ = [
@@ -242,7 +242,7 @@ _FORMATS: tuple[tuple[Callable[[Path, bytes, int], bool], Callable[[Path], Loade
 
 _WRITERS: dict[str, Writer] = {
     ".npz": lambda path, weights, _net: npz.write(path, weights),
-    ".caffemodel": caffemodel.write,
+    ".caffemodel": caffemodel_writer.write,
     ".h5": hdf5.write,
     ".hdf5": hdf5.write,
     ".safetensors": lambda path, weights, _net: tensors.write_safetensors(path, weights),

@@ -18,7 +18,7 @@ from fcnproto.errors import Problem, WeightsError
 from fcnproto.files import replacing
 from fcnproto.proto.caffe_pb2 import SolverState
 from fcnproto.types import Floats, Shape, show
-from fcnproto.weights import caffemodel, hdf5
+from fcnproto.weights import caffemodel, caffemodel_writer, hdf5
 from fcnproto.weights.arrays import broken
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
@@ -73,7 +73,7 @@ def _read_binary(path: Path) -> Stop:
 def _write_binary(path: Path, stop: Stop) -> None:
     head = SolverState(iter=stop.iteration, learned_net=stop.learned_net)
     tail = SolverState(current_step=stop.current_step)
-    caffemodel.write_blobs(path, head, stop.history, _HISTORY, tail)
+    caffemodel_writer.write_blobs(path, head, stop.history, _HISTORY, tail)
 
 
 def _read_hdf5(path: Path) -> Stop:

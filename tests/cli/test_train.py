@@ -324,7 +324,7 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fcnproto.weights.caffemodel._Message.write", full)
+    monkeypatch.setattr("fcnproto.weights.caffemodel_writer._Message.write", full)
     result = train("s.prototxt")
     assert result.exit_code == 1
     assert "cannot be written: No space left on device" in result.stderr

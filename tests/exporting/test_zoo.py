@@ -18,9 +18,9 @@ from fcnproto.model.metadata import Blobs, missing, of_net
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
-from fcnproto.zoo import specs
+from fcnproto.zoo import kinds, specs
 
-FCNS = [name for name, spec in specs.nets().items() if isinstance(spec, specs.FcnSpec)]
+FCNS = [name for name, spec in specs.nets().items() if isinstance(spec, kinds.FcnSpec)]
 PUBLISHEDFCNS = [name for name in FCNS if specs.net(name).published]
 CLASSIFIERS = [name for name in specs.nets() if name not in FCNS]
 SIZES = [(1, 1), (64, 64), (97, 131)]

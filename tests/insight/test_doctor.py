@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fcnproto.cli import main
-from fcnproto.insight.doctor import examine, examine_scores
+from fcnproto.insight.doctor import examine
+from fcnproto.insight.doctor_scores import examine_scores
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.net.graph import State, build
 from fcnproto.proto.caffe_pb2 import TRAIN

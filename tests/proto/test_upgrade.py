@@ -8,7 +8,7 @@ import pytest
 from paths import GOLDEN
 
 from fcnproto.errors import NetError, PrototxtError
-from fcnproto.proto import printer, schema, upgrade
+from fcnproto.proto import printer, schema, upgrade, upgrade_v0
 from fcnproto.proto import reader as text
 from fcnproto.proto.caffe_pb2 import (
     NetParameter,
@@ -16,7 +16,8 @@ from fcnproto.proto.caffe_pb2 import (
     V0LayerParameter,
     V1LayerParameter,
 )
-from fcnproto.proto.upgrade import UpgradeError, upgrade_net, upgrade_solver
+from fcnproto.proto.copying import UpgradeError
+from fcnproto.proto.upgrade import upgrade_net, upgrade_solver
 
 UPGRADE = GOLDEN / "upgrade"
 CASES = json.loads((UPGRADE / "index.json").read_text())
@@ -102,7 +103,7 @@ def test_solvers_become_what_caffe_makes_of_them(case):
 
 
 def test_every_v0_field_has_a_rule():
-    ruled = {*upgrade._V0_SETTINGS, *upgrade._V0_TRANSFORMS, *upgrade._V0_KEPT}
+    ruled = {*upgrade_v0._V0_SETTINGS, *upgrade_v0._V0_TRANSFORMS, *upgrade_v0._V0_KEPT}
     ruled |= {"type", "hdf5_output_param"}
     assert ruled == set(V0LayerParameter.DESCRIPTOR.fields_by_name)
 
@@ -119,15 +120,15 @@ def v0_layer_with(name: str, kind: str) -> NetParameter:
     return net
 
 
-@pytest.mark.parametrize("name", upgrade._V0_SETTINGS)
+@pytest.mark.parametrize("name", upgrade_v0._V0_SETTINGS)
 def test_v0_settings_go_to_the_messages_of_their_types_and_to_no_other(name):
-    new, takers = upgrade._V0_SETTINGS[name]
-    for kind in upgrade._V0_TYPES:
+    new, takers = upgrade_v0._V0_SETTINGS[name]
+    for kind in upgrade_v0._V0_TYPES:
         result = upgrade_net(v0_layer_with(name, kind))
         layer = result.message.layer[0]
         settings = [field.name for field, _ in schema.set_fields(layer) if field.is_message]
         if kind in takers:
-            assert settings == [upgrade._V0_MESSAGES[kind]]
+            assert settings == [upgrade_v0._V0_MESSAGES[kind]]
             ((field, (value,)),) = schema.set_fields(getattr(layer, settings[0]))
             assert (field.name, value) == (
                 new,

@@ -14,7 +14,7 @@ from fcnproto.net import coords, graph, shapes
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render, render_solver
-from fcnproto.zoo import specs
+from fcnproto.zoo import kinds, specs
 
 NAMES = sorted(PUBLISHED.iterdir())
 FCNS = [folder.name for folder in NAMES if not folder.name.startswith("bvlc")]
@@ -451,7 +451,7 @@ def test_vgg16_conv_as_the_issue_has_it():
 
 @pytest.mark.parametrize("name", list(specs.nets()))
 def test_text_is_tidy(name):
-    phases = ["deploy"] if isinstance(specs.net(name), specs.ClassifierSpec) else PHASES.values()
+    phases = ["deploy"] if isinstance(specs.net(name), kinds.ClassifierSpec) else PHASES.values()
     for phase in phases:
         text = render(name, phase=phase)
         assert text == render(name, phase=phase)

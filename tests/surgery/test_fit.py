@@ -17,6 +17,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
+from fcnproto.surgery import classes_map
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
 
@@ -217,21 +218,21 @@ def test_a_map_of_classes_that_are_not_there(classes_map):
 def test_classes_map_files(tmp_path):
     path = tmp_path / "map"
     path.write_text("# new old\n0 4\n\n2 1  # the second\n")
-    assert surgery.read_classes_map(path) == {0: 4, 2: 1}
+    assert classes_map.read_classes_map(path) == {0: 4, 2: 1}
     path.write_text("0 4\n0 5\nx 1\n1 -2\n")
     with pytest.raises(WeightsError) as caught:
-        surgery.read_classes_map(path)
+        classes_map.read_classes_map(path)
     assert [problem.line for problem in caught.value.problems] == [2, 3, 4]
     path.write_text("\ufeff0 4\n", "utf-8")
-    assert surgery.read_classes_map(path) == {0: 4}
+    assert classes_map.read_classes_map(path) == {0: 4}
     path.write_text(f"0 {'9' * 5000}\n")
     with pytest.raises(WeightsError, match="expected NEW OLD"):
-        surgery.read_classes_map(path)
+        classes_map.read_classes_map(path)
     path.write_text("# nothing\n")
     with pytest.raises(WeightsError, match="maps no class"):
-        surgery.read_classes_map(path)
+        classes_map.read_classes_map(path)
     with pytest.raises(WeightsError, match="cannot be read"):
-        surgery.read_classes_map(tmp_path / "none")
+        classes_map.read_classes_map(tmp_path / "none")
 
 
 def test_depth_takes_the_mean_of_the_colors():

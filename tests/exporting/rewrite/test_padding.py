@@ -20,7 +20,7 @@ from fcnproto.exporting.write import Interface, write
 from fcnproto.layers.convolution import Convolution
 from fcnproto.net.shapes import walk
 from fcnproto.rendering.fcn import render
-from fcnproto.zoo import specs
+from fcnproto.zoo import kinds, specs
 
 
 def rewritten(text):
@@ -105,7 +105,7 @@ def test_every_net_of_the_zoo_gains_or_is_left_alone(name):
     plain = filled(thinned(render(name), 32))
     result = padding(plain)
     spec = specs.net(name)
-    if isinstance(spec, specs.FcnSpec) and spec.published:
+    if isinstance(spec, kinds.FcnSpec) and spec.published:
         assert pads_beyond_kernel(plain)
     if not pads_beyond_kernel(plain):
         (note,) = result.notes

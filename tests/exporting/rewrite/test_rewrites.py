@@ -14,7 +14,7 @@ from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import read_net
 from fcnproto.rendering.fcn import render
-from fcnproto.zoo import specs
+from fcnproto.zoo import kinds, specs
 
 EVERY_LAYER = 1e-4
 """Of the largest score. `fast` promises 2e-5, but for the layers for which it pays alone."""
@@ -46,7 +46,7 @@ def test_rewritten_nets_give_what_caffe_gave(path):
 
 
 # Classifiers have nothing that `exact` could change; golden has their convolutions by tiles.
-FCNS = sorted(name for name in specs.nets() if isinstance(specs.net(name), specs.FcnSpec))
+FCNS = sorted(name for name in specs.nets() if isinstance(specs.net(name), kinds.FcnSpec))
 
 
 @pytest.mark.parametrize("name", FCNS)
