@@ -100,7 +100,7 @@ class Field:
         check_memory(classes, *self.size, copies=_COPIES)
         compats = [_compat(term, classes) for term in self.terms]
         logits = -np.asarray(unary, np.float32).reshape(classes, -1)
-        q = softmax(logits.copy())
+        q: Array = softmax(logits.copy())
         for _ in range(self.iterations):
             votes = logits.copy()
             for kernel, compat in zip(self.kernels, compats, strict=True):
@@ -205,7 +205,7 @@ def unary_from_labels(
         raise CrfError(f"the certainty of labels must lie between 0 and 1, found {certainty:g}")
     check_memory(classes, *labels.shape, copies=_COPIES)
     largest = classes if zero_unsure else classes - 1
-    if labels.size and not (0 <= int(labels.min()) and int(labels.max()) <= largest):
+    if labels.size and not (labels.min() >= 0 and labels.max() <= largest):
         raise CrfError(
             f"labels must be 0 to {largest}, found {int(labels.min())} to {int(labels.max())}"
         )

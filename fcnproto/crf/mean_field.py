@@ -3,7 +3,8 @@
     x(0) = Q0,  x(t) = unary − M (W_s s + W_b b),  s = K̃_s q,  b = K̃_b q,  q = softmax(x(t−1))
 
 with kernels K̃ that are normalised after filtering and W_s, W_b, M that are C × C. The result x(T)
-are scores: no softmax follows. (torrvision/caffe, multi_stage_meanfield.cpp, meanfield_iteration.cpp.)
+are scores: no softmax follows (torrvision/caffe, multi_stage_meanfield.cpp and
+meanfield_iteration.cpp).
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def _simplices(features: Array) -> tuple[Array, Array, Array]:
     All are (d + 1) × N. The first vertex is the nearest whose coordinates are divisible by d + 1;
     row m of the weights is that of the simplex's vertex m.
     """
-    dimensions, count = features.shape
+    dimensions = len(features)
     sides = np.float32(dimensions + 1)
     elevated = _elevated(features)
     limit = _LARGEST_KEY + 2 * dimensions
@@ -237,7 +237,7 @@ def _codes(keys: Array) -> Array:
 @functools.cache
 def _sparse() -> Any:
     try:
-        from scipy import sparse
+        from scipy import sparse  # type: ignore[import-untyped]
     except ImportError as error:
         raise FcnprotoError(
             "the dense CRF needs scipy: pip install 'fcnproto[crf]' brings it"

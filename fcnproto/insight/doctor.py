@@ -15,7 +15,7 @@ from fcnproto.exporting.filled import with_weights as filled
 from fcnproto.exporting.inference import Inference, inference
 from fcnproto.exporting.write import write
 from fcnproto.layers.dropout import Dropout
-from fcnproto.layers.fillers import bilinear_kernel, fill
+from fcnproto.layers.fillers import bilinear_kernel, start
 from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.relu import ReLU
 from fcnproto.model import metadata
@@ -450,7 +450,7 @@ def _complete(net: Inference, weights: Weights) -> dict[str, list[Array]]:
         name = net.graph.nodes[index].layer.name
         arrays = list(weights.get(name, ()))
         if [array.shape for array in arrays] != [weight.shape for weight in wanted]:
-            arrays = [fill(weight.filler, weight.shape, random) for weight in wanted]
+            arrays = [start(weight, random) for weight in wanted]
         complete[name] = arrays
     return complete
 
