@@ -100,13 +100,14 @@ class Field:
         check_memory(classes, *self.size, copies=_COPIES)
         compats = [_compat(term, classes) for term in self.terms]
         logits = -np.asarray(unary, np.float32).reshape(classes, -1)
-        q: Array = softmax(logits.copy())
+        q = softmax(logits.copy())
         for _ in range(self.iterations):
             votes = logits.copy()
             for kernel, compat in zip(self.kernels, compats, strict=True):
                 votes -= _penalty(compat, kernel(q))
             q = softmax(votes)
-        return q.reshape(unary.shape)
+        marginals: Array = q.reshape(unary.shape)
+        return marginals
 
     def refine(self, scores: Array, clip: float = CLIP) -> Array:
         """As `infer`, for a net's scores (C × H × W, before the softmax)."""
