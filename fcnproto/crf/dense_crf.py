@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from fcnproto.crf.kernels import (
 )
 from fcnproto.crf.memory import check_memory
 from fcnproto.errors import CrfError
+from fcnproto.types import Array
 
-Array = np.ndarray[Any, Any]
 Compatibility = float | Array
 """A number w: Potts, μ(X) = −w X, so that w > 0 smooths. A vector v (C): μ(X) = diag(v) X. A matrix
 V (C × C): μ(X) = (V + Vᵀ)/2 X. Both as given: −3 on a diagonal attracts as Potts 3 does."""
@@ -53,9 +54,9 @@ class Gaussian:
         check_positive("sxy of a Gaussian term", *_several(self.sxy, 2))
         _check_compat(self.compat)
 
-    def features(self, image: Array) -> Array:
+    def features(self, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """x and y of each pixel, in standard deviations."""
-        return spatial_features(image.shape[0], image.shape[1], _several(self.sxy, 2))
+        return spatial_features(image.shape[:2], _several(self.sxy, 2), first)
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class Bilateral:
         check_positive("srgb of a bilateral term", *np.ravel(self.srgb))
         _check_compat(self.compat)
 
-    def features(self, image: Array) -> Array:
+    def features(self, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """x, y and the channels of each pixel, in standard deviations."""
         deviations = _several(self.srgb, image.shape[2])
-        return bilateral_features(image, _several(self.sxy, 2), deviations)
+        return bilateral_features(image, _several(self.sxy, 2), deviations, first)
 
 
 Term = Gaussian | Bilateral
@@ -136,8 +137,17 @@ class DenseCRF:
             raise CrfError(f"clip must be a probability below 1, found {self.clip:g}")
         object.__setattr__(self, "terms", tuple(self.terms))
 
-    def on(self, image: Array) -> Field:
-        """The field on one image (H × W × 3 uint8, or numbers of any kind and channels)."""
+    @property
+    def reach(self) -> int:
+        """How far apart pixels are that matter to each other: three deviations of the widest."""
+        widest = max((max(_several(term.sxy, 2)) for term in self.terms), default=0)
+        return ceil(3 * widest)
+
+    def on(self, image: Array, first: tuple[int, int] = (0, 0)) -> Field:
+        """The field on one image (H × W × 3 uint8, or numbers of any kind and channels).
+
+        `first` is the row and column of its first pixel, if it is a part of a larger image.
+        """
         image = np.asarray(image)
         if image.ndim == 2:
             image = image[:, :, np.newaxis]
@@ -147,7 +157,7 @@ class DenseCRF:
         if not np.isfinite(image).all():
             raise CrfError("the image's values are not all finite numbers")
         height, width, _ = image.shape
-        kernels = built([(term.features(image), term.normalization) for term in self.terms])
+        kernels = built([(term.features(image, first), term.normalization) for term in self.terms])
         return Field((height, width), tuple(self.terms), tuple(kernels), self.iterations)
 
     def infer(self, unary: Array, image: Array) -> Array:
@@ -155,10 +165,10 @@ class DenseCRF:
         check_scores(np.asarray(unary), np.shape(image)[:2])
         return self.on(image).infer(np.asarray(unary))
 
-    def refine(self, scores: Array, image: Array) -> Array:
+    def refine(self, scores: Array, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """The marginals (C × H × W float32) for a net's scores, before the softmax."""
         check_scores(np.asarray(scores), np.shape(image)[:2])
-        return self.on(image).refine(np.asarray(scores), self.clip)
+        return self.on(image, first).refine(np.asarray(scores), self.clip)
 
 
 # Unary energies -----------------------------------------------------------------------------
@@ -170,7 +180,8 @@ def unary_from_scores(scores: Array, clip: float = CLIP) -> Array:
     shifted -= np.log(np.exp(shifted).sum(axis=0))
     if clip > 0:
         np.maximum(shifted, np.float32(np.log(clip)), out=shifted)
-    return np.negative(shifted, out=shifted)
+    unary: Array = -shifted
+    return unary
 
 
 def unary_from_softmax(

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
-from typing import Any
 
 import numpy as np
 
 from fcnproto.crf.permutohedral import Lattice
 from fcnproto.errors import CrfError
 from fcnproto.parallel import spread
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 _LEAST = np.float32(1e-20)  # what keeps the originals from dividing by 0
 
@@ -78,21 +76,30 @@ def built(wanted: Sequence[tuple[Array, Normalization]]) -> list[Kernel]:
     return [kernels[number] for number in range(len(wanted))]
 
 
-def spatial_features(height: int, width: int, deviations: tuple[float, float]) -> Array:
-    """x and y of each pixel, in row-major order, in standard deviations (N × 2)."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
+def spatial_features(
+    size: tuple[int, ...], deviations: tuple[float, float], first: tuple[int, int] = (0, 0)
+) -> Array:
+    """x and y of each pixel of a size H × W, in row-major order, in standard deviations (N × 2).
+
+    `first` are the row and column of the first pixel.
+    """
+    (height, width), (top, left) = size, first
+    y, x = np.mgrid[top : top + height, left : left + width].astype(np.float32)
     places = np.stack([x.ravel(), y.ravel()], axis=1)
     return places / np.asarray(deviations, np.float32)
 
 
 def bilateral_features(
-    image: Array, deviations: tuple[float, float], channel_deviations: Sequence[float]
+    image: Array,
+    deviations: tuple[float, float],
+    channel_deviations: Sequence[float],
+    first: tuple[int, int] = (0, 0),
 ) -> Array:
     """x, y and the channels of each pixel of an image (H × W × channels), in deviations."""
     height, width, channels = image.shape
     colours = np.asarray(image, np.float32).reshape(height * width, channels)
     scaled = colours / np.asarray(channel_deviations, np.float32)
-    return np.concatenate([spatial_features(height, width, deviations), scaled], axis=1)
+    return np.concatenate([spatial_features((height, width), deviations, first), scaled], axis=1)
 
 
 def softmax(scores: Array) -> Array:

@@ -10,7 +10,7 @@ meanfield_iteration.cpp).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from math import ceil
 
 import numpy as np
 
@@ -26,8 +26,7 @@ from fcnproto.crf.kernels import (
 )
 from fcnproto.crf.memory import check_memory
 from fcnproto.errors import CrfError
-
-Array = np.ndarray[Any, Any]
+from fcnproto.types import Array
 
 _COPIES = 6  # arrays of classes × pixels that an iteration holds at once, at most
 
@@ -97,27 +96,45 @@ class MeanField:
         if self.iterations < 2:  # as in Caffe
             raise CrfError(f"num_iterations must be greater than 1, found {self.iterations}")
 
-    def kernels(self, image: Array) -> Kernels:
-        """The kernels of an image as the net takes it (channels × H × W: less the mean, BGR)."""
+    @property
+    def reach(self) -> int:
+        """How far apart pixels are that matter to each other: three deviations of the widest."""
+        return ceil(3 * max(self.theta_alpha, self.theta_gamma))
+
+    def kernels(self, image: Array, first: tuple[int, int] = (0, 0)) -> Kernels:
+        """The kernels of an image as the net takes it (channels × H × W: less the mean, BGR).
+
+        `first` is the row and column of its first pixel, if it is a part of a larger image.
+        """
         if image.ndim != 3 or 0 in image.shape:
             shape = "×".join(map(str, image.shape))
             raise CrfError(f"an image must be channels × height × width, found {shape}")
         channels, height, width = image.shape
         places = self.theta_gamma, self.theta_gamma
-        spatial = spatial_features(height, width, places)
+        spatial = spatial_features((height, width), places, first)
         bilateral = bilateral_features(
-            image.transpose(1, 2, 0), (self.theta_alpha,) * 2, (self.theta_beta,) * channels
+            image.transpose(1, 2, 0),
+            (self.theta_alpha,) * 2,
+            (self.theta_beta,) * channels,
+            first,
         )
         after = Normalization.AFTER
         return Kernels((height, width), *built([(spatial, after), (bilateral, after)]))
 
-    def __call__(self, unary: Array, q0: Array, image: Array, weights: Weights) -> Array:
+    def __call__(
+        self,
+        unary: Array,
+        q0: Array,
+        image: Array,
+        weights: Weights,
+        first: tuple[int, int] = (0, 0),
+    ) -> Array:
         """The scores x(T) (C × H × W float32) of one image; unary and q0 are C × H × W scores.
 
         Raises CrfError for sizes or numbers of classes that do not fit each other.
         """
         check_scores(unary, image.shape[1:])
-        return self._forward(self.kernels(image), unary, q0, weights, [])
+        return self._forward(self.kernels(image, first), unary, q0, weights, [])
 
     def forward(
         self, unary: Array, q0: Array, image: Array, weights: Weights
@@ -181,3 +198,17 @@ class MeanField:
             g = q * (of_q - (of_q * q).sum(axis=0))
         matrices = Weights(of_spatial, of_bilateral, of_compatibility)
         return Gradients(total.reshape(gradient.shape), g.reshape(gradient.shape), matrices)
+
+
+@dataclass(frozen=True)
+class OnScores:
+    """A mean field that follows a model's scores, which the model itself cannot compute."""
+
+    field: MeanField
+    weights: Weights
+    top: str
+    """What the net calls the result."""
+    start: str
+    """The output that it starts from: the scores themselves, mostly."""
+    image: str
+    """The input whose image it reads."""

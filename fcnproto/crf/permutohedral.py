@@ -21,11 +21,11 @@ import numpy as np
 
 from fcnproto.errors import CrfError, FcnprotoError
 from fcnproto.parallel import cores, spread
+from fcnproto.types import Array
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
-Array = np.ndarray[Any, Any]
 
 _BLOCK = 4  # points that the original handles at once
 _LARGEST_KEY = 2**15 - 1

@@ -223,7 +223,7 @@ def fill(param: FillerParameter, shape: Shape, rng: np.random.Generator) -> Floa
     return filler.fill(shape, rng)
 
 
-def start(weight: Weight, rng: np.random.Generator) -> Array:
+def start(weight: Weight, rng: np.random.Generator) -> Floats:
     """What a learned array is before anything is learned; LayerError if Caffe would abort."""
     array = fill(weight.filler, weight.shape, rng)
     for index, value in enumerate(weight.diagonal):

@@ -24,14 +24,11 @@ from fcnproto.layers.base import (
 from fcnproto.layers.fillers import constant
 from fcnproto.layers.spatial import IDENTITY, CoordMap
 from fcnproto.proto.caffe_pb2 import MultiStageMeanfieldParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Array, Shape, show
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fcnproto.crf.mean_field import MeanField, Weights
 
-    Array = np.ndarray[Any, Any]
 
 SPATIAL, BILATERAL = 3.0, 5.0
 """The weights that the published nets start from."""
@@ -164,6 +161,10 @@ class MultiStageMeanfield(Layer):
         ):
             if self.param.HasField(name) and self._is_tvg:
                 yield f"{name} stops caffe-tvg, and no other version reads it"
+
+    def obstacle(self) -> str | None:
+        """None: a model ends before it, and what runs the model computes it."""
+        return None
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Computed by numpy, image by image; backward as the layer's own (mean_field.py).
