@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from fcnproto.crf.memory import check_memory
 from fcnproto.errors import CrfError
 from fcnproto.types import Array
 
-Compatibility = float | Array
+Compatibility: TypeAlias = "float | Array"
 """A number w: Potts, μ(X) = −w X, so that w > 0 smooths. A vector v (C): μ(X) = diag(v) X. A matrix
 V (C × C): μ(X) = (V + Vᵀ)/2 X. Both as given: −3 on a diagonal attracts as Potts 3 does."""
 Deviations = float | tuple[float, float]
