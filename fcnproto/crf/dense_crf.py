@@ -26,7 +26,7 @@ from fcnproto.crf.kernels import (
     softmax,
     spatial_features,
 )
-from fcnproto.crf.memory import check_memory
+from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.errors import CrfError
 from fcnproto.types import Array
 
@@ -38,8 +38,6 @@ Deviations = float | tuple[float, float]
 
 CLIP = 1e-5
 """The least probability that a score stands for, as in pydensecrf's unary_from_softmax."""
-
-_COPIES = 6  # arrays of classes × pixels that inference holds at once, at most
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,6 @@ class Field:
         """The marginals Q (C × H × W float32) for unary energies U = −log p (C × H × W)."""
         check_scores(unary, self.size)
         classes = len(unary)
-        check_memory(classes, *self.size, copies=_COPIES)
         compats = [_compat(term, classes) for term in self.terms]
         logits = -np.asarray(unary, np.float32).reshape(classes, -1)
         q = softmax(logits.copy())
@@ -113,7 +110,6 @@ class Field:
     def refine(self, scores: Array, clip: float = CLIP) -> Array:
         """As `infer`, for a net's scores (C × H × W, before the softmax)."""
         check_scores(scores, self.size)
-        check_memory(len(scores), *self.size, copies=_COPIES)
         return self.infer(unary_from_scores(scores, clip))
 
 
@@ -215,7 +211,7 @@ def unary_from_labels(
         raise CrfError(f"a random field needs at least two classes, found {classes}")
     if not 0 < certainty < 1:
         raise CrfError(f"the certainty of labels must lie between 0 and 1, found {certainty:g}")
-    check_memory(classes, *labels.shape, copies=_COPIES)
+    check_memory(classes, *labels.shape, copies=COPIES)
     largest = classes if zero_unsure else classes - 1
     if labels.size and not (labels.min() >= 0 and labels.max() <= largest):
         raise CrfError(

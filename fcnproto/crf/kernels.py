@@ -9,6 +9,7 @@ from math import isfinite
 
 import numpy as np
 
+from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.crf.permutohedral import Lattice
 from fcnproto.errors import CrfError
 from fcnproto.parallel import spread
@@ -118,7 +119,7 @@ def check_positive(name: str, *values: float) -> None:
 
 
 def check_scores(scores: Array, size: tuple[int, int]) -> None:
-    """CrfError unless scores (C × H × W) have the image's size and are enough for a field."""
+    """CrfError unless scores (C × H × W) have the image's size, and make a field that fits."""
     if scores.ndim != 3:
         shape = "×".join(map(str, scores.shape))
         raise CrfError(f"scores must be classes × height × width, found {shape}")
@@ -131,5 +132,6 @@ def check_scores(scores: Array, size: tuple[int, int]) -> None:
         raise CrfError(f"a random field needs at least two classes, found {classes}")
     if own[0] * own[1] < 2:
         raise CrfError(f"a random field needs at least two pixels, found {own[0]}×{own[1]}")
+    check_memory(classes, *size, copies=COPIES)
     if not np.isfinite(scores).all():
         raise CrfError("the scores are not all finite numbers")

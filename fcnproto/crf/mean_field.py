@@ -24,11 +24,9 @@ from fcnproto.crf.kernels import (
     softmax,
     spatial_features,
 )
-from fcnproto.crf.memory import check_memory
+from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.errors import CrfError
 from fcnproto.types import Array
-
-_COPIES = 6  # arrays of classes × pixels that an iteration holds at once, at most
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class MeanField:
     ) -> tuple[Array, Passed]:
         """As calling it, and what `backward` needs: T arrays of classes × pixels."""
         check_scores(unary, image.shape[1:])
-        check_memory(*unary.shape, copies=_COPIES + self.iterations)
+        check_memory(*unary.shape, copies=COPIES + self.iterations)
         kernels, kept = self.kernels(image), list[Array]()
         scores = self._forward(kernels, unary, q0, weights, kept, keep=True)
         return scores, Passed(kernels, tuple(kept))
@@ -157,7 +155,6 @@ class MeanField:
         keep: bool = False,
     ) -> Array:
         check_scores(q0, kernels.size)
-        check_memory(*unary.shape, copies=_COPIES)
         if unary.shape != q0.shape or len(unary) != weights.classes:
             raise CrfError(
                 f"unary has {len(unary)} classes, Q0 {len(q0)}, and the mean field's matrices"

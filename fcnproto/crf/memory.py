@@ -6,6 +6,9 @@ import os
 
 from fcnproto.errors import CrfError
 
+COPIES = 6
+"""Arrays of classes × pixels that inference holds at once, at most."""
+
 _FLOAT = 4  # bytes
 
 
