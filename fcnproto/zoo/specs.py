@@ -138,6 +138,24 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True)
+class MeanFieldSpec:
+    """The mean field on top of a net (MultiStageMeanfield), and how it is learned."""
+
+    theta_alpha: float
+    theta_beta: float
+    theta_gamma: float
+    spatial: float
+    """What stands on the diagonal of the spatial matrix at the start."""
+    bilateral: float
+    iterations: int
+    train_iterations: int
+    lr_mults: tuple[float, ...]
+    """Of the spatial, the bilateral and the compatibility matrix."""
+    base_lr: float
+    """Of the recipe heavy, in place of that of the net without it."""
+
+
+@dataclass(frozen=True)
 class FcnSpec:
     """A fully convolutional net."""
 
@@ -165,6 +183,8 @@ class FcnSpec:
     """How it was trained, if it is a published net, or one of ours for one dataset only."""
     trained_like: tuple[str, ...]
     """The published nets whose learning rates it takes, one for a dataset; the first is for any."""
+    mean_field: MeanFieldSpec | None
+    """What its scores go through at the end, if it is a CRF-RNN."""
 
     @property
     def is_fixed(self) -> bool:
@@ -364,8 +384,26 @@ def _fcn(name: str, table: Table) -> FcnSpec:
         options=_switches(table.table("options", required=False)),
         training=_training(table.table("training")) if trains else None,
         trained_like=() if trains else table.texts("trained_like"),
+        mean_field=_mean_field(table.table("mean_field")) if "mean_field" in table else None,
     )
     _check_fcn(spec, table)
+    return spec
+
+
+def _mean_field(table: Table) -> MeanFieldSpec:
+    spec = MeanFieldSpec(
+        theta_alpha=table.number("theta_alpha"),
+        theta_beta=table.number("theta_beta"),
+        theta_gamma=table.number("theta_gamma"),
+        spatial=table.number("spatial"),
+        bilateral=table.number("bilateral"),
+        iterations=table.integer("iterations"),
+        train_iterations=table.integer("train_iterations"),
+        lr_mults=table.numbers("lr_mults"),
+        base_lr=table.number("base_lr"),
+    )
+    if len(spec.lr_mults) != 3:
+        table.complain(f"'lr_mults' must be three numbers, found {list(spec.lr_mults)}")
     return spec
 
 
