@@ -77,6 +77,10 @@ class DataError(FcnprotoError):
     """A dataset, an image or a label map that is not there, not readable, or does not fit."""
 
 
+class CrfError(FcnprotoError):
+    """Settings, scores or an image that no random field can be computed from."""
+
+
 def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None:
     """Raise `kind` with every problem of severity ERROR, if there is one."""
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]

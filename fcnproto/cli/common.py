@@ -16,8 +16,28 @@ from fcnproto.zoo import specs
 
 if TYPE_CHECKING:
     from fcnproto.proto.source import NetSource, SolverSource
+    from fcnproto.runtime.segmenter import Segmenter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def refine_option(function: Function) -> Function:
+    """--refine: what scores are refined by."""
+    return click.option(
+        "--refine",
+        metavar="none|crf[:PRESET]",
+        help="Refine scores by a dense CRF, a preset or FILE.toml; by default as the model says.",
+    )(function)
+
+
+def tell_refining(segmenter: Segmenter) -> None:
+    """Say it where the model's own mean field is applied, or left out."""
+    for blob, on in segmenter.metadata.mean_fields.items():
+        if blob in segmenter.refining.fields:
+            what = f"mean field '{on.top}' is applied to '{blob}'; --refine none leaves it out"
+        else:
+            what = f"mean field '{on.top}' of '{blob}' is left out"
+        click.echo(what, err=True)
 
 
 class Verb(click.Command):

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fcnproto.cli.common import Function, Verb, check_output, load_net, tell
+from fcnproto.cli.common import (
+    Function,
+    Verb,
+    check_output,
+    load_net,
+    refine_option,
+    tell,
+    tell_refining,
+)
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.metadata import Mean, Metadata, completed, given, missing
 
@@ -272,6 +280,7 @@ def _plain(net: str, weights: str | None) -> Any:
     help="Run images at this scale; scores of several are averaged.",
 )
 @click.option("--flip", is_flag=True, help="Average with the scores of the mirror image.")
+@refine_option
 @click.option(
     "--hha", type=click.Path(path_type=Path), metavar="DIR", help="The images' HHA, by name."
 )
@@ -291,6 +300,7 @@ def segment(
     tile: int | None,
     scales: tuple[float, ...],
     flip: bool,
+    refine: str | None,
     hha: Path | None,
     depth: Path | None,
     dataset: str | None,
@@ -319,7 +329,8 @@ def segment(
         click.echo(f"device: {session.device}{reason}", err=True)
     blobs = blobs_of(session)
     about = completed(Metadata.from_props(session.metadata, str(model)), said, blobs)
-    segmenter = Segmenter(session, about, Plan(tile, scales or (1.0,), flip))
+    segmenter = Segmenter(session, about, Plan(tile, scales or (1.0,), flip, refine))
+    tell_refining(segmenter)
     tell(missing(about, blobs))
     companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
     folder.mkdir(parents=True, exist_ok=True)

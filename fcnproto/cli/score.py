@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fcnproto.cli.common import Verb, check_output, tell, write_output
+from fcnproto.cli.common import (
+    Verb,
+    check_output,
+    refine_option,
+    tell,
+    tell_refining,
+    write_output,
+)
 from fcnproto.errors import Problem, Severity
 
 if TYPE_CHECKING:
@@ -44,6 +51,13 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
     "--ignore", type=int, default=255, show_default=True, metavar="L", help="The ignored label."
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@refine_option
+@click.option(
+    "--trimap",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Count only pixels within N of a boundary between classes in the truth.",
+)
 @click.option("--picture", metavar="FILE", help="Draw the confusion matrix, as PNG.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -57,6 +71,8 @@ def score(
     classes: int | None,
     ignore: int,
     device: str,
+    refine: str | None,
+    trimap: int | None,
     picture: str | None,
     force: bool,
     as_json: bool,
@@ -73,14 +89,16 @@ def score(
         raise click.UsageError("give --data DIR or --dataset D, or with --pred, --truth DIR")
     if split and truth:
         raise click.UsageError("--split goes with --data and --dataset")
+    if refine and not model:
+        raise click.UsageError("--refine goes with --model")
     if model and (classes or ignore != 255):
         raise click.UsageError("--classes and --ignore go with --pred")
     check_output(picture, force)
     reader = _reader(data, dataset, split)
     if model is not None and reader is not None:
-        results = _of_model(model, reader, device)
+        results = _of_model(model, reader, device, refine, trimap)
     elif pred is not None:
-        results = _of_maps(pred, truth, reader, classes, ignore)
+        results = _of_maps(pred, truth, reader, classes, ignore, trimap)
     if as_json:
         found = {top: score_as_json(*result) for top, result in results.items()}
         only = len(found) == 1
@@ -105,19 +123,23 @@ def _reader(data: Path | None, dataset: str | None, split: str | None) -> Reader
     return None if data is None else datasets.find(data, split)
 
 
-def _of_model(model: Path, reader: Reader, device: str) -> dict[str, Result]:
+def _of_model(
+    model: Path, reader: Reader, device: str, refine: str | None, trimap: int | None
+) -> dict[str, Result]:
     from fcnproto.datasets.score import score_model
     from fcnproto.model.metadata import Metadata
-    from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.runtime.segmenter import Plan, Segmenter
     from fcnproto.runtime.session import Session
 
     session = Session(model, device)
     if device == "auto":
         reason = f" ({session.reason})" if session.reason else ""
         click.echo(f"device: {session.device}{reason}", err=True)
-    segmenter = Segmenter(session, Metadata.from_props(session.metadata, str(model)))
+    about = Metadata.from_props(session.metadata, str(model))
+    segmenter = Segmenter(session, about, Plan(refine=refine))
+    tell_refining(segmenter)
     with progress("image", len(reader)) as advance:
-        scores = score_model(segmenter, reader, progress=advance)
+        scores = score_model(segmenter, reader, trimap=trimap, progress=advance)
     return {top: (each, class_names(each, reader.classes(top))) for top, each in scores.items()}
 
 
@@ -127,6 +149,7 @@ def _of_maps(
     reader: Reader | None,
     classes: int | None,
     ignore: int,
+    trimap: int | None,
 ) -> dict[str, Result]:
     from fcnproto.datasets.score import Classes, Folder, Truth, score_maps
 
@@ -139,7 +162,7 @@ def _of_maps(
         true = Folder(truth)
     numbers = Classes(classes or len(names) or None, ignore)
     with progress("pair", len(true.names)) as advance:
-        found = score_maps(true, Folder(pred), numbers, progress=advance)
+        found = score_maps(true, Folder(pred), numbers, trimap=trimap, progress=advance)
     _warn(found, true.title)
     return {"label": (found, class_names(found, names))}
 

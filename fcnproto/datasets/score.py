@@ -234,6 +234,36 @@ def _by(array: Array) -> str:
     return "×".join(map(str, array.shape))
 
 
+def near_boundaries(truth: Array, width: int | None, ignore: int = IGNORE) -> Array:
+    """A truth (H × W) of which only pixels near a boundary count: the others are ignored.
+
+    Near is at most `width` pixels along rows and columns; borders of what is ignored are none. That
+    is a trimap (Kohli, Ladický and Torr 2009), in which boundaries show. None leaves the truth.
+    """
+    if width is None:
+        return truth
+    near = np.zeros(truth.shape, bool)
+    for axis in (0, 1):
+        one, other = truth.swapaxes(0, axis)[:-1], truth.swapaxes(0, axis)[1:]
+        edge = (one != other) & (one != ignore) & (other != ignore)
+        view = near.swapaxes(0, axis)
+        view[:-1] |= edge
+        view[1:] |= edge
+    for axis in (0, 1):
+        near = _dilated(near, width - 1, axis)
+    return np.where(near, truth.astype(np.int64), ignore)
+
+
+def _dilated(marks: Array, reach: int, axis: int) -> Array:
+    """Marks, and the pixels up to `reach` away from one along an axis."""
+    counts = np.cumsum(np.pad(marks.swapaxes(0, axis), ((1, 0), (0, 0))), axis=0, dtype=np.int32)
+    places = np.arange(len(counts) - 1)
+    last = np.minimum(places + reach + 1, len(counts) - 1)
+    first = np.maximum(places - reach, 0)
+    dilated: Array = (counts[last] > counts[first]).swapaxes(0, axis)
+    return dilated
+
+
 # Sets of label maps -----------------------------------------------------------------------------
 
 
@@ -301,6 +331,7 @@ def score_maps(
     prediction: Maps,
     classes: Classes = Classes(),
     *,
+    trimap: int | None = None,
     workers: int | None = None,
     progress: Progress = _silent,
 ) -> Score:
@@ -319,7 +350,8 @@ def score_maps(
             maps = [_read(each, name, wrong) for each in (truth, prediction)]
             if maps[0] is not None and maps[1] is not None:
                 paths = truth.path(name), prediction.path(name)
-                pairs, found = _counted(classes, maps[0], maps[1], *paths)
+                true = near_boundaries(maps[0], trimap, classes.ignore)
+                pairs, found = _counted(classes, true, maps[1], *paths)
                 total += pairs
                 wrong += found
         return total, wrong
@@ -377,7 +409,11 @@ def label_problems(
 
 
 def score_model(
-    segmenter: Segmenter, reader: Reader, *, progress: Progress = _silent
+    segmenter: Segmenter,
+    reader: Reader,
+    *,
+    trimap: int | None = None,
+    progress: Progress = _silent,
 ) -> dict[str, Score]:
     """The score of a model on a dataset's split, for each of its label maps by the top's name.
 
@@ -410,6 +446,7 @@ def score_model(
             found = segmenter.label([pictures])
             for top, truth in truths.items():
                 labels, path = found[heads[top].blob][0], reader.place(top, index)
+                truth = near_boundaries(truth, trimap, numbers[top].ignore)
                 pairs, wrong = _counted(numbers[top], truth, labels, path, f"{name}, as predicted")
                 problems += wrong
                 totals[top] += pairs

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, Severity, WeightsError
 from fcnproto.exporting.cost import Cost, cost
 from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import Inference, for_inference, inference
+from fcnproto.exporting.mean_field import without_mean_fields
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
 from fcnproto.exporting.write import DEFAULT_OPSET, Interface, Result, write
@@ -52,6 +55,8 @@ class Prepared:
 
     filled: Filled
     notes: tuple[Problem, ...]
+    mean_fields: Mapping[str, OnScores] = field(default_factory=dict)
+    """The mean fields that follow its scores, by the scores' blobs."""
 
     @property
     def inference(self) -> Inference:
@@ -117,7 +122,17 @@ def prepare(source: NetSource, weights: WeightSource | None, *, init: bool = Fal
     arrays = weights.weights if weights is not None else {}
     net = inference(build(for_inference(source)), arrays)
     fitted, notes = fit(net, weights, init=init)
-    return Prepared(with_weights(net, fitted), (*net.notes, *notes))
+    filled, fields = without_mean_fields(with_weights(net, fitted))
+    told = [
+        Problem(
+            f"the model ends at '{blob}': mean field '{on.top}' is kept as data, and segment, score"
+            " and verify apply it",
+            net.graph.path,
+            severity=Severity.NOTE,
+        )
+        for blob, on in fields.items()
+    ]
+    return Prepared(filled, (*net.notes, *notes, *told), fields)
 
 
 def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
@@ -127,20 +142,29 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
     """
     known = metadata.of_net(net.inference.graph.name or name, net.blobs)
     about = metadata.completed(known, given, net.blobs)
-    return replace(about, tiling=_tiling(net.inference))
+    return replace(about, tiling=_tiling(net.inference), mean_fields=net.mean_fields)
 
 
 def interface_of(
     net: Prepared, about: Metadata, result: Result = Result.SCORE, *, image_input: bool = False
 ) -> Interface:
     """What the model takes and gives; with `image_input`, colour images as they are."""
+    if net.mean_fields and result is Result.LABELS:
+        raise NetError(
+            Problem(
+                "a mean field follows its scores, so the model must give them: --result score",
+                net.inference.graph.path,
+            )
+        )
     images = _images(net.inference, about, net.blobs) if image_input else {}
     return Interface(result, images, list(filter(about.is_color, images)))
 
 
 def every_blob(source: NetSource, weights: WeightSource) -> Model:
     """The plain model of a net, with all its blobs as outputs."""
-    return write(prepare(source, weights).filled, interface=Interface(every_blob=True))
+    net = prepare(source, weights)
+    about = Metadata(mean_fields=net.mean_fields)
+    return write(net.filled, metadata=about.to_props(), interface=Interface(every_blob=True))
 
 
 def fit(

@@ -13,7 +13,7 @@ from fcnproto.exporting.filled import with_weights as filled
 from fcnproto.exporting.inference import Inference, inference
 from fcnproto.exporting.write import write
 from fcnproto.insight.doctor import _SURER, Finding, Weights
-from fcnproto.layers.fillers import fill
+from fcnproto.layers.fillers import start
 from fcnproto.net.graph import Graph
 from fcnproto.runtime import images
 from fcnproto.runtime.images import Source
@@ -111,7 +111,7 @@ def _complete(net: Inference, weights: Weights) -> dict[str, list[Array]]:
         name = net.graph.nodes[index].layer.name
         arrays = list(weights.get(name, ()))
         if [array.shape for array in arrays] != [weight.shape for weight in wanted]:
-            arrays = [fill(weight.filler, weight.shape, random) for weight in wanted]
+            arrays = [start(weight, random) for weight in wanted]
         complete[name] = arrays
     return complete
 

@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.file import LARGEST_MODEL
+from fcnproto.model.metadata import Metadata
 from fcnproto.runtime.session import Session, Value
 from fcnproto.types import Array, Shape, show
 from fcnproto.weights import npz
@@ -79,6 +81,9 @@ def with_arrays(model: Path, reference: Path, tolerance: Tolerance = Tolerance()
     if not wanted:
         raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", str(reference)))
     found = run_exposed(model, feeds, list(wanted), str(reference))
+    fields = _mean_fields(model)
+    scores = run_exposed(model, feeds, _read_by(fields), str(reference)) if fields else {}
+    found = {**_after(fields, scores, feeds), **found}
     return _compared(found, wanted, str(model), tolerance)
 
 
@@ -102,7 +107,41 @@ def with_model(
         found = run_exposed(model, feeds, list(wanted), theirs.path or "")
     else:
         found = ours.run(feeds)
+    wanted |= _after(_fields_of(theirs), wanted, feeds)
+    found |= _after(_fields_of(ours), found, feeds)
     return _compared(found, wanted, str(model), tolerance)
+
+
+def _fields_of(session: Session) -> Mapping[str, OnScores]:
+    return Metadata.from_props(session.metadata, session.path).mean_fields
+
+
+def _mean_fields(model: Path) -> Mapping[str, OnScores]:
+    props = {each.key: each.value for each in onnx_model(model).metadata_props}
+    return Metadata.from_props(props, str(model)).mean_fields
+
+
+def _read_by(fields: Mapping[str, OnScores]) -> list[str]:
+    return list(dict.fromkeys(name for blob, on in fields.items() for name in (blob, on.start)))
+
+
+def _after(
+    fields: Mapping[str, OnScores], scores: Mapping[str, Array], feeds: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What mean fields make of scores (N × C × H × W), by the names that the net has for it.
+
+    Left out are those whose image a model takes as bytes, before its mean is subtracted.
+    """
+    return {
+        on.top: np.stack(
+            [
+                on.field(*each, on.weights)
+                for each in zip(scores[blob], scores[on.start], feeds[on.image], strict=True)
+            ]
+        )
+        for blob, on in fields.items()
+        if blob in scores and on.start in scores and feeds[on.image].dtype != np.uint8
+    }
 
 
 def onnx_model(path: Path) -> ModelProto:

@@ -100,6 +100,8 @@ class Weight:
 
     shape: Shape
     filler: FillerParameter
+    diagonal: tuple[float, ...] = ()
+    """What stands on the diagonal of its last two axes besides, which no filler can say."""
 
 
 @dataclass(frozen=True)

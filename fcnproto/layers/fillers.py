@@ -7,7 +7,7 @@ from math import prod, sqrt
 from typing import TYPE_CHECKING, ClassVar
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import require
+from fcnproto.layers.base import Weight, require
 from fcnproto.proto.caffe_pb2 import FillerParameter
 from fcnproto.types import Floats, Shape, show
 
@@ -221,6 +221,14 @@ def fill(param: FillerParameter, shape: Shape, rng: np.random.Generator) -> Floa
     filler = make(param)
     filler.check(shape)
     return filler.fill(shape, rng)
+
+
+def start(weight: Weight, rng: np.random.Generator) -> Floats:
+    """What a learned array is before anything is learned; LayerError if Caffe would abort."""
+    array = fill(weight.filler, weight.shape, rng)
+    for index, value in enumerate(weight.diagonal):
+        array[..., index, index] = value
+    return array
 
 
 def constant(value: float) -> FillerParameter:

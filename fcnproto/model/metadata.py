@@ -2,7 +2,8 @@
 
 It stands in ONNX's metadata_props, as text under these keys: net, dataset, fcnproto_version,
 channel_order, and as JSON: images (the kind of image that each input takes), mean (of each input,
-in the channels' order), classes (of each score blob), palette (RGB of each class), tiling.
+in the channels' order), classes (of each score blob), palette (RGB of each class), tiling,
+mean_fields (what follows a score blob).
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcnproto import __version__
-from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.errors import CrfError, FcnprotoError, Problem, Severity
 from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
+
+if TYPE_CHECKING:
+    from fcnproto.crf.mean_field import OnScores
 
 Mean = tuple[float, ...]
 Colour = tuple[int, int, int]
@@ -44,6 +48,8 @@ class Metadata:
     """The class names of each score blob."""
     palette: tuple[Colour, ...] = ()
     tiling: Tiling | None = None
+    mean_fields: Mapping[str, OnScores] = field(default_factory=dict)
+    """The mean field that follows each score blob, which the model itself does not compute."""
 
     def is_color(self, blob: str) -> bool:
         """Whether an input takes colour images, whose channels nets want in reverse order: BGR."""
@@ -65,6 +71,8 @@ class Metadata:
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
         props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
+        fields = {blob: _plain_field(on) for blob, on in self.mean_fields.items()}
+        props["mean_fields"] = json.dumps(fields) if fields else ""
         return {key: value for key, value in props.items() if value}
 
     @classmethod
@@ -81,6 +89,7 @@ class Metadata:
             classes=read("classes", _mapping(_list(_text))) or {},
             palette=read("palette", _list(_colour)) or (),
             tiling=read("tiling", _tiling),
+            mean_fields=read("mean_fields", _mapping(_on_scores)) or {},
         )
         if read.problems:
             raise FcnprotoError(*read.problems)
@@ -350,6 +359,34 @@ def _tiling(value: Any) -> Tiling:
             strides = zip(tiling.stride, kept.stride, strict=True)
             _check(not any(whole % part for whole, part in strides))
     return tiling
+
+
+def _plain_field(on: OnScores) -> dict[str, Any]:
+    """A mean field as JSON has it."""
+    matrices = {name: getattr(on.weights, name).tolist() for name in _MATRICES}
+    return {**asdict(on.field), **matrices, "top": on.top, "start": on.start, "image": on.image}
+
+
+_MATRICES = ("spatial", "bilateral", "compatibility")
+
+
+def _on_scores(value: Any) -> OnScores:
+    import numpy as np  # heavy, as what needs it
+
+    from fcnproto.crf.mean_field import MeanField, OnScores, Weights
+
+    alpha, beta, gamma = (_number(value[f"theta_{name}"]) for name in ("alpha", "beta", "gamma"))
+    iterations = _number(value["iterations"])
+    _check(iterations == int(iterations))
+    matrices = [
+        np.array(_list(_list(_number))(value[name]), np.float32, ndmin=2) for name in _MATRICES
+    ]
+    _check(all(np.isfinite(matrix).all() for matrix in matrices))
+    names = [_text(value[name]) for name in ("top", "start", "image")]
+    try:
+        return OnScores(MeanField(alpha, beta, gamma, int(iterations)), Weights(*matrices), *names)
+    except CrfError as error:
+        raise ValueError from error
 
 
 def _stages(value: Any) -> Stages:

@@ -12,7 +12,14 @@ from google.protobuf.message import Message
 
 from fcnproto.wire import opening
 
-_FORKS = {10: "ssd", 11: "pspnet", 12: "segnet", 13: "other forks", 14: "pspnet, segnet"}
+_FORKS = {
+    10: "ssd",
+    11: "pspnet",
+    12: "segnet",
+    13: "other forks",
+    14: "pspnet, segnet",
+    15: "crfasrnn",
+}
 
 
 @dataclass(frozen=True)

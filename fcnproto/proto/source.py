@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any
-from fcnproto.proto import printer, schema
+from fcnproto.proto import printer, schema, tokens
 from fcnproto.proto import reader as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
 from fcnproto.proto.copying import UpgradeError
@@ -110,7 +110,7 @@ def read_any(path: str | Path, *, lenient: bool = False) -> NetSource | SolverSo
 
 def is_solver(text: str) -> bool:
     """Whether more of a text's outermost fields are a solver's than are a net's."""
-    names = set(prototxt.top_level_names(text))
+    names = set(tokens.top_level_names(text))
     solver = set(SolverParameter.DESCRIPTOR.fields_by_name)
     net = set(NetParameter.DESCRIPTOR.fields_by_name)
     return len(names & (solver - net)) > len(names & (net - solver))

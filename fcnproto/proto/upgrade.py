@@ -195,6 +195,7 @@ _V1_TYPES = {
     "TANH": "TanH",
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
+    "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield",
 }
 
 # One list each per weight blob became one message per weight blob.

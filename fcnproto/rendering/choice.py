@@ -103,6 +103,8 @@ class Fcn:
             published = _trainings(spec)
             like = published.get(self.dataset.name, next(iter(published.values())))
             lr, steps = like.base_lr, like.max_iter
+            if spec.mean_field is not None:
+                lr = spec.mean_field.base_lr
         return TrainingSpec(recipe.name, lr, steps, recipe.snapshot)
 
     @property

@@ -145,6 +145,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
         options=fcn.options,
         heads=_heads(fcn),
         steps=list(_steps(fcn, steps, pad)),
+        mean_field=_mean_field(fcn, phase),
         published=published,
         learns=phase != "deploy",
         ignore_label=fcn.dataset.ignore_label,
@@ -236,6 +237,24 @@ def _heads(fcn: Fcn) -> list[dict[str, Any]]:
         {"suffix": label.suffix, "label": label.name, "loss": label.loss, "classes": classes}
         for label, classes in zip(fcn.dataset.labels, fcn.classes, strict=True)
     ]
+
+
+def _mean_field(fcn: Fcn, phase: str) -> dict[str, Any] | None:
+    """The mean field's settings; with fewer iterations while it is learned."""
+    spec = fcn.spec.mean_field
+    if spec is None:
+        return None
+    iterations = spec.train_iterations if phase == "train" else spec.iterations
+    return {
+        "iterations": iterations,
+        "lr_mults": spec.lr_mults,
+        "thetas": {
+            "theta_alpha": spec.theta_alpha,
+            "theta_beta": spec.theta_beta,
+            "theta_gamma": spec.theta_gamma,
+        },
+        "diagonals": {"spatial": spec.spatial, "bilateral": spec.bilateral},
+    }
 
 
 def _steps(fcn: Fcn, steps: Sequence[Upsampling], pad: int) -> Iterator[dict[str, Any]]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fcnproto.crf.dense_crf import DenseCRF
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.model.tiles import Span, spans
 from fcnproto.runtime.images import ImageError
+from fcnproto.runtime.refining import Refining, as_input, starts
 from fcnproto.runtime.session import Session, Value
 from fcnproto.runtime.staged import Staged
 from fcnproto.types import Array
@@ -46,6 +48,8 @@ class Plan:
     tile: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    refine: str | DenseCRF | None = None
+    """What scores are refined by, as `--refine` says it; None is what the model itself brings."""
 
     @property
     def averages(self) -> bool:
@@ -72,7 +76,9 @@ class Segmenter:
     def __init__(self, session: Session, metadata: Metadata, plan: Plan = Plan()) -> None:
         self.session, self.metadata, self.plan = session, metadata, plan
         self.inputs = {value.name: value for value in session.inputs}
-        self.maps = label_maps(session)
+        self.refining = Refining.of(plan.refine, metadata)
+        hidden = starts(metadata.mean_fields)
+        self.maps = tuple(each for each in label_maps(session) if each.blob not in hidden)
         problems = [*self._input_problems(), *self._plan_problems()]
         if problems:
             raise FcnprotoError(*problems)
@@ -92,6 +98,8 @@ class Segmenter:
     def label(self, pictures: Sequence[Picture]) -> dict[str, Array]:
         """The label maps (N×H×W uint8, or uint16 beyond 256 classes) of pictures of one size."""
         height, width = next(iter(pictures[0].values())).shape[:2]
+        if self.refining:
+            return self._refined(pictures, self._averaged(pictures, height, width))
         if self.plan.averages or self._size(height, width) != (height, width):
             scores = self._averaged(pictures, height, width)
             return {blob: _labels(score) for blob, score in scores.items()}
@@ -104,6 +112,18 @@ class Segmenter:
                 labels = _labels(part) if part.ndim == 4 else part
                 found[blob][:, piece.rows, piece.columns] = labels
         return found
+
+    def _refined(
+        self, pictures: Sequence[Picture], scores: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """The label maps of scores (N×C×H×W) that are refined, image by image."""
+        found: dict[str, list[Array]] = {}
+        for index, picture in enumerate(pictures):
+            own = {blob: score[index] for blob, score in scores.items()}
+            refined = self.refining(own, picture, self.metadata, self.plan.tile)
+            for blob, score in refined.items():
+                found.setdefault(blob, []).append(_labels(score[np.newaxis])[0])
+        return {blob: np.stack(labels) for blob, labels in found.items()}
 
     def _averaged(self, pictures: Sequence[Picture], height: int, width: int) -> dict[str, Array]:
         """The scores (N×C×H×W), averaged over scales and mirror images."""
@@ -138,6 +158,7 @@ class Segmenter:
             ]
         whole: dict[str, Array] = {}
         wanted = {each.blob: each.score for each in self.maps if each.score is not None}
+        wanted |= {name: name for name in self.refining.starts()}
         for piece in self._run(pictures, list(wanted.values())):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
@@ -161,16 +182,7 @@ class Segmenter:
         """An image as an input takes it: H×W×3 uint8, or C×H×W float32 less the mean."""
         if _is_image(self.inputs[blob]):
             return image
-        mean = np.asarray(self.metadata.mean[blob], np.float32)
-        if image.ndim == 2:
-            known = image > 0
-            logarithm = np.log(image, out=np.zeros_like(image), where=known)
-            return np.where(known, logarithm - mean, np.float32(0))[np.newaxis]
-        if len(mean) == 1:
-            grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
-            return grey[np.newaxis] - mean
-        ordered = image[:, :, ::-1] if self.metadata.is_color(blob) else image
-        return np.ascontiguousarray((ordered.astype(np.float32) - mean).transpose(2, 0, 1))
+        return as_input(image, self.metadata, blob)
 
     # Running it -----------------------------------------------------------------------------
 
@@ -268,6 +280,12 @@ class Segmenter:
             )
             yield Problem(f"it gives no score or label for each pixel: {found}", path)
         for each in self.maps:
+            if self.refining and each.score is None:
+                yield Problem(
+                    "it gives labels, and only scores can be refined: export it with --result"
+                    " score",
+                    path,
+                )
             if self.plan.averages and each.score is None:
                 yield Problem(
                     "it gives labels, and only scores can be averaged over scales and mirror"

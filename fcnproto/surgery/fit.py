@@ -367,7 +367,11 @@ class _Surgery:
             size = show(weight.shape[2:])
             return Piece(array, Action.GENERATED, f"bilinear kernels of {size}")
         rng = np.random.default_rng([self.seed, crc32(target.name.encode()), number])
-        array = fillers.fill(filler, weight.shape, rng)
+        array = fillers.start(weight, rng)
+        if weight.diagonal:
+            least, most = min(weight.diagonal), max(weight.diagonal)
+            values = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+            return Piece(array, Action.GENERATED, f"a diagonal of {values}")
         return Piece(array, Action.FILLER, _describe(filler))
 
 

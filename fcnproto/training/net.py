@@ -303,7 +303,7 @@ class Net:
             if place != owner:
                 continue
             weight = inferred.weights[place.node][place.index]
-            array = fillers.fill(weight.filler, weight.shape, rng)
+            array = fillers.start(weight, rng)
             rates = self._rates(place, inferred.owners)
             tensor = torch.tensor(array).to(self.device)
             title = f"{self.graph.nodes[place.node].title}/{place.index}"

@@ -119,6 +119,24 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True)
+class MeanFieldSpec:
+    """The mean field on top of a net (MultiStageMeanfield), and how it is learned."""
+
+    theta_alpha: float
+    theta_beta: float
+    theta_gamma: float
+    spatial: float
+    """What stands on the diagonal of the spatial matrix at the start."""
+    bilateral: float
+    iterations: int
+    train_iterations: int
+    lr_mults: tuple[float, ...]
+    """Of the spatial, the bilateral and the compatibility matrix."""
+    base_lr: float
+    """Of the recipe heavy, in place of that of the net without it."""
+
+
+@dataclass(frozen=True)
 class FcnSpec:
     """A fully convolutional net."""
 
@@ -146,6 +164,8 @@ class FcnSpec:
     """How it was trained, if it is a published net, or one of ours for one dataset only."""
     trained_like: tuple[str, ...]
     """The published nets whose learning rates it takes, one for a dataset; the first is for any."""
+    mean_field: MeanFieldSpec | None
+    """What its scores go through at the end, if it is a CRF-RNN."""
 
     @property
     def is_fixed(self) -> bool:

@@ -17,6 +17,7 @@ from fcnproto.zoo.kinds import (
     DatasetSpec,
     FcnSpec,
     LabelSpec,
+    MeanFieldSpec,
     RecipeSpec,
     SourceSpec,
     TrainingSpec,
@@ -209,8 +210,26 @@ def _fcn(name: str, table: Table) -> FcnSpec:
         options=_switches(table.table("options", required=False)),
         training=_training(table.table("training")) if trains else None,
         trained_like=() if trains else table.texts("trained_like"),
+        mean_field=_mean_field(table.table("mean_field")) if "mean_field" in table else None,
     )
     _check_fcn(spec, table)
+    return spec
+
+
+def _mean_field(table: Table) -> MeanFieldSpec:
+    spec = MeanFieldSpec(
+        theta_alpha=table.number("theta_alpha"),
+        theta_beta=table.number("theta_beta"),
+        theta_gamma=table.number("theta_gamma"),
+        spatial=table.number("spatial"),
+        bilateral=table.number("bilateral"),
+        iterations=table.integer("iterations"),
+        train_iterations=table.integer("train_iterations"),
+        lr_mults=table.numbers("lr_mults"),
+        base_lr=table.number("base_lr"),
+    )
+    if len(spec.lr_mults) != 3:
+        table.complain(f"'lr_mults' must be three numbers, found {list(spec.lr_mults)}")
     return spec
 
 

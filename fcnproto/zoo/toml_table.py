@@ -65,6 +65,10 @@ class Table:
         """Any number."""
         return float(self._take(key, float, 0.0, None))
 
+    def is_list(self, key: str) -> bool:
+        """Whether a list stands there, where there might be one value."""
+        return isinstance(self._values.get(key), list)
+
     def switch(self, key: str, default: bool) -> bool:
         """True or false."""
         return self._take(key, bool, False, default)
