@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE
-from fcnproto.datasets.folder import LEGEND, VOID, Entry, read_legend
+from fcnproto.datasets.legend import LEGEND, VOID, Entry, Legend, read_legend
 from fcnproto.datasets.pictures import INDEXED, by_name, read_image, read_labels, read_mode
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.files import replacing
