@@ -90,7 +90,8 @@ def check(
     """
     problems: list[Problem] = []
     maps: dict[str, Array] = {}
-    count, names = 0, ()
+    count = 0
+    names: tuple[str, ...] = ()
     for pairs in _pairs(folder, classes, lists, problems):
         found = _check_pairs(pairs, progress)
         problems += found.problems
@@ -164,9 +165,7 @@ def _of_reader(reader: FileReader, top: str) -> Pairs:
     )
 
 
-def _plain(
-    folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]
-) -> Pairs:
+def _plain(folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]) -> Pairs:
     layout = Layout.of(folder)
     assert layout is not None  # its reader was found by it
     images, labels = layout.image_files(), layout.label_files()
@@ -182,9 +181,7 @@ def _plain(
         wrong.append(Problem(message, str(folder), severity=Severity.WARNING))
     partner = {label: image for split in pairs.values() for image, label in split.items()}
     by_label = {
-        label: images[image]
-        for label in labels
-        if (image := partner.get(label, label)) in images
+        label: images[image] for label in labels if (image := partner.get(label, label)) in images
     }
     paired = {partner.get(label, label) for label in by_label} | lossy.keys()
     problems += _alone(images, images.keys() - paired, "label map")

@@ -19,6 +19,7 @@ from fcnproto.datasets.pictures import (
     LOSSY,
     Colour,
     by_name,
+    holds,
     jpeg,
     read_image,
     read_labels,
@@ -53,7 +54,7 @@ class Layout:
         labels = [folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()]
         if not images or not labels:
             return None
-        full = (each for each in labels if _holds(each, (*LABELS, *LOSSY)))
+        full = (each for each in labels if holds(each, (*LABELS, *LOSSY)))
         return cls(folder, images[0], next(full, labels[0]))
 
     @cached_property
@@ -77,10 +78,6 @@ class Layout:
     def lossy_files(self) -> dict[str, Path]:
         """JPEGs where label maps should be."""
         return by_name(self.labels, LOSSY) if self.labels != self.images else {}
-
-
-def _holds(folder: Path, endings: tuple[str, ...]) -> bool:
-    return any(path.suffix.lower() in endings for path in folder.rglob("*"))
 
 
 _PASCAL_NAME = re.compile(r"\d{4}_\d{6}", re.ASCII)
@@ -209,7 +206,7 @@ def _named(text: str, known: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class FolderSpec:
-    """What a folder says of its data: where they lie, the classes' names and colours, the splits."""
+    """What a folder says of its data: where they lie, names and colours, the splits."""
 
     layout: Layout
     names: tuple[str, ...]
@@ -271,5 +268,3 @@ def _highest(labels: Mapping[str, Path]) -> int:
         return highest
 
     return max(spread(work, tuple(labels.values())))
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 Colour = tuple[int, int, int]
 
 CONVERT = "`fcnproto dataset convert` makes class maps of colours"
+
+
+def holds(folder: Path, endings: tuple[str, ...]) -> bool:
+    """Whether there is a file with one of the endings in a folder or below it."""
+    return any(path.suffix.lower() in endings for path in folder.rglob("*"))
 
 
 def by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -145,6 +151,18 @@ def read_palette(path: Path) -> tuple[Colour, ...]:
 
     found: tuple[Colour, ...] = _guarded(path, colours)
     return found
+
+
+def read_mask(content: bytes) -> Array:
+    """A mask H×W bool from the bytes of a PNG of one channel. Raises DataError."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            mask: Array = np.asarray(image) != 0
+    except BROKEN as error:
+        raise DataError("holds a mask that cannot be read as a PNG") from error
+    if mask.ndim != 2:
+        raise DataError("holds a mask of more than one channel")
+    return mask
 
 
 def read_mode(path: Path) -> str:

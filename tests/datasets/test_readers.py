@@ -710,7 +710,7 @@ def test_colours_that_nobody_has_named(tmp_path):
     assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NEW
     np.testing.assert_array_equal(read_labels(tmp_path / "out" / "labels" / "a.png"), truth["a"])
     legend = (tmp_path / "out" / "classes.txt").read_text()
-    assert legend == "class0 0 0 0\nclass1 0 0 77\nclass2 200 1 2\n"
+    assert legend == "class 0 0 0 0\nclass 1 0 0 77\nclass 2 200 1 2\n"
 
 
 def test_masks(tmp_path):
