@@ -14,6 +14,7 @@ from fcnproto.errors import Severity
 
 if TYPE_CHECKING:
     from fcnproto.datasets.balance import Balance
+    from fcnproto.datasets.hha import Camera
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -198,3 +199,82 @@ def _as_json(found: Balance) -> str:
         for number, (name, pixels, share, weight) in enumerate(_rows(found))
     ]
     return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+class CameraType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Focal lengths and principal point in pixels, written 518.9,519.5,325.6,253.7."""
+
+    name = "fx,fy,cx,cy"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As it is written; click would print it in capitals."""
+        return self.name
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Camera:
+        """The camera."""
+        from fcnproto.datasets.hha import Camera
+        from fcnproto.errors import DataError
+
+        if isinstance(value, Camera):
+            return value
+        try:
+            fx, fy, cx, cy = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not a camera: write fx,fy,cx,cy in pixels", param, ctx)
+        try:
+            return Camera(fx, fy, cx, cy)
+        except DataError as error:
+            self.fail(f"'{value}': {error.problems[0].message}", param, ctx)
+
+
+@dataset.command(cls=Verb)
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "-o", "--output", required=True, metavar="DIR", type=_FOLDER, help="Where the PNGs go."
+)
+@click.option("--camera", type=CameraType(), help="In pixels; NYUDv2's by default.")
+@click.option(
+    "--unit",
+    type=click.Choice(["m", "mm"]),
+    help="Of the depth; by default mm for whole numbers, m for others.",
+)
+@click.option("--force", is_flag=True, help="Overwrite PNGs that exist.")
+@click.pass_context
+def hha(
+    ctx: click.Context,
+    folder: Path,
+    output: Path,
+    camera: Camera | None,
+    unit: str | None,
+    force: bool,
+) -> None:
+    """Turn the depth maps in DIR into HHA, which nets of NYUDv2 take, as NAME.png.
+
+    Depth maps are PNG or TIFF of 16 bits in millimetres, or TIFF or .npy of floats in metres; 0 is
+    a hole. Red is horizontal disparity, green the height above ground in centimetres, blue the
+    angle with gravity. Each line has the direction of gravity and the floor that were found.
+
+    \b
+    Examples:
+      fcnproto dataset hha depth -o hha
+      fcnproto dataset hha depth -o hha --camera 525,525,319.5,239.5 --unit m
+    """
+    from fcnproto.datasets.hha import encode_folder
+
+    failed = False
+    with progress("depth map") as advance:
+        for outcome in encode_folder(folder, output, camera, unit, force=force):
+            tell(outcome.problems)
+            if outcome.found is None:
+                failed = True
+            else:
+                down = " ".join(f"{each:.3f}" for each in outcome.found.gravity)
+                click.echo(
+                    f"{outcome.path}: down {down}, floor {outcome.found.floor:.2f} m under the"
+                    f" camera, {outcome.found.holes:.1%} holes"
+                )
+            advance()
+    if failed:
+        ctx.exit(1)

@@ -95,6 +95,27 @@ def read_depth(path: Path) -> Array:
     return depth
 
 
+def read_depth_map(path: Path) -> tuple[Array, bool]:
+    """A depth map H×W as it is stored, and whether it has whole numbers. Raises DataError.
+
+    Numbers of 8 bits are refused: they are a picture of depth, in no unit.
+    """
+    if path.suffix.lower() == ".npy":
+        depth = _read_array(path)
+    else:
+        depth = _guarded(path, lambda image: np.asarray(image))
+    if depth.ndim != 2 or 0 in depth.shape or depth.dtype.kind not in "iuf":
+        message = f"expected a depth map of one channel, found {depth.dtype} {_by(depth.shape)}"
+        raise DataError(Problem(message, str(path)))
+    if depth.dtype.kind in "iu" and depth.dtype.itemsize == 1:
+        message = (
+            "has 8 bits, a picture of depth in no unit: save depth in millimetres as 16-bit PNG, or"
+            " in metres as TIFF or .npy of floats"
+        )
+        raise DataError(Problem(message, str(path)))
+    return depth, depth.dtype.kind in "iu"
+
+
 def read_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
     """The height and width of an image, or of a label map; as for `read_image`."""
     if path.suffix.lower() == ".npy":
@@ -203,12 +224,16 @@ def _numbers(image: Image.Image) -> Array:
     return array.astype(np.uint8) if image.mode == "1" else array
 
 
-def _read_npy(path: Path) -> Array:
+def _read_array(path: Path) -> Array:
     try:
         # Mapped, a file that claims to be larger than it is fails before memory is taken.
-        found = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
         raise _unreadable(path, error) from error
+
+
+def _read_npy(path: Path) -> Array:
+    found = _read_array(path)
     shape = found.shape
     if found.dtype.kind not in "iub" or len(shape) < 2 or set(shape[:-2]) - {1}:
         message = f"expected H×W whole numbers, found {found.dtype} {_by(shape)}"
