@@ -217,6 +217,9 @@ def _box(values: Array, reach: int) -> Array:
     return values
 
 
+_INERTIA = 1e-6
+
+
 def gravity(surfaces: Array) -> Array:
     """The direction downwards, of length 1, from the directions of surfaces, 3 × N.
 
@@ -236,7 +239,9 @@ def gravity(surfaces: Array) -> Array:
             )
             if not floors.size and not walls.size:
                 return down
-            _, vectors = np.linalg.eigh(walls @ walls.T - floors @ floors.T)
+            # A wall alone leaves a whole plane of directions: then the last one's share decides.
+            last = _INERTIA * surfaces.shape[1] * np.outer(down, down)
+            _, vectors = np.linalg.eigh(walls @ walls.T - floors @ floors.T - last)
             found = vectors[:, 0]
             down = found if found @ down >= 0 else -found
     return down
