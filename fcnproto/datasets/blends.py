@@ -77,8 +77,8 @@ def nearest(rgb: Array, known: Mapping[int, int]) -> tuple[Array, int]:
 
     `known` has the class of each packed colour. A colour of no class becomes the class with the
     nearest colour of those that stand within `REACH` pixels, or else anywhere in the picture: a
-    mixture of sky and road is not a tree, whatever its colour. Only a picture without any class's
-    colour is given the nearest of all.
+    mixture of sky and road is not a tree, whatever its colour. In a picture of which most has no
+    class's colour, as a JPEG's, the nearest of all is taken.
     """
     packed = pack(rgb)
     there = [each for each in np.unique(packed).tolist() if each in known]
@@ -91,14 +91,15 @@ def nearest(rgb: Array, known: Mapping[int, int]) -> tuple[Array, int]:
     rows, columns = np.nonzero(unknown)
     if not len(rows):
         return classes, 0
-    candidates = there or sorted(known)
+    near_alone = 2 * len(rows) < packed.size
+    candidates = there if near_alone else sorted(known)
     pixels = rgb[rows, columns].astype(np.int32)
     best = np.full(len(rows), np.inf)
     chosen = np.zeros(len(rows), np.uint8)
     for colour in candidates:
         distance = ((pixels - np.array(unpack(colour))) ** 2).sum(axis=1).astype(float)
-        # What stands far away comes after all that stands near.
-        distance += np.where(_near(packed == colour)[rows, columns], 0, 3 * 256.0**2)
+        if near_alone:  # what stands far away comes after all that stands near
+            distance += np.where(_near(packed == colour)[rows, columns], 0, 3 * 256.0**2)
         nearer = distance < best
         best[nearer], chosen[nearer] = distance[nearer], known[colour]
     classes[rows, columns] = chosen

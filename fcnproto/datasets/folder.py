@@ -112,7 +112,10 @@ class FolderSegDataLayer(FileReader):
     def placed(cls, folder: Path) -> dict[str, str] | None:
         """The folder itself, if images and label maps are in it."""
         found = Layout.of(folder)
-        if found is None or (found.labels.name == "SegmentationClass" and is_pascal(folder)):
+        if found is None:
+            return None
+        names = found.images.name, found.labels.name
+        if names == ("JPEGImages", "SegmentationClass") and is_pascal(folder):
             return None
         return {"data_dir": str(folder)}
 
