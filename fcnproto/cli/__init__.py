@@ -22,7 +22,7 @@ _VERBS = {
     "verify": "run.verify",
     "segment": "run.segment",
     "score": "score.score",
-    "dataset": "score.dataset",
+    "dataset": "dataset.dataset",
     "summary": "insight.summary",
     "draw": "insight.draw",
     "explain": "insight.explain",

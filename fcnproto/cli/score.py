@@ -1,4 +1,4 @@
-"""The verbs of data and measures: score, dataset check, dataset convert."""
+"""The verb that measures: score."""
 
 from __future__ import annotations
 
@@ -240,67 +240,3 @@ def _draw(results: dict[str, Result], picture: str, force: bool) -> None:
         content = io.BytesIO()
         draw(score.confusion, names, title).save(content, "PNG")
         write_output(str(file), content.getvalue(), force)
-
-
-@click.group()
-def dataset() -> None:
-    """What is wrong with a folder of images and label maps, and mending it."""
-
-
-@dataset.command(cls=Verb)
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--classes",
-    type=click.IntRange(1, 255),
-    metavar="N",
-    help="By default those that classes.txt or the dataset names.",
-)
-@click.pass_context
-def check(ctx: click.Context, folder: Path, classes: int | None) -> None:
-    """Read all label maps in DIR, and print every problem with what would mend it.
-
-    DIR has images/ and labels/, or is a dataset as it is distributed, or holds label maps only.
-    """
-    from fcnproto.datasets.check import check as check_dataset
-
-    with progress("label") as advance:
-        report = check_dataset(folder, classes, progress=advance)
-    for problem in report.problems:
-        click.echo(str(problem))
-    used = [label for label in report.used if label != 255]
-    ignored = report.pixels[255] / max(1, report.pixels.sum())
-    shown = f"{used[0]} to {used[-1]}" if used else "none"
-    errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
-    warnings = len(report.problems) - errors
-    click.echo(
-        f"{folder}: {report.labels} label maps, classes {shown} ({len(used)}), {ignored:.1%} of"
-        f" pixels ignored; {errors} error{'s' * (errors != 1)},"
-        f" {warnings} warning{'s' * (warnings != 1)}",
-        err=True,
-    )
-    if errors:
-        ctx.exit(1)
-
-
-@dataset.command(cls=Verb)
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "-o", "--output", required=True, metavar="DIR", type=_FOLDER, help="Where class maps go."
-)
-def convert(folder: Path, output: Path) -> None:
-    """Turn the label pictures in DIR into class maps: RGB masks, and masks of 0 and 255.
-
-    classes.txt in DIR says which colour is which class, one line NAME R G B for each, and void for
-    what is ignored. Images and splits are copied.
-    """
-    from fcnproto.datasets.convert import convert as convert_dataset
-
-    with progress("file") as advance:
-        done = convert_dataset(folder, output, progress=advance)
-    click.echo(f"{output}: {done.labels} class maps, {done.rule.value}", err=True)
-    number = 0
-    for entry in done.legend:
-        title = "255" if entry.name == "void" else str(number)
-        number += entry.name != "void"
-        colour = " ".join(map(str, entry.colour or ()))
-        click.echo(f"  {title:>3} {entry.name} {colour}".rstrip(), err=True)

@@ -324,6 +324,8 @@ def located(data: Path) -> tuple[type[FileReader], dict[str, str]] | None:
     found = [(kind, placed) for kind in in_files() if (placed := kind.placed(data))]
     # A folder that is a dataset's own takes precedence over those that lie in it.
     found = [each for each in found if set(each[1].values()) == {str(data)}] or found
+    # Own data in the layout of a published dataset's: the plain folder's reader tells them apart.
+    found = [each for each in found if each[0].dataset == "folder"] or found
     if len(found) > 1:
         folders = ", ".join(folder for _, placed in found for folder in placed.values())
         raise DataError(Problem(f"several datasets are here, name one of {folders}", str(data)))

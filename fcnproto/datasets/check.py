@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
-from fcnproto.datasets.folder import LEGEND, FolderSegDataLayer, class_names
+from fcnproto.datasets.folder import FolderSegDataLayer, Layout, no_layout, pair
+from fcnproto.datasets.legend import LEGEND, Legend
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
     CONVERT,
-    IMAGES,
     LABELS,
+    LOSSY,
+    Colour,
     by_name,
+    jpeg,
     read_labels,
+    read_palette,
     read_size,
+    read_turn,
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
@@ -25,6 +30,8 @@ from fcnproto.types import Array
 
 SPLITS = ("train", "val", "trainval", "test")
 """What split files are usually called."""
+
+Progress = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,28 @@ class Pairs:
     """How many there are, if that is known."""
     names: tuple[str, ...] = ()
     """What they are called, if that is known."""
+    splits: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """The names of the label maps in each split of a plain folder."""
+    plain: bool = False
+    """Whether it is a plain folder, where images are turned upright and palettes are anyone's."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found: problems, how many label maps, and the pixels of each label 0 … 255."""
+    """What was found: problems, and for each label map that could be read its pixels by label."""
 
     problems: tuple[Problem, ...]
     labels: int
-    pixels: Array
+    """How many label maps there are."""
+    maps: Mapping[str, Array]
+    """The pixels of each label 0 … 255 in a label map, by its name."""
+    names: tuple[str, ...] = ()
+    """The classes' names, if they are known."""
+
+    @property
+    def pixels(self) -> Array:
+        """The pixels of each label in all of them."""
+        return sum(self.maps.values(), np.zeros(IGNORE + 1, np.int64))
 
     @property
     def used(self) -> list[int]:
@@ -55,40 +75,66 @@ class Report:
 
 
 def check(
-    folder: Path, classes: int | None = None, *, progress: Callable[[], object] = lambda: None
+    folder: Path,
+    classes: int | None = None,
+    *,
+    lists: Path | None = None,
+    progress: Progress = lambda: None,
 ) -> Report:
     """Read every label map in a folder and say what is wrong with them.
 
-    The folder is a dataset that `find` knows, one with images/ and labels/, or holds nothing but
-    label maps. `classes` is their number where the folder does not say it. Raises DataError if
-    there is nothing to check.
+    The folder is a dataset that `find` knows, one with images and label maps, or holds nothing but
+    label maps. `classes` is their number where the folder does not say it; `lists` is the folder
+    of the splits where they do not lie in the data's own. Raises DataError if there is nothing to
+    check.
     """
     problems: list[Problem] = []
-    total, count = np.zeros(IGNORE + 1, np.int64), 0
-    for pairs in _pairs(folder, classes, problems):
+    maps: dict[str, Array] = {}
+    count = 0
+    names: tuple[str, ...] = ()
+    for pairs in _pairs(folder, classes, lists, problems):
         found = _check_pairs(pairs, progress)
         problems += found.problems
-        total += found.pixels
+        maps |= found.maps
         count += found.labels
-    return Report(tuple(problems), count, total)
+        names = names or pairs.names
+    return Report(tuple(problems), count, maps, names)
+
+
+def check_folder(
+    folder: Path, classes: int | None = None, *, lists: Path | None = None
+) -> list[Problem]:
+    """All that is wrong with a plain folder before it is trained on, errors and warnings.
+
+    As `check`, but for a folder that is no data at all there is a problem, too, and no error.
+    """
+    if Layout.of(folder) is None:
+        return [no_layout(folder)]
+    try:
+        return list(check(folder, classes, lists=lists).problems)
+    except DataError as error:
+        return list(error.problems)
 
 
 # What there is to check -------------------------------------------------------------------------
 
 
-def _pairs(folder: Path, classes: int | None, problems: list[Problem]) -> Iterator[Pairs]:
+def _pairs(
+    folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]
+) -> Iterator[Pairs]:
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
     found = located(folder)
     if found is None:
         labels = by_name(folder, LABELS)
         if not labels:
+            lossy = [jpeg(path) for path in by_name(folder, LOSSY).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
-            raise DataError(Problem(message, str(folder)))
+            raise DataError(*(lossy or [Problem(message, str(folder))]))
         yield Pairs(None, labels, read_labels, *_known(folder, classes))
         return
     kind, directories = found
     if kind is FolderSegDataLayer:
-        yield _plain(folder, classes, problems)
+        yield _plain(folder, classes, lists, problems)
     else:
         yield from _published(kind, directories, problems)
 
@@ -119,45 +165,74 @@ def _of_reader(reader: FileReader, top: str) -> Pairs:
     )
 
 
-def _plain(folder: Path, classes: int | None, problems: list[Problem]) -> Pairs:
-    images = by_name(folder / "images", IMAGES)
-    labels = by_name(folder / "labels", LABELS)
-    for one, other, missing in ((images, labels, "label map"), (labels, images, "image")):
-        problems += [
-            Problem(f"there is no {missing} of the name '{name}' to go with it", str(path))
-            for name, path in one.items()
-            if name not in other
-        ]
-    problems += _split_problems(folder, images)
-    return Pairs(images, labels, read_labels, *_known(folder, classes))
+def _plain(folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]) -> Pairs:
+    layout = Layout.of(folder)
+    assert layout is not None  # its reader was found by it
+    images, labels = layout.image_files(), layout.label_files()
+    lossy = layout.lossy_files()
+    problems += [jpeg(path) for name, path in lossy.items() if name not in labels]
+    files = layout.lists if lists is None else {p.stem: p for p in sorted(lists.glob("*.txt"))}
+    pairs, wrong = _listed(files, images, labels)
+    if not pairs:
+        message = (
+            "there is no split: train.txt and val.txt name images, one in each line;"
+            " `fcnproto dataset split` writes them"
+        )
+        wrong.append(Problem(message, str(folder), severity=Severity.WARNING))
+    partner = {label: image for split in pairs.values() for image, label in split.items()}
+    by_label = {
+        label: images[image] for label in labels if (image := partner.get(label, label)) in images
+    }
+    paired = {partner.get(label, label) for label in by_label} | lossy.keys()
+    problems += _alone(images, images.keys() - paired, "label map")
+    problems += _alone(labels, labels.keys() - by_label.keys(), "image")
+    problems += wrong
+    if not labels and not lossy:
+        problems.append(Problem("there are no label maps", str(layout.labels)))
+    if len(images) == 1:
+        message = "there is one image: nothing is left to measure what it teaches"
+        problems.append(Problem(message, str(layout.images), severity=Severity.WARNING))
+    splits = {title: frozenset(split.values()) for title, split in pairs.items()}
+    return Pairs(by_label, labels, read_labels, *_known(folder, classes), splits, True)
+
+
+def _alone(files: Mapping[str, Path], names: set[str], missing: str) -> Iterator[Problem]:
+    """Files that nothing goes with."""
+    hint = ""
+    if len(names) == len(files):
+        hint = "; a line of train.txt can name both, IMAGE LABEL, where their names differ"
+    for name in sorted(names):
+        message = f"there is no {missing} of the name '{name}' to go with it{hint}"
+        yield Problem(message, str(files[name]))
 
 
 def _known(folder: Path, classes: int | None) -> tuple[int | None, tuple[str, ...]]:
-    names = class_names(folder / LEGEND)
-    if classes and names and classes != len(names):
-        message = f"names {len(names)} classes, and --classes says {classes}"
-        raise DataError(Problem(message, str(folder / LEGEND)))
-    return classes or len(names) or None, names
+    legend = Legend.of(folder)
+    if classes and legend.names and classes != len(legend.names):
+        message = f"names {len(legend.names)} classes, and --classes says {classes}"
+        raise DataError(Problem(message, str(legend.path)))
+    return classes or len(legend.names) or None, legend.names
 
 
-def _split_problems(folder: Path, images: Mapping[str, Path]) -> Iterator[Problem]:
-    splits = 0
-    for path in sorted(folder.glob("*.txt")):
-        lines = [Path(line) for line in read_lines(path)] if path.name != LEGEND else []
-        names = [
-            (line.with_suffix("") if line.suffix.lower() in IMAGES else line).as_posix()
-            for line in lines
-        ]
+def _listed(
+    files: Mapping[str, Path], images: Mapping[str, Path], labels: Mapping[str, Path]
+) -> tuple[dict[str, dict[str, str]], list[Problem]]:
+    """The label map of each image in each split, and what the splits name that is not there."""
+    splits: dict[str, dict[str, str]] = {}
+    problems = []
+    for title, path in files.items():
+        lines = read_lines(path)
+        pairs = [pair(line, images, labels) for line in lines]
         # Any other text may lie here too; a split names at least one image.
-        if path.stem not in SPLITS and not set(names) & set(images):
+        if title not in SPLITS and not any(image in images for image, _ in pairs):
             continue
-        splits += 1
-        for number, name in enumerate(names, 1):
-            if name not in images and name != ".":
-                yield Problem(f"there is no image '{name}'", str(path), number)
-    if not splits:
-        message = "there is no split: train.txt and val.txt name images, one in each line"
-        yield Problem(message, str(folder), severity=Severity.WARNING)
+        splits[title] = {image: label for image, label in pairs if image in images}
+        for number, (image, label) in enumerate(pairs, 1):
+            if lines[number - 1] and image not in images:
+                problems.append(Problem(f"there is no image '{image}'", str(path), number))
+            elif image != label and label not in labels:
+                problems.append(Problem(f"there is no label map '{label}'", str(path), number))
+    return splits, problems
 
 
 # What is wrong with it --------------------------------------------------------------------------
@@ -167,12 +242,14 @@ def _split_problems(folder: Path, images: Mapping[str, Path]) -> Iterator[Proble
 class _Label:
     """One label map: how many pixels each label has; its problem, if it cannot be counted."""
 
+    name: str
     path: Path
     pixels: Array | None
     problems: tuple[Problem, ...]
+    palette: tuple[Colour, ...] = ()
 
 
-def _check_pairs(pairs: Pairs, progress: Callable[[], object]) -> Report:
+def _check_pairs(pairs: Pairs, progress: Progress) -> Report:
     def work(share: Iterator[str]) -> list[_Label]:
         return [_looked_at(pairs, name) for name in share]
 
@@ -180,14 +257,19 @@ def _check_pairs(pairs: Pairs, progress: Callable[[], object]) -> Report:
     labels = sorted((each for share in shares for each in share), key=lambda each: each.path)
     problems = [problem for each in labels for problem in each.problems]
     counted = [(each.path, each.pixels) for each in labels if each.pixels is not None]
+    maps = {each.name: each.pixels for each in labels if each.pixels is not None}
     total = sum((pixels for _, pixels in counted), np.zeros(IGNORE + 1, np.int64))
     used = set(np.flatnonzero(total).tolist())
-    if used <= {0, IGNORE} and IGNORE in used:
+    if used <= {0, IGNORE} and IGNORE in used and 0 in used:
         problems += _masks(counted)
-    else:
+    elif counted:
         problems += _ranges(counted, pairs.classes)
         problems += _never(used, pairs)
-    return Report(tuple(problems), len(labels), total)
+        problems += _little(counted, used - {IGNORE}, pairs)
+        problems += _val_alone(maps, pairs)
+    if pairs.plain:
+        problems += _palettes(labels)
+    return Report(tuple(problems), len(labels), maps, pairs.names)
 
 
 def _looked_at(pairs: Pairs, name: str) -> _Label:
@@ -196,12 +278,25 @@ def _looked_at(pairs: Pairs, name: str) -> _Label:
         labels = pairs.read(path)
         problems = list(_size_problems(pairs, name, labels))
     except FcnprotoError as error:
-        return _Label(path, None, error.problems)
+        return _Label(name, path, None, error.problems)
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > IGNORE:
-        message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; number the classes"
-        return _Label(path, None, (*problems, Problem(f"{message} from 0", str(path))))
-    return _Label(path, np.bincount(labels.ravel(), minlength=IGNORE + 1), tuple(problems))
+        message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; {_number(labels)}"
+        return _Label(name, path, None, (*problems, Problem(message, str(path))))
+    pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    palette = read_palette(path) if pairs.plain else ()
+    return _Label(name, path, pixels, tuple(problems), palette)
+
+
+WIDE = 257
+"""What a number of 8 bits is multiplied with to be one of 16, so that 255 becomes 65535."""
+
+
+def _number(labels: Array) -> str:
+    """How a label map with numbers that are no bytes is mended."""
+    if labels.min() >= 0 and not (labels % WIDE).any():
+        return f"its numbers of 16 bits are {WIDE} times those of 8: {CONVERT}"
+    return "number the classes from 0"
 
 
 def _size_problems(pairs: Pairs, name: str, labels: Array) -> Iterator[Problem]:
@@ -209,17 +304,28 @@ def _size_problems(pairs: Pairs, name: str, labels: Array) -> Iterator[Problem]:
     if image is None:
         return
     try:
-        size = read_size(image)
+        size = read_size(image, upright=pairs.plain)
+        turn = read_turn(image) if pairs.plain else 1
     except DataError as error:
         yield from error.problems
         return
-    if size != labels.shape:
-        rows, columns = labels.shape
-        hint = "scale the label map with nearest neighbours, so that no classes mix"
-        if size == (columns, rows):
-            hint = "turn the image's pixels as its Exif says, or the label map with them"
-        message = f"is {rows}×{columns}, and its image {image.name} is {size[0]}×{size[1]}: {hint}"
-        yield Problem(message, str(pairs.labels[name]))
+    path = str(pairs.labels[name])
+    if size == labels.shape:
+        if turn != 1 and size == read_size(image):
+            message = (
+                f"its image {image.name} is turned upright, as its Exif says (orientation {turn}):"
+                " the label map must be drawn over the upright image"
+            )
+            yield Problem(message, path, severity=Severity.WARNING)
+        return
+    rows, columns = labels.shape
+    hint = "scale the label map with nearest neighbours, so that no classes mix"
+    if size == (columns, rows):
+        hint = "turn the image's pixels as its Exif says, or the label map with them"
+    if pairs.plain:
+        hint += ": `fcnproto dataset convert --resize`"
+    message = f"is {rows}×{columns}, and its image {image.name} is {size[0]}×{size[1]}: {hint}"
+    yield Problem(message, path)
 
 
 def _masks(counted: Sequence[tuple[Path, Array]]) -> Iterator[Problem]:
@@ -239,7 +345,7 @@ def _ranges(counted: Sequence[tuple[Path, Array]], classes: int | None) -> Itera
         wrong = [int(label) for label in np.flatnonzero(pixels[:IGNORE]) if label >= classes]
         if wrong:
             message = (
-                f"holds {_listed(wrong)} ({int(pixels[wrong].sum())} pixels), and there are"
+                f"holds {_some(wrong)} ({int(pixels[wrong].sum())} pixels), and there are"
                 f" {classes} classes, 0 to {classes - 1}, and {IGNORE}, which is ignored; number"
                 f" the classes from 0, or list their colours in {LEGEND}: {CONVERT}"
             )
@@ -250,21 +356,82 @@ def _never(used: set[int], pairs: Pairs) -> Iterator[Problem]:
     """A warning for classes without a pixel: nothing can be learned of them, or measured."""
     count = pairs.classes or max(used - {IGNORE}, default=-1) + 1
     absent = [label for label in range(count) if label not in used]
-    if not absent:
+    if not absent or not used - {IGNORE}:
         return
-    names = dict(enumerate(pairs.names))
-    shown = _listed(absent, {label: f"{label} ({name})" for label, name in names.items()})
     hint = ""
     if pairs.classes is None and len(absent) > count / 2:
         hint = f"; if these are grey levels, list them in {LEGEND} as NAME R G B: {CONVERT}"
-    parents = {path.parent for path in pairs.labels.values()}
-    place = str(min(parents)) if parents else None
     one = "class" if len(absent) == 1 else "classes"
     verb = "occurs" if len(absent) == 1 else "occur"
-    message = f"{one} {shown} never {verb}{hint}"
-    yield Problem(message, place, severity=Severity.WARNING)
+    message = f"{one} {_titled(absent, pairs)} never {verb}{hint}"
+    yield Problem(message, _place(pairs), severity=Severity.WARNING)
 
 
-def _listed(labels: Sequence[int], titles: Mapping[int, str] = {}) -> str:
+def _little(
+    counted: Sequence[tuple[Path, Array]], used: set[int], pairs: Pairs
+) -> Iterator[Problem]:
+    """Label maps in which there is nothing to learn: one class in all of them, or none in one."""
+    # Without images they may be anyone's predictions, which are wrong in other ways.
+    severity = Severity.ERROR if pairs.images is not None else Severity.WARNING
+    if not used:
+        message = f"every pixel of every label map is {IGNORE}, which is ignored"
+        yield Problem(message, _place(pairs), severity=severity)
+        return
+    if len(used) == 1:
+        message = f"there is one class only, {_titled(sorted(used), pairs)}: nothing to tell apart"
+        yield Problem(message, _place(pairs), severity=severity)
+    for path, pixels in counted:
+        if not pixels[:IGNORE].any():
+            message = f"all of it is {IGNORE}, which is ignored: it teaches and measures nothing"
+            yield Problem(message, str(path), severity=Severity.WARNING)
+
+
+def _val_alone(maps: Mapping[str, Array], pairs: Pairs) -> Iterator[Problem]:
+    """Classes of val that train does not have, where all of train could be read."""
+    if not {"train", "val"} <= pairs.splits.keys() or not pairs.splits["train"] <= maps.keys():
+        return
+    train, val = (
+        sum((maps[name] for name in pairs.splits[split] if name in maps), np.zeros(IGNORE + 1, int))
+        for split in ("train", "val")
+    )
+    alone = [int(label) for label in np.flatnonzero((train == 0) & (val > 0)) if label != IGNORE]
+    if alone:
+        one = "class" if len(alone) == 1 else "classes"
+        message = (
+            f"{one} {_titled(alone, pairs)} in val alone: what train does not show is not learned;"
+            " `fcnproto dataset split` shares them out"
+        )
+        yield Problem(message, _place(pairs), severity=Severity.WARNING)
+
+
+def _palettes(labels: Sequence[_Label]) -> Iterator[Problem]:
+    """Palettes in which a label has another colour from file to file: then colours are meant."""
+    first: dict[int, tuple[Colour, Path]] = {}
+    for each in labels:
+        if each.pixels is None:
+            continue
+        for label in np.flatnonzero(each.pixels[: len(each.palette)]).tolist():
+            colour, path = first.setdefault(label, (each.palette[label], each.path))
+            if colour != each.palette[label]:
+                here, there = (" ".join(map(str, each)) for each in (each.palette[label], colour))
+                message = (
+                    f"its palette is not that of {path.name}: {label} is {here} here and {there}"
+                    " there; if the colours are the classes, `fcnproto dataset convert` numbers"
+                    " them alike"
+                )
+                yield Problem(message, str(each.path), severity=Severity.WARNING)
+                return
+
+
+def _place(pairs: Pairs) -> str | None:
+    parents = {path.parent for path in pairs.labels.values()}
+    return str(min(parents)) if parents else None
+
+
+def _titled(labels: Sequence[int], pairs: Pairs) -> str:
+    return _some(labels, {label: f"{label} ({name})" for label, name in enumerate(pairs.names)})
+
+
+def _some(labels: Sequence[int], titles: Mapping[int, str] = {}) -> str:
     shown = ", ".join(titles.get(label, str(label)) for label in labels[:8])
     return shown if len(labels) <= 8 else f"{shown} and {len(labels) - 8} more"

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from pathlib import Path
 from types import ModuleType
@@ -50,22 +51,43 @@ def read_mat(path: Path, variable: str, member: str | None = None) -> Array:
     saying what to install, if h5py is needed and missing.
     """
     name = variable if member is None else f"{variable}.{member}"
+    held: list[str] = []
     try:
         if path.stat().st_size > LARGEST_ARRAY:
             raise _unreadable(path, "it is larger than any label map")
         content = path.read_bytes()
         if content[_HDF5_AT : _HDF5_AT + len(_HDF5)] == _HDF5 or content.startswith(_HDF5):
-            matrix = _read_hdf5(path, variable, member)
+            matrix = _read_hdf5(path, variable, member, held)
         else:
-            matrix = _read_level5(content, variable, member)
+            matrix = _read_level5(content, variable, member, held)
     except _BROKEN as error:
         raise _unreadable(path, _one_line(error)) from error
     if matrix is None:
-        raise DataError(Problem(f"there is no variable '{name}' in it", str(path)))
+        raise DataError(Problem(f"there is no variable '{name}' in it{_holds(held)}", str(path)))
     if not isinstance(matrix, np.ndarray) or matrix.ndim != 2:
         message = f"expected '{name}' to be a matrix of numbers, found {_what(matrix)}"
         raise DataError(Problem(message, str(path)))
     return matrix
+
+
+_KINDS = {
+    "LabelMap": "PASCAL-Context's",
+    "GTcls": "SBD's classes",
+    "GTinst": "SBD's objects; its classes are in cls/",
+    "segmentation": "NYUDv2's",
+    "S": "SIFT Flow's",
+}
+"""Whose label maps are called so."""
+
+
+def _holds(names: list[str]) -> str:
+    """What a file holds instead, in words."""
+    if not names:
+        return ""
+    some = ", ".join(f"'{name[:60]}'" for name in names[:8])
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    kinds = [f"{name} is {_KINDS[name]}" for name in names if name in _KINDS]
+    return f"; it holds {some}{more}" + (f" ({', '.join(kinds)})" if kinds else "")
 
 
 def _what(value: Any) -> str:
@@ -159,8 +181,8 @@ class _Matrix:
         return numbers.reshape(self.shape, order="F")
 
 
-def _read_level5(content: bytes, variable: str, member: str | None) -> Any:
-    """The value of a variable or of a structure's field; None if there is none."""
+def _read_level5(content: bytes, variable: str, member: str | None, held: list[str]) -> Any:
+    """The value of a variable or of a structure's field; None, and what is `held`, without one."""
     orders = {b"IM": "<", b"MI": ">"}
     order = orders.get(content[_HEADER - 2 : _HEADER])
     if order is None:
@@ -172,10 +194,12 @@ def _read_level5(content: bytes, variable: str, member: str | None) -> Any:
             continue
         matrix = _Matrix.read(element, order)
         if matrix.name != variable:
+            held.append(matrix.name)
             continue
         if member is None:
             return matrix.value()
         if matrix.kind != _STRUCT:
+            held.append(matrix.name)
             return None
         found = matrix.member(member)
         return None if found is None else found.value()
@@ -193,9 +217,10 @@ def _unfolded(content: memoryview) -> memoryview:
 # MATLAB 7.3 -------------------------------------------------------------------------------------
 
 
-def _read_hdf5(path: Path, variable: str, member: str | None) -> Any:
+def _read_hdf5(path: Path, variable: str, member: str | None, held: list[str]) -> Any:
     h5py = _h5py()
     with h5py.File(path, "r") as file:
+        held += islice((name for name in file if not name.startswith("#")), 100)
         found = file
         for name in (variable, member):
             if name is None or found is None:

@@ -1,25 +1,38 @@
-"""Images and label maps in files: pixels as they are stored, classes as numbers."""
+"""Images and label maps in files: the one place where a dataset's pictures are decoded."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fcnproto.errors import DataError, Problem
 from fcnproto.runtime.images import BROKEN
 from fcnproto.types import Array
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
-LABELS = (".png", ".npy")
+LABELS = (".png", ".npy", ".bmp", ".tif", ".tiff")
+LOSSY = (".jpg", ".jpeg")
+"""The endings of JPEGs, which lose classes where two of them meet."""
 
-INDEXED = ("1", "L", "P", "I", "I;16")
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+"""The formats that are decoded at all, whatever a file's ending says."""
+
+INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 """Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""
 
+Colour = tuple[int, int, int]
+
 CONVERT = "`fcnproto dataset convert` makes class maps of colours"
+
+
+def holds(folder: Path, endings: tuple[str, ...]) -> bool:
+    """Whether there is a file with one of the endings in a folder or below it."""
+    return any(path.suffix.lower() in endings for path in folder.rglob("*"))
 
 
 def by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -42,12 +55,34 @@ def by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def read_image(path: Path) -> Array:
-    """An image as H×W×3 uint8 RGB, its pixels as they are stored, whatever its Exif says.
+def read_image(path: Path, *, upright: bool = False) -> Array:
+    """An image as H×W×3 uint8 RGB: its pixels as they are stored, or `upright` as its Exif says.
 
-    Label maps are drawn over stored pixels. Raises DataError.
+    Raises DataError.
     """
-    rgb: Array = _guarded(path, lambda image: np.asarray(image.convert("RGB")))
+
+    def pixels(image: Image.Image) -> Array:
+        turned = ImageOps.exif_transpose(image) if upright else image
+        return np.asarray(turned.convert("RGB"))
+
+    rgb: Array = _guarded(path, pixels)
+    return rgb
+
+
+def read_colours(path: Path) -> Array:
+    """A label picture's colours as H×W×3 uint8 RGB; what is transparent lies over black.
+
+    Raises DataError.
+    """
+
+    def pixels(image: Image.Image) -> Array:
+        if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+            return np.asarray(image.convert("RGB"))
+        over = image.convert("RGBA")
+        black = Image.new("RGBA", over.size, (0, 0, 0, 255))
+        return np.asarray(Image.alpha_composite(black, over).convert("RGB"))
+
+    rgb: Array = _guarded(path, pixels)
     return rgb
 
 
@@ -60,13 +95,95 @@ def read_depth(path: Path) -> Array:
     return depth
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """The height and width of an image, or of a label map. Raises DataError."""
+def read_depth_map(path: Path) -> tuple[Array, bool]:
+    """A depth map H×W as it is stored, and whether it has whole numbers. Raises DataError.
+
+    Numbers of 8 bits are refused: they are a picture of depth, in no unit.
+    """
+    if path.suffix.lower() == ".npy":
+        depth = _read_array(path)
+    else:
+        depth = _guarded(path, lambda image: np.asarray(image))
+    if depth.ndim != 2 or 0 in depth.shape or depth.dtype.kind not in "iuf":
+        message = f"expected a depth map of one channel, found {depth.dtype} {_by(depth.shape)}"
+        raise DataError(Problem(message, str(path)))
+    if depth.dtype.kind in "iu" and depth.dtype.itemsize == 1:
+        message = (
+            "has 8 bits, a picture of depth in no unit: save depth in millimetres as 16-bit PNG, or"
+            " in metres as TIFF or .npy of floats"
+        )
+        raise DataError(Problem(message, str(path)))
+    return depth, depth.dtype.kind in "iu"
+
+
+def read_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
+    """The height and width of an image, or of a label map; as for `read_image`."""
     if path.suffix.lower() == ".npy":
         height, width = _read_npy(path).shape
         return height, width
     width, height = _guarded(path, lambda image: image.size)
-    return height, width
+    return (width, height) if upright and read_turn(path) in _LYING else (height, width)
+
+
+def read_turn(path: Path) -> int:
+    """The orientation in an image's Exif, 1 to 8; 1 is upright. Raises DataError."""
+    turn = _guarded(path, lambda image: image.getexif().get(_ORIENTATION, 1))
+    return turn if turn in range(1, 9) else 1
+
+
+_ORIENTATION = 274
+_LYING = (5, 6, 7, 8)
+"""The orientations in which height and width change places."""
+_METHODS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def turned(labels: Array, turn: int) -> Array:
+    """A label map that was drawn over stored pixels, turned upright as the image's Exif says."""
+    if turn == 1:
+        return labels
+    return np.asarray(Image.fromarray(labels).transpose(_METHODS[turn]))
+
+
+def resized(labels: Array, size: tuple[int, int]) -> Array:
+    """A label map H×W at another height and width: of each pixel, the class at its middle."""
+    lines = [
+        ((2 * np.arange(new) + 1) * old) // (2 * new)
+        for new, old in zip(size, labels.shape, strict=True)
+    ]
+    return labels[np.ix_(*lines)]
+
+
+def read_palette(path: Path) -> tuple[Colour, ...]:
+    """The colours of a palette PNG's indices, from 0 on; none if it has no palette. DataError."""
+    if path.suffix.lower() == ".npy":
+        return ()
+
+    def colours(image: Image.Image) -> tuple[Colour, ...]:
+        parts = image.getpalette("RGB") if image.mode == "P" else None
+        return tuple(zip(*[iter(parts or ())] * 3, strict=False))
+
+    found: tuple[Colour, ...] = _guarded(path, colours)
+    return found
+
+
+def read_mask(content: bytes) -> Array:
+    """A mask H×W bool from the bytes of a PNG of one channel. Raises DataError."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            mask: Array = np.asarray(image) != 0
+    except BROKEN as error:
+        raise DataError("holds a mask that cannot be read as a PNG") from error
+    if mask.ndim != 2:
+        raise DataError("holds a mask of more than one channel")
+    return mask
 
 
 def read_mode(path: Path) -> str:
@@ -76,10 +193,10 @@ def read_mode(path: Path) -> str:
 
 
 def read_labels(path: Path) -> Array:
-    """A label map as H×W whole numbers, of a PNG (palettes give their indices) or a .npy file.
+    """A label map as H×W whole numbers, of a picture (palettes give their indices) or a .npy file.
 
-    A .npy file may have axes of length 1 before the last two. Raises DataError for PNGs with
-    colours instead of classes, and for arrays that are not H×W whole numbers.
+    A .npy file may have axes of length 1 before the last two. Raises DataError for pictures with
+    colours instead of classes, for JPEGs, and for arrays that are not H×W whole numbers.
     """
     if path.suffix.lower() == ".npy":
         return _read_npy(path)
@@ -88,10 +205,18 @@ def read_labels(path: Path) -> Array:
 
 
 def _indices(path: Path, image: Image.Image) -> Array:
+    if image.format == "JPEG":
+        raise DataError(jpeg(path))
     if image.mode not in INDEXED:
         message = f"is {image.mode}, and a label map has one class number a pixel; {CONVERT}"
         raise DataError(Problem(message, str(path)))
     return _numbers(image)
+
+
+def jpeg(path: Path) -> Problem:
+    """That a label map is a JPEG."""
+    message = "is a JPEG, which mixes classes where they meet: save label maps as PNG"
+    return Problem(message, str(path))
 
 
 def _numbers(image: Image.Image) -> Array:
@@ -99,12 +224,16 @@ def _numbers(image: Image.Image) -> Array:
     return array.astype(np.uint8) if image.mode == "1" else array
 
 
-def _read_npy(path: Path) -> Array:
+def _read_array(path: Path) -> Array:
     try:
         # Mapped, a file that claims to be larger than it is fails before memory is taken.
-        found = np.lib.format.open_memmap(path, mode="r")
+        return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
         raise _unreadable(path, error) from error
+
+
+def _read_npy(path: Path) -> Array:
+    found = _read_array(path)
     shape = found.shape
     if found.dtype.kind not in "iub" or len(shape) < 2 or set(shape[:-2]) - {1}:
         message = f"expected H×W whole numbers, found {found.dtype} {_by(shape)}"
@@ -118,7 +247,7 @@ def _read_npy(path: Path) -> Array:
 def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
     """What `action` makes of an image; whatever Pillow raises becomes one line."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return action(image)
     except BROKEN as error:
         raise _unreadable(path, error) from error

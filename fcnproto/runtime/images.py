@@ -142,6 +142,12 @@ def read_depth(source: Source, *, large: bool = False) -> Array:
     return depth
 
 
+def is_eight_bit(source: Source) -> bool:
+    """Whether an image's numbers have no more than 8 bits. Raises ImageError."""
+    with _opened(source, large=True) as image:
+        return image.mode in ("1", "L", "P")
+
+
 def _opened(source: Source, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
     image: Image.Image = _guarded(source, lambda: Image.open(content), large=large)

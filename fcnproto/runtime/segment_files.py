@@ -111,6 +111,10 @@ class _Work:
             file = _companion(self.companions[kind], source) if kind in self.companions else source
             if kind == DEPTH:
                 picture[blob] = images.read_depth(file, large=large)
+                if images.is_eight_bit(file):
+                    message = "its depth has 8 bits, up to 255 of an unknown unit: millimetres are"
+                    message += " expected, as 16-bit PNG"
+                    warnings.append(Problem(message, str(file.path), severity=Severity.WARNING))
                 unknown = int((picture[blob] <= 0).sum())
                 if unknown:
                     message = f"{unknown} of its pixels have no depth: they are taken as the mean"

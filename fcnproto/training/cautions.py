@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
-from fcnproto.errors import Problem, Severity
+import numpy as np
+
+from fcnproto.datasets import IGNORE
+from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.layers.base import Kind
 from fcnproto.layers.loss import Loss
 from fcnproto.net.graph import Graph, Node
@@ -18,7 +22,8 @@ _BY_SIZE = ("SGD", "Nesterov")  # the others do not care how large a gradient is
 
 
 def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Problem]:
-    """Warnings of zeros that no gradient passes, of rates that do not fit the loss, of RGB means.
+    """Warnings of zeros that no gradient passes, of rates that do not fit the loss, of RGB
+    means, of masks in which nothing but class 0 is learned.
 
     `pretrained` says whether weights were loaded.
     """
@@ -28,6 +33,7 @@ def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Proble
     yield from _zeros(solver, pretrained)
     yield from _rates(solver)
     yield from _means(data)
+    yield from _masks(data)
 
 
 def _zeros(solver: Solver, pretrained: bool) -> Iterator[Problem]:
@@ -110,3 +116,27 @@ def _means(data: Data) -> Iterator[Problem]:
                 listed = ", ".join(f"{value:g}" for value in own)
                 message = f"the mean {listed} looks like RGB: images are fed as BGR, turn it round"
                 yield Problem(message, severity=Severity.WARNING)
+
+
+LOOKED_AT = 20
+"""So many label maps are read to see what is in them."""
+
+
+def _masks(data: Data) -> Iterator[Problem]:
+    """Masks of 0 and 255, in which 255 is ignored: they teach class 0 and nothing else."""
+    for source in data.sources:
+        reader = source.reader
+        for top in reader.label_tops:
+            used: set[int] = set()
+            try:
+                for index in islice(range(len(reader)), LOOKED_AT):
+                    used.update(np.unique(reader.label(top, index)).tolist())
+            except FcnprotoError:
+                continue  # what cannot be read is said when it is fed
+            if used == {0, IGNORE}:
+                message = (
+                    f"the first label maps hold nothing but class 0 and {IGNORE}, which is ignored,"
+                    f" so that nothing else is learned: masks of 0 and {IGNORE} become classes by"
+                    " `fcnproto dataset convert`"
+                )
+                yield Problem(message, reader.place(top, 0), severity=Severity.WARNING)

@@ -1,4 +1,4 @@
-"""The verbs score and dataset, as a user calls them."""
+"""The verb score, as a user calls it."""
 
 import json
 
@@ -9,7 +9,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fcnproto.cli import main
-from fcnproto.datasets.pictures import read_labels
 
 
 def call(*arguments: object):
@@ -143,37 +142,3 @@ def test_a_model_on_a_dataset(tmp_path, image_input):
     done = call("score", *arguments)
     assert done.exit_code == 1
     assert "b.png: error: holds 5, and there are 3 classes" in done.stderr
-
-
-def test_check(tmp_path):
-    trees.plain(tmp_path, ["a", "b"])
-    done = call("dataset", "check", tmp_path)
-    assert done.exit_code == 0 and done.stdout == ""
-    assert "2 label maps, classes 0 to 2 (3), 0.0% of pixels ignored; 0 errors" in done.stderr
-    trees.save(tmp_path / "labels" / "a.png", np.zeros((6, 8, 3), np.uint8))
-    done = call("dataset", "check", tmp_path, "--classes", 2)
-    assert done.exit_code == 1
-    assert "a.png: error: is RGB" in done.stdout and "b.png: error: holds 2" in done.stdout
-    assert "2 errors" in done.stderr
-
-
-def test_convert_mends_what_check_finds(tmp_path):
-    truth = trees.plain(tmp_path / "in", ["a", "b"], 2)
-    for name, array in truth.items():
-        trees.save(tmp_path / "in" / "labels" / f"{name}.png", array * np.uint8(255))
-    assert call("dataset", "check", tmp_path / "in").exit_code == 1
-    done = call("dataset", "convert", tmp_path / "in", "-o", tmp_path / "out")
-    assert done.exit_code == 0 and done.stdout == ""
-    assert "2 class maps, masks, 255 becomes class 1\n    0 background" in done.stderr
-    for name, array in truth.items():
-        found = read_labels(tmp_path / "out" / "labels" / f"{name}.png")
-        np.testing.assert_array_equal(found, array)
-    done = call("dataset", "check", tmp_path / "out")
-    assert done.exit_code == 0 and done.stdout == "", done.stdout
-
-
-def test_help_of_the_group():
-    done = call("dataset", "--help")
-    assert done.exit_code == 0 and "check" in done.stdout and "convert" in done.stdout
-    done = call("dataset", "check", "/nowhere")
-    assert done.exit_code == 1 and "there is no such folder" in done.stderr

@@ -1,0 +1,111 @@
+"""Which classes a folder has: classes.txt, or the labelmap.txt that CVAT writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcnproto.datasets.lists import read_lines
+from fcnproto.datasets.pictures import Colour
+from fcnproto.errors import DataError, Problem
+from fcnproto.files import replacing
+
+LEGEND = "classes.txt"
+LABEL_MAP = "labelmap.txt"
+VOID = "void"
+"""What a legend calls the colour of what is ignored; it is no class."""
+
+_ENTRY = re.compile(r"(?P<name>.*?)(?:\s+(?P<colour>\d{1,3}\s+\d{1,3}\s+\d{1,3}))?", re.ASCII)
+_MAPPED = re.compile(r"(?P<name>[^:]*):(?P<colour>\d{1,3},\d{1,3},\d{1,3})?(?::.*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A class of a legend: its name, and the colour (RGB) that stands for it in pictures."""
+
+    name: str
+    colour: Colour | None
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The entries of a folder's legend, and its file; there are none where there is no file."""
+
+    path: Path
+    entries: tuple[Entry, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path) -> Legend:
+        """The legend in a folder: classes.txt before labelmap.txt. Raises DataError."""
+        mapped = folder / LABEL_MAP
+        if (folder / LEGEND).is_file() or not mapped.is_file():
+            return cls(folder / LEGEND, read_legend(folder / LEGEND))
+        return cls(mapped, _read(mapped, _MAPPED, ","))
+
+    @property
+    def classes(self) -> tuple[Entry, ...]:
+        """The entries that are classes, from class 0 on."""
+        return tuple(entry for entry in self.entries if entry.name != VOID)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes' names."""
+        return tuple(entry.name for entry in self.classes)
+
+
+def read_legend(path: Path) -> tuple[Entry, ...]:
+    """The entries of a file, one in each line: a name, with a colour as R G B or without.
+
+    They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
+    if there is no such file. Raises DataError.
+    """
+    return _read(path, _ENTRY, None) if path.is_file() else ()
+
+
+def write_legend(path: Path, entries: Sequence[Entry]) -> None:
+    """A classes.txt, if there is an entry."""
+    if not entries:
+        return
+    lines = (" ".join((entry.name, *map(str, entry.colour or ()))) for entry in entries)
+    with replacing(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, ...]:
+    lines = read_lines(path)
+    while lines and not lines[-1]:
+        lines.pop()
+    entries: list[Entry] = []
+    problems = []
+    for number, line in enumerate(lines, 1):
+        if comma and (not line or line.startswith("#")):
+            continue
+        match = form.fullmatch(line)
+        if match is None or not match["name"]:
+            problems.append(Problem("expected a class's name", str(path), number))
+            continue
+        parts = [int(part) for part in (match["colour"] or "").split(comma) if part]
+        if parts and max(parts) > 255:
+            message = f"a colour is three numbers up to 255, found {match['colour']}"
+            problems.append(Problem(message, str(path), number))
+        entries.append(Entry(match["name"], (parts[0], parts[1], parts[2]) if parts else None))
+    if not entries and not problems:
+        problems.append(Problem("it is empty: expected a class's name in each line", str(path)))
+    problems += _twice(path, entries)
+    if problems:
+        raise DataError(*problems)
+    return tuple(entries)
+
+
+def _twice(path: Path, entries: Sequence[Entry]) -> Iterator[Problem]:
+    """Colours that stand for two classes."""
+    first: dict[Colour, str] = {}
+    for entry in entries:
+        if entry.colour is None:
+            continue
+        other = first.setdefault(entry.colour, entry.name)
+        if other != entry.name:
+            shown = " ".join(map(str, entry.colour))
+            yield Problem(f"{other} and {entry.name} have one colour, {shown}", str(path))

@@ -1,0 +1,246 @@
+"""Label pictures as people make them: smooth edges, palettes of any order, 16 bits, other sizes."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import trees
+from PIL import Image
+
+from fcnproto.datasets.convert import Rule, convert
+from fcnproto.datasets.pictures import read_image, read_labels
+from fcnproto.errors import DataError
+
+COLOURS = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0)], np.uint8)
+
+
+def areas(size=(40, 60)):
+    """Three classes with edges between each two of them."""
+    labels = np.zeros(size, np.uint8)
+    labels[8:30, 10:35] = 1
+    labels[18:34, 35:50] = 2
+    return labels
+
+
+def smooth(pixels, factor=4):
+    """As a picture looks that was drawn larger and scaled down with blending."""
+    image = Image.fromarray(pixels)
+    height, width = pixels.shape[:2]
+    large = image.resize((width * factor + 3, height * factor + 2), Image.Resampling.NEAREST)
+    return np.asarray(large.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def made(folder, pictures, legend=None):
+    for name, (labels, size) in pictures.items():
+        trees.save(folder / "images" / f"{name}.jpg", trees.colours(1, size))
+        trees.save(folder / "labels" / f"{name}.png", labels)
+    if legend is not None:
+        (folder / "classes.txt").write_text(legend)
+    return folder
+
+
+def written(folder, name="a"):
+    return read_labels(folder / "labels" / f"{name}.png")
+
+
+def test_blended_colours_are_refused_and_named(tmp_path):
+    truth = areas()
+    picture = smooth(COLOURS[truth])
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5
+    made(tmp_path / "in", {"a": (picture, truth.shape)})
+    with pytest.raises(DataError, match=r"stand at edges only .* blended by smooth edges"):
+        convert(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("legend", [None, "night 0 0 0\ngrass 0 255 0\ncar 255 0 0\n"])
+def test_blended_colours_become_the_nearest_class_on_request(tmp_path, legend):
+    truth = areas()
+    made(tmp_path / "in", {"a": (smooth(COLOURS[truth]), truth.shape)}, legend)
+    done = convert(tmp_path / "in", tmp_path / "out", nearest=True)
+    assert len(done.legend) == 3 and "blended colours" in str(done.notes[0])
+    found = written(tmp_path / "out")
+    # Numbered in order, green comes before red.
+    expected = np.array([0, 2, 1], np.uint8)[truth]
+    assert set(np.unique(found)) == {0, 1, 2}
+    assert (found != expected).mean() < 0.02
+
+
+def test_a_mixture_is_none_of_the_classes_that_are_far(tmp_path):
+    """Between black and white lies grey, which is a class elsewhere in the picture."""
+    table = np.array([(0, 0, 0), (255, 255, 255), (128, 128, 128)], np.uint8)
+    labels = np.zeros((30, 90), np.uint8)
+    labels[:, 30:60] = 1
+    labels[:, 80:] = 2
+    picture = table[labels]
+    picture[:, 30] = 120  # an edge, blended, far from the grey class
+    legend = "black 0 0 0\nwhite 255 255 255\ngrey 128 128 128\n"
+    made(tmp_path / "in", {"a": (picture, labels.shape)}, legend)
+    convert(tmp_path / "in", tmp_path / "out", nearest=True)
+    assert not (written(tmp_path / "out")[:, 28:33] == 2).any()
+
+
+def test_thin_classes_that_are_no_mixture_stay(tmp_path):
+    picture = COLOURS[areas()]
+    picture[5] = (0, 0, 200)
+    made(tmp_path / "in", {"a": (picture, picture.shape[:2])})
+    assert len(convert(tmp_path / "in", tmp_path / "out").legend) == 4
+
+
+def test_soft_grey_masks(tmp_path):
+    truth = (areas() > 0).astype(np.uint8)
+    made(tmp_path / "in", {"a": (smooth(truth * np.uint8(255)), truth.shape)})
+    with pytest.raises(DataError, match="grey levels between them, at edges only"):
+        convert(tmp_path / "in", tmp_path / "out")
+    done = convert(tmp_path / "in", tmp_path / "out", nearest=True)
+    assert done.rule is Rule.MASK and (written(tmp_path / "out") != truth).mean() < 0.02
+
+
+def test_class_maps_with_thin_classes_are_no_soft_masks(tmp_path):
+    labels = np.zeros((20, 20), np.uint8)
+    labels[10:], labels[5, 3], labels[5, 5], labels[5, 7] = 255, 1, 2, 3
+    made(tmp_path / "in", {"a": (labels, labels.shape)})
+    assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NONE
+    np.testing.assert_array_equal(written(tmp_path / "out"), labels)
+
+
+def paletted(path, labels, colours):
+    """A PNG of 8 bits with a palette that may be shorter than the numbers in it."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    height, width = labels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in labels)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
+        + chunk(b"PLTE", bytes(part for colour in colours for part in colour))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_palettes_that_differ_count_by_colour(tmp_path):
+    truth = areas()
+    trees.plain(tmp_path / "in", ["a", "b"])
+    red, green, black = (255, 0, 0), (0, 255, 0), (0, 0, 0)
+    paletted(tmp_path / "in" / "labels" / "a.png", truth, [black, red, green])
+    turned = np.array([2, 0, 1], np.uint8)[truth]
+    paletted(tmp_path / "in" / "labels" / "b.png", turned, [red, green, black])
+    done = convert(tmp_path / "in", tmp_path / "out")
+    assert done.rule is Rule.NEW
+    np.testing.assert_array_equal(written(tmp_path / "out", "a"), written(tmp_path / "out", "b"))
+    assert [entry.colour for entry in done.legend] == [black, green, red]
+
+
+@pytest.mark.parametrize(
+    ("colours", "message"),
+    [
+        ([(0, 0, 0), (255, 0, 0)], "holds 7, and its palette has colours for 0 to 1"),
+        (
+            [(0, 0, 0), (255, 0, 0)] + [(0, 0, 0)] * 6,
+            "holds 0 and 7, and its palette has 0 0 0 for",
+        ),
+    ],
+)
+def test_a_number_without_a_colour_of_its_own_never_becomes_another_class(
+    tmp_path, colours, message
+):
+    labels = areas()
+    labels[labels == 2] = 7
+    trees.plain(tmp_path / "in", ["a"])
+    paletted(tmp_path / "in" / "labels" / "a.png", labels, colours)
+    trees.save(tmp_path / "in" / "labels" / "b.png", COLOURS[areas()])  # so that colours count
+    with pytest.raises(DataError, match=message):
+        convert(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "labels" / "b.png").unlink()
+    convert(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(written(tmp_path / "out"), labels)
+
+
+def test_16_bits(tmp_path):
+    truth = areas()
+    made(tmp_path / "in", {"a": (truth.astype(np.uint16) * 257, truth.shape)})
+    assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.WIDE
+    np.testing.assert_array_equal(written(tmp_path / "out"), truth)
+    made(tmp_path / "mask", {"a": ((truth > 0).astype(np.uint16) * 65535, truth.shape)})
+    assert convert(tmp_path / "mask", tmp_path / "mask_out").rule is Rule.MASK
+    np.testing.assert_array_equal(written(tmp_path / "mask_out"), truth > 0)
+    made(tmp_path / "many", {"a": (truth.astype(np.uint16) * 300, truth.shape)})
+    with pytest.raises(DataError, match="found 0 to 600"):
+        convert(tmp_path / "many", tmp_path / "many_out")
+
+
+def test_what_is_transparent_lies_over_black(tmp_path):
+    truth = areas()
+    alpha = np.where(truth == 0, 0, 255).astype(np.uint8)
+    painted = COLOURS[truth]
+    painted[truth == 0] = 77
+    picture = np.dstack([painted, alpha])
+    made(tmp_path / "in", {"a": (picture, truth.shape)})
+    convert(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(written(tmp_path / "out"), np.array([0, 2, 1])[truth])
+
+
+def test_label_maps_are_brought_to_the_size_of_their_images(tmp_path):
+    truth = areas()
+    made(
+        tmp_path / "in",
+        {"a": (truth, (80, 120)), "b": (truth, (20, 15)), "c": (truth, truth.shape)},
+    )
+    np.save(tmp_path / "in" / "labels" / "d.npy", truth)
+    trees.save(tmp_path / "in" / "images" / "d.jpg", trees.colours(1, (80, 120)))
+    done = convert(tmp_path / "in", tmp_path / "out", resize=True)
+    np.testing.assert_array_equal(written(tmp_path / "out", "a"), truth.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(written(tmp_path / "out", "b"), truth[1::2, 2::4])
+    np.testing.assert_array_equal(written(tmp_path / "out", "c"), truth)
+    large = np.load(tmp_path / "out" / "labels" / "d.npy")
+    np.testing.assert_array_equal(large, truth.repeat(2, 0).repeat(2, 1))
+    assert "brought from 40×60 to 80×120" in str(done.notes[0]) and len(done.notes) == 2
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_label_maps_of_stored_pixels_are_turned_with_their_images(tmp_path, turn):
+    """The oracle is Pillow: what it makes of the same pixels as an image with that Exif."""
+    truth = areas((10, 14))
+    exif = Image.Exif()
+    exif[274] = turn
+    folder = tmp_path / "in"
+    made(folder, {"a": (truth, truth.shape)})
+    (folder / "images" / "a.jpg").unlink()
+    Image.fromarray(truth).convert("RGB").save(folder / "images" / "a.png", exif=exif)
+    convert(folder, tmp_path / "out", resize=True)
+    upright = read_image(folder / "images" / "a.png", upright=True)[:, :, 0]
+    if turn in (1, 5, 6, 7, 8):
+        np.testing.assert_array_equal(written(tmp_path / "out"), upright)
+    else:  # the sizes are alike, and nothing says over which the label map was drawn
+        np.testing.assert_array_equal(written(tmp_path / "out"), truth)
+
+
+def test_jpeg_label_maps(tmp_path):
+    truth = areas()
+    made(tmp_path / "in", {"a": (truth, truth.shape)}, "night 0 0 0\ncar 255 0 0\ngrass 0 255 0\n")
+    (tmp_path / "in" / "labels" / "a.png").unlink()
+    Image.fromarray(COLOURS[truth]).save(tmp_path / "in" / "labels" / "a.jpg", quality=90)
+    with pytest.raises(DataError, match="is a JPEG"):
+        convert(tmp_path / "in", tmp_path / "out")
+    convert(tmp_path / "in", tmp_path / "out", nearest=True)
+    assert (written(tmp_path / "out") != truth).mean() < 0.05
+
+
+def test_masks_folder_and_voc_lists(tmp_path):
+    truth = trees.plain(tmp_path / "in", ["a"], 2)
+    (tmp_path / "in" / "labels").rename(tmp_path / "in" / "masks")
+    (tmp_path / "in" / "images").rename(tmp_path / "in" / "JPEGImages")
+    trees.split(tmp_path / "in" / "ImageSets" / "Segmentation" / "trainval.txt", ["a"])
+    convert(tmp_path / "in", tmp_path / "out")
+    np.testing.assert_array_equal(written(tmp_path / "out"), truth["a"])
+    assert (tmp_path / "out" / "images" / "a.jpg").is_file()
+    assert (tmp_path / "out" / "trainval.txt").read_text() == "a\n"
