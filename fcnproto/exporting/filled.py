@@ -75,11 +75,13 @@ def _owned(net: Inference, weights: Weights) -> dict[Place, Array]:
 
 
 def _arrays(net: Inference, index: int, owned: Mapping[Place, Array]) -> tuple[TitledArray, ...]:
-    """The arrays of a node; shared ones are their owner's."""
+    """The arrays of a node; shared ones are their owner's, and apart if of another shape."""
     arrays = []
     for number, weight in enumerate(net.shapes.weights[index]):
         owner = net.shapes.owners[Place(index, number)]
-        title = f"{net.graph.nodes[owner.node].layer.name}/{owner.index}"
+        owners = net.shapes.weights[owner.node][owner.index]
+        at = owner if owners.shape == weight.shape else Place(index, number)
+        title = f"{net.graph.nodes[at.node].layer.name}/{at.index}"
         arrays.append(TitledArray(title, owned[owner].reshape(weight.shape)))
     return tuple(arrays)
 

@@ -45,7 +45,7 @@ class Inference:
         open_sizes = {0: 1, 2: height, 3: width}
         return {
             blob: tuple(
-                open_sizes.get(axis, size) if isinstance(named, str) else size
+                open_sizes.get(axis, size) if isinstance(named, str) and len(shape) == 4 else size
                 for axis, (named, size) in enumerate(zip(self.inputs[blob], shape, strict=True))
             )
             for blob, shape in self.trials[0].items()
@@ -56,8 +56,7 @@ class Inference:
         blobs = {top: self.graph.blobs.get(top, top) for node in nodes for top in node.tops}
         graph = replace(self.graph, nodes=tuple(nodes), blobs=blobs)
         walks = [infer(graph, trial) for trial in self.trials]
-        dims = {blob: _common([shapes.blobs[blob] for shapes in walks]) for blob in blobs}
-        return replace(self, graph=graph, dims=dims, shapes=walks[0])
+        return replace(self, graph=graph, dims=_dims(graph, walks), shapes=walks[0])
 
 
 def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inference:
@@ -86,11 +85,17 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
     ]
     names, trials, fixed = _open_axes(net, base)
     probes = [infer(net, trial) for trial in trials]
-    dims = {blob: _common([probe.blobs[blob] for probe in probes]) for blob in net.blobs}
+    dims, uncounted = _dims(net, probes), _uncounted(net)
 
     def named(blob: str) -> Dimensions:
         return tuple(
-            _name_of(blob, axis, names, probes) if size is None else size
+            (
+                f"{blob}_0"
+                if axis == 0 and blob in uncounted
+                else _name_of(blob, axis, names, probes)
+            )
+            if size is None
+            else size
             for axis, size in enumerate(dims[blob])
         )
 
@@ -313,6 +318,21 @@ def _common(shapes: Sequence[Shape | None]) -> Dims:
     """The sizes that all shapes agree on, None for the others."""
     known = [shape for shape in shapes if shape is not None]
     return tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*known, strict=True))
+
+
+def _dims(net: Graph, walks: Sequence[Shapes]) -> dict[str, Dims]:
+    """The sizes of every blob that hold for all of these shapes, None for the others."""
+    dims = {blob: _common([shapes.blobs[blob] for shapes in walks]) for blob in net.blobs}
+    return dims | {blob: (None, *dims[blob][1:]) for blob in _uncounted(net) if dims[blob]}
+
+
+def _uncounted(net: Graph) -> set[str]:
+    """The blobs whose number of items follows from what the data hold."""
+    found: set[str] = set()
+    for node in net.nodes:
+        if node.layer.items_by_data or found.intersection(node.bottoms):
+            found.update(node.tops)
+    return found
 
 
 def _name_of(blob: str, axis: int, names: Mapping[Axis, str], probes: Sequence[Shapes]) -> str:

@@ -29,6 +29,11 @@ def tiling(graph: Graph, shapes: Shapes) -> Tiling:
     Raises NetError, naming the layer, if its receptive field has no bound, or if its output is not
     at the image's stride.
     """
+    for node in graph.nodes:
+        for top in node.tops:
+            shape = shapes.blobs[top]
+            if (node.layer.feeds or top in graph.outputs) and len(shape or ()) != 4:
+                raise NetError(graph.problem(node, f"blob '{top}' is no N × C × H × W"))
     rows, columns = (_tiled(graph, shapes, axis) for axis in _AXES)
     stride, before, after = zip(rows, columns, strict=True)
     return Tiling(stride, before, after)

@@ -169,8 +169,14 @@ class Layer:
     """Whether coord_map holds for every bottom, not for the first only."""
     shares_memory: bool = False
     """Whether its tops are its bottom's numbers, in the same memory (Blob::ShareData)."""
+    gradient_is_lost_in_place: ClassVar[bool] = False
+    """Whether Caffe's backward pass, in place, overwrites the top's gradient with its derivative
+    before it multiplies the two, so that the derivative's square comes out.
+    """
     absorbs: ClassVar[bool] = False
     """Whether runtimes compute what follows it, pixel by pixel, together with it."""
+    items_by_data: ClassVar[bool] = False
+    """Whether what the data hold decides how many items its tops have along axis 0."""
     kind: ClassVar[Kind] = Kind.OTHER
     other_settings: ClassVar[tuple[str, ...]] = ()
     """Further fields of LayerParameter that this type reads, such as loss_param."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from fcnproto.layers.base import Layer, Tensors, Torch, at_least, require
 from fcnproto.types import Shape, show
+
+if TYPE_CHECKING:
+    from fcnproto.model.builder import Builder
+
+BOOL = 9  # TensorProto.BOOL
 
 
 class Filter(Layer):
@@ -14,6 +20,7 @@ class Filter(Layer):
     type = "Filter"
     bottoms = at_least(2)
     tops = at_least(1)
+    items_by_data = True
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The bottoms' shapes: how many items pass depends on the data, Caffe starts with all."""
@@ -35,9 +42,11 @@ class Filter(Layer):
             )
         return items
 
-    def obstacle(self) -> str | None:
-        """Sizes that depend on the data, while everything after it counts on them."""
-        return "how many items pass depends on the data, so that its tops have no sizes to count on"
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Compress, by which items of the selector are not 0."""
+        *items, selector = bottoms
+        chosen = b.node("Cast", b.reshape(selector, [-1]), to=BOOL)
+        return [b.node("Compress", item, chosen, axis=0) for item in items]
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """The items that are selected."""

@@ -23,6 +23,7 @@ class Log(Pointwise):
 
     type = "Log"
     settings = "log_param"
+    gradient_is_lost_in_place = True
 
     param: LogParameter
 

@@ -21,6 +21,7 @@ class Power(Pointwise):
 
     type = "Power"
     settings = "power_param"
+    gradient_is_lost_in_place = True
 
     param: PowerParameter
 

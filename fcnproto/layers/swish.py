@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Tensors, Torch
+from fcnproto.layers.base import Pointwise, Tensor, Tensors, Torch
 from fcnproto.proto.caffe_pb2 import SwishParameter
 from fcnproto.types import Shape
 
@@ -36,4 +36,11 @@ class Swish(Pointwise):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """x times a sigmoid."""
         (x,) = bottoms
-        return [x * (x * self.param.beta).sigmoid()]
+        sigmoid = (x * self.param.beta).sigmoid()
+        t.memory["sigmoid"] = sigmoid.detach()
+        return [x * sigmoid]
+
+    def torch_back(self, t: Torch, gradient: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+        """By the top, and by the sigmoid, which is kept from the forward pass."""
+        scaled, sigmoid = self.param.beta * top, t.memory["sigmoid"].reshape(top.shape)
+        return gradient * (scaled + sigmoid * (1 - scaled))

@@ -472,7 +472,10 @@ class _Overwritten(torch.autograd.Function):
         """The layer's own, with what lies in memory at the end of the pass."""
         memory = ctx.memory.contents[ctx.memory.number].reshape(gradients[0].shape)
         bottom = memory.reshape(ctx.shape) if ctx.memory.in_place else ctx.saved_tensors[0]
-        return ctx.layer.torch_back(ctx.tools, gradients[0], bottom, memory), None, None, None
+        (gradient,) = gradients
+        if ctx.memory.in_place and ctx.layer.gradient_is_lost_in_place:
+            gradient = ctx.layer.torch_back(ctx.tools, torch.ones_like(gradient), bottom, memory)
+        return ctx.layer.torch_back(ctx.tools, gradient, bottom, memory), None, None, None
 
 
 def caffes_precision() -> AbstractContextManager[None]:

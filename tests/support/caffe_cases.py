@@ -4,9 +4,11 @@ import numpy as np
 import onnxruntime
 from paths import GOLDEN
 
-CASES = sorted((GOLDEN / "layers").glob("*.prototxt")) + sorted(
-    (GOLDEN / "forks").glob("*.prototxt")
-)
+CASES = [
+    path
+    for folder in ("layers", "layers2", "forks")
+    for path in sorted((GOLDEN / folder).glob("*.prototxt"))
+]
 
 
 def run(model, feeds):
@@ -32,7 +34,7 @@ def weights_of(arrays):
     return {layer: [these[i] for i in sorted(these)] for layer, these in weights.items()}
 
 
-MEASURES = ("accuracy", "euclidean", "hinge", "sigmoidce", "softmaxloss")
+MEASURES = ("accuracy", "contrastive", "euclidean", "hinge", "infogain", "sigmoidce", "softmaxloss")
 
 
 def is_measure(path):
