@@ -21,7 +21,8 @@ import PIL
 from PIL import Image
 
 from fcnproto import __version__
-from fcnproto.datasets.score import Classes, Folder, score_maps
+from fcnproto.datasets.measures import Classes
+from fcnproto.datasets.score import Folder, score_maps
 from fcnproto.parallel import cores
 from fcnproto.zoo import specs
 

@@ -24,7 +24,7 @@ from statistics import mean, stdev
 import torch
 
 from fcnproto import __version__, weights
-from fcnproto.datasets.score import Score
+from fcnproto.datasets.measures import Score
 from fcnproto.layers.python import read_param_str
 from fcnproto.parallel import cores
 from fcnproto.proto import printer
