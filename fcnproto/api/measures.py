@@ -24,7 +24,7 @@ from fcnproto.net.graph import State
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource, SolverSource
-from fcnproto.runtime.images import Source as ImageSource
+from fcnproto.runtime.segmenter import ImageLike, image_of
 from fcnproto.types import Array
 
 ModelLike = Model | str | PathLike[str]
@@ -90,17 +90,17 @@ def upgrade(source: Named) -> Prototxt:
 def doctor(
     net: NetLike,
     weights: WeightsLike,
-    *images_: str | PathLike[str],
+    *photos: ImageLike,
 ) -> Findings:
-    """What is wrong with weights in a net and, with images, with what they make of these.
+    """What is wrong with weights in a net and, with photos, with what they make of these.
 
     Raises NetError if Caffe would refuse the net, ImageError if an image cannot be read.
     """
     loaded, arrays = as_net(net), load_weights(weights).by_layer
     findings = examining.examine(loaded.graph, arrays, loaded.zoo_name)
-    for image in images_:
-        source = ImageSource(Path(image))
-        findings += examining.examine_image(loaded.graph, arrays, source, loaded.zoo_name)
+    for photo in photos:
+        rgb = image_of(photo)
+        findings += examining.examine_image(loaded.graph, arrays, rgb, loaded.zoo_name)
     return Findings(findings)
 
 

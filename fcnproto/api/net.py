@@ -24,10 +24,8 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource
-from fcnproto.runtime.images import Source as ImageSource
-from fcnproto.runtime.images import as_rgb, read
-from fcnproto.runtime.segmenter import ImageLike
-from fcnproto.types import Array, Shape, Shown
+from fcnproto.runtime.segmenter import ImageLike, image_of
+from fcnproto.types import Shape, Shown
 
 
 class Net(Shown):
@@ -109,7 +107,7 @@ class Net(Shown):
         By default that is the middle one. With an image the net has its size, and the picture
         shows it.
         """
-        photo = None if image is None else _photo(image)
+        photo = None if image is None else image_of(image)
         graph = self.graph
         if photo is not None:
             graph = build(self.source, self.state, (photo.shape[0], photo.shape[1]))
@@ -199,11 +197,3 @@ def checked_phase(phase: str) -> str:
 def as_net(net: NetLike) -> Net:
     """A net as it is, or loaded."""
     return net if isinstance(net, Net) else load_net(net)
-
-
-def _photo(image: ImageLike) -> Array:
-    if isinstance(image, ImageSource):
-        return read(image)
-    if isinstance(image, str | PathLike):
-        return read(ImageSource(Path(image)))
-    return as_rgb(image, "image")

@@ -117,6 +117,11 @@ class Fitted(Shown):
     report: tuple[Entry, ...]
     notes: tuple[Problem, ...]
 
+    @property
+    def refused(self) -> tuple[Problem, ...]:
+        """What `strict` refuses: layers that were dropped, or left at their filler."""
+        return fitting.strict_problems(self.report)
+
     def __str__(self) -> str:
         return "\n".join(map(str, (*self.report, *self.notes)))
 
@@ -127,7 +132,7 @@ def convert(
     *,
     layout: str | None = None,
     input_order: str | None = None,
-    renames: Mapping[str, str] | None = None,
+    renames: Mapping[str, str] | Sequence[str] = (),
     suffixes: Sequence[str] = (),
     classes_map: Mapping[int, int] | str | PathLike[str] | None = None,
     strict: bool = False,
@@ -136,7 +141,8 @@ def convert(
 
     Of several sources a later one takes precedence. `layout` says how their arrays lie (caffe,
     pytorch, …), where that is not certain; `input_order` (rgb, bgr) which channels they expect.
-    `renames` has another name for a layer or key; a * on both sides stands for the same text.
+    `renames` has another name for a layer or key, as a mapping or as OLD=NEW; a * on both sides
+    stands for the same text.
     `suffixes` are added to the layers' names, one for each source. `classes_map` says which old
     class each of the net's becomes, or names a file of lines NEW OLD. With `strict`, what is
     dropped or left at its filler is an error.
@@ -164,11 +170,17 @@ def convert(
         net=target.zoo_name or target.source.path,
         layout=None if layout is None else Layout(layout),
         input_order=input_order,
-        renames=[Rename.parse(f"{old}={new}") for old, new in (renames or {}).items()],
+        renames=[Rename.parse(text) for text in _written(renames)],
         classes_map=classes,
         strict=strict,
     )
     return Fitted(Weights(fitted.weights, target, target.name), fitted.report, fitted.notes)
+
+
+def _written(renames: Mapping[str, str] | Sequence[str]) -> Sequence[str]:
+    if isinstance(renames, Mapping):
+        return [f"{old}={new}" for old, new in renames.items()]
+    return renames
 
 
 def _listed(weights: WeightsLike | Sequence[WeightsLike]) -> Sequence[WeightsLike]:

@@ -233,17 +233,12 @@ class Segmenter:
         return picture
 
     def _read(self, kind: str, image: ImageLike, loaded: _Loaded) -> Array:
-        title, is_depth = _title(image), kind == DEPTH
-        if isinstance(image, Image.Image | np.ndarray):
-            array = (images.as_depth if is_depth else images.as_rgb)(image, title)
-        else:
-            source = image if isinstance(image, Source) else Source(Path(image))
-            large = self._runner.plan.tile is not None
-            array = (images.read_depth if is_depth else images.read)(source, large=large)
+        is_depth, large = kind == DEPTH, self._runner.plan.tile is not None
+        array = (depth_of if is_depth else image_of)(image, large=large)
         unknown = int((array <= 0).sum()) if is_depth else 0
         if unknown:
             message = f"{unknown} of its pixels have no depth: they are taken as the mean"
-            loaded.notes.append(Problem(message, title, severity=Severity.WARNING))
+            loaded.notes.append(Problem(message, _title(image), severity=Severity.WARNING))
         return array
 
 
@@ -275,6 +270,24 @@ class _Loaded:
 def _are_many(line: deque[_Loaded]) -> bool:
     """Whether no more should wait for others of their size."""
     return len(line) > _MOST_WAITING or sum(each.pixels for each in line) > _PIXELS_WAITING
+
+
+def image_of(image: ImageLike, *, large: bool = False) -> Array:
+    """An image as H×W×3 uint8 RGB; ImageError if it is none, or larger than `images.read` takes."""
+    if isinstance(image, Image.Image | np.ndarray):
+        return images.as_rgb(image, _title(image))
+    return images.read(_source(image), large=large)
+
+
+def depth_of(image: ImageLike, *, large: bool = False) -> Array:
+    """A depth map as H×W float32; ImageError as for an image."""
+    if isinstance(image, Image.Image | np.ndarray):
+        return images.as_depth(image, _title(image))
+    return images.read_depth(_source(image), large=large)
+
+
+def _source(image: str | PathLike[str] | Source) -> Source:
+    return image if isinstance(image, Source) else Source(Path(image))
 
 
 def _title(image: ImageLike) -> str:
