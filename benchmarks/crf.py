@@ -22,11 +22,11 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from fcnproto import __version__
 from fcnproto.crf.mean_field import MeanField, Weights
 from fcnproto.crf.presets import preset
 from fcnproto.datasets import generated
 from fcnproto.parallel import cores
+from fcnproto.version import __version__
 
 CLASSES = 21
 SIZES = {"dense CRF": (375, 500), "CRF-RNN": (500, 500)}

@@ -21,11 +21,11 @@ from time import perf_counter
 import numpy as np
 import onnx
 
-from fcnproto import __version__
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
+from fcnproto.version import __version__
 from fcnproto.weights import write
 
 NET = "voc-fcn8s"

@@ -20,7 +20,8 @@ from statistics import median
 
 import numpy as np
 
-from fcnproto import __version__, weights
+from fcnproto import weights
+from fcnproto.version import __version__
 
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 DENSE = ((4096, 25088), (4096, 4096), (1000, 4096))

@@ -20,9 +20,10 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fcnproto import __version__
-from fcnproto.datasets.score import Classes, Folder, score_maps
+from fcnproto.datasets.measures import Classes
+from fcnproto.datasets.score import Folder, score_maps
 from fcnproto.parallel import cores
+from fcnproto.version import __version__
 from fcnproto.zoo import specs
 
 SIZE, CLASSES = 500, 21

@@ -25,12 +25,12 @@ import onnxruntime
 from PIL import Image
 from speed import random_weights
 
-from fcnproto import __version__
 from fcnproto.exporting.export import export
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery.fit import WeightSource
+from fcnproto.version import __version__
 
 LARGE = "voc-fcn8s"
 NET = """

@@ -27,7 +27,6 @@ import onnxruntime
 from onnx import ModelProto
 from speed import random_weights
 
-from fcnproto import __version__
 from fcnproto.exporting.export import export
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.model import file
@@ -37,6 +36,7 @@ from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery.fit import WeightSource
+from fcnproto.version import __version__
 
 NET = "voc-fcn8s"
 ONE, TWO = "one.onnx", "two.onnx"

@@ -23,8 +23,8 @@ from statistics import mean, stdev
 
 import torch
 
-from fcnproto import __version__, weights
-from fcnproto.datasets.score import Score
+from fcnproto import weights
+from fcnproto.datasets.measures import Score
 from fcnproto.layers.python import read_param_str
 from fcnproto.parallel import cores
 from fcnproto.proto import printer
@@ -32,6 +32,7 @@ from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.training.loop import Training, prepare
 from fcnproto.training.solver import Solver
+from fcnproto.version import __version__
 
 NETS = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
 MEASURES = ("pixel_accuracy", "mean_accuracy", "mean_iu", "frequency_weighted_iu")

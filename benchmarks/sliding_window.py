@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from fcnproto import __version__
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.write import write
@@ -34,6 +33,7 @@ from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.surgery.convolutionize import convolutionize
 from fcnproto.surgery.fit import WeightSource
+from fcnproto.version import __version__
 from fcnproto.weights import Weights
 
 

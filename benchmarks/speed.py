@@ -30,7 +30,6 @@ from time import perf_counter
 import numpy as np
 import onnxruntime
 
-from fcnproto import __version__
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import for_inference, inference
 from fcnproto.exporting.rewrite import Optimize, optimized
@@ -44,6 +43,7 @@ from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime.session import Session
 from fcnproto.types import Array
+from fcnproto.version import __version__
 from fcnproto.weights import Weights
 from fcnproto.weights import write as write_weights
 

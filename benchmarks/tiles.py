@@ -27,7 +27,6 @@ import numpy as np
 import onnxruntime
 from speed import random_weights
 
-from fcnproto import __version__
 from fcnproto.exporting.export import export
 from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import for_inference, inference
@@ -40,10 +39,11 @@ from fcnproto.net.graph import Node, build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.segmenter import Plan, Segmenter
+from fcnproto.runtime.runner import Plan, Runner
 from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import SECOND
 from fcnproto.surgery.fit import WeightSource
+from fcnproto.version import __version__
 
 NET = "voc-fcn8s"
 LEVELS = ("none", "exact")
@@ -109,7 +109,7 @@ def measure(path: Path, height: int, width: int, tile: int | None, in_stages: bo
     about = Metadata.from_props(session.metadata)
     if not in_stages:
         about = replace(about, tiling=replace(about.tiling, stages=None))
-    segmenter = Segmenter(session, about, Plan(tile))
+    segmenter = Runner(session, about, Plan(tile))
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     start = resource.getrusage(resource.RUSAGE_SELF)
     (labels,) = segmenter.label([{"data": pixels}]).values()

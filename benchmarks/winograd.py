@@ -24,7 +24,6 @@ import numpy as np
 import onnxruntime
 import torch
 
-from fcnproto import __version__
 from fcnproto.exporting.filled import Filled, Step, with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.toom_cook import Transforms, toom_cook
@@ -32,6 +31,7 @@ from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles
 from fcnproto.exporting.write import write
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
+from fcnproto.version import __version__
 
 Array = np.ndarray[Any, Any]
 

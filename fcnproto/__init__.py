@@ -1,3 +1,98 @@
-"""Every Fully Convolutional Network of Long, Shelhamer and Darrell, without Caffe."""
+"""Every Fully Convolutional Network of Long, Shelhamer and Darrell, without Caffe.
 
-__version__ = "0.1.0"
+import fcnproto as fp
+
+fp.Segmenter("net.onnx")("photo.jpg")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from fcnproto.version import __version__
+
+if TYPE_CHECKING:
+    from fcnproto.api.measures import check, diff, doctor, upgrade, verify
+    from fcnproto.api.model import Model, export
+    from fcnproto.api.net import Net, load_net
+    from fcnproto.api.scoring import score, scores
+    from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
+    from fcnproto.api.zoo import Prototxt, nets, render
+    from fcnproto.datasets.measures import Score
+    from fcnproto.errors import FcnprotoError, Problem
+    from fcnproto.runtime.segmentation import Segmentation
+    from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.training.solver import Solver
+
+# Each name is imported from where it is defined when it is first used, so that importing the
+# package stays fast. The imports above say the same to type checkers and editors.
+_HOMES = {
+    "FcnprotoError": "fcnproto.errors",
+    "Fitted": "fcnproto.api.weights",
+    "Model": "fcnproto.api.model",
+    "Net": "fcnproto.api.net",
+    "Problem": "fcnproto.errors",
+    "Prototxt": "fcnproto.api.zoo",
+    "Score": "fcnproto.datasets.measures",
+    "Segmentation": "fcnproto.runtime.segmentation",
+    "Segmenter": "fcnproto.runtime.segmenter",
+    "Solver": "fcnproto.training.solver",
+    "Weights": "fcnproto.api.weights",
+    "check": "fcnproto.api.measures",
+    "convert": "fcnproto.api.weights",
+    "convolutionize": "fcnproto.api.weights",
+    "diff": "fcnproto.api.measures",
+    "doctor": "fcnproto.api.measures",
+    "export": "fcnproto.api.model",
+    "fetch": "fcnproto.api.weights",
+    "load_net": "fcnproto.api.net",
+    "load_weights": "fcnproto.api.weights",
+    "nets": "fcnproto.api.zoo",
+    "render": "fcnproto.api.zoo",
+    "score": "fcnproto.api.scoring",
+    "scores": "fcnproto.api.scoring",
+    "upgrade": "fcnproto.api.measures",
+    "verify": "fcnproto.api.measures",
+}
+
+__all__ = [
+    "FcnprotoError",
+    "Fitted",
+    "Model",
+    "Net",
+    "Problem",
+    "Prototxt",
+    "Score",
+    "Segmentation",
+    "Segmenter",
+    "Solver",
+    "Weights",
+    "__version__",
+    "check",
+    "convert",
+    "convolutionize",
+    "diff",
+    "doctor",
+    "export",
+    "fetch",
+    "load_net",
+    "load_weights",
+    "nets",
+    "render",
+    "score",
+    "scores",
+    "upgrade",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    """A name of the front door, imported now (PEP 562); one whose extra is missing says which."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fcnproto' has no attribute '{name}'")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

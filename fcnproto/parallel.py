@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TypeVar
 
@@ -55,3 +56,24 @@ def spread(
         except BaseException:
             stopped.set()
             raise
+
+
+def ahead(
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int = 2, most: int = 2
+) -> Iterator[Result]:
+    """What `work` makes of each item, in order; up to `most` are made while the caller is busy.
+
+    Items are taken in the caller's thread. An error of `work` is raised in its item's place.
+    """
+    with ThreadPoolExecutor(workers) as executor:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(executor.submit(work, item))
+                if len(waiting) > most:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

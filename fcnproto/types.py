@@ -21,3 +21,15 @@ INT_MAX = 2**31 - 1
 def show(shape: Shape) -> str:
     """A shape as people write it: 1×3×500×500."""
     return "×".join(map(str, shape)) or "() (a scalar)"
+
+
+class Shown:
+    """A value that is shown as people read it, in a terminal and in a notebook."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from html import escape  # needed in notebooks only
+
+        return f"<pre>{escape(str(self))}</pre>"

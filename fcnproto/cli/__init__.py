@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from fcnproto import __version__
+from fcnproto.version import __version__
 
 _VERBS = {
     "list": "nets.list_names",

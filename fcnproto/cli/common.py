@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fcnproto.errors import FcnprotoError, Problem, PrototxtError, ZooError, nearest
+from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
-from fcnproto.zoo import specs
 
 if TYPE_CHECKING:
-    from fcnproto.proto.source import NetSource, SolverSource
     from fcnproto.runtime.segmenter import Segmenter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,7 +31,7 @@ def refine_option(function: Function) -> Function:
 def tell_refining(segmenter: Segmenter) -> None:
     """Say it where the model's own mean field is applied, or left out."""
     for blob, on in segmenter.metadata.mean_fields.items():
-        if blob in segmenter.refining.fields:
+        if blob in segmenter.runner.refining.fields:
             what = f"mean field '{on.top}' is applied to '{blob}'; --refine none leaves it out"
         else:
             what = f"mean field '{on.top}' of '{blob}' is left out"
@@ -141,31 +139,3 @@ def write_output(output: str | None, content: bytes, force: bool) -> None:
     check_output(output, force)
     with replacing(Path(str(output))) as temporary:
         temporary.write_bytes(content)
-
-
-def load_net(net: str, phase: str = "deploy", *, lenient: bool = False) -> NetSource:
-    """The net that a NET argument names: one of `fcnproto list`, or a prototxt's path."""
-    from fcnproto.proto.source import NetSource
-
-    source = load_any(net, phase, lenient=lenient)
-    if isinstance(source, NetSource):
-        return source
-    raise PrototxtError(Problem("it is a solver; name the net that it trains", net))
-
-
-def load_any(
-    name: str, phase: str = "deploy", *, lenient: bool = False
-) -> NetSource | SolverSource:
-    """As load_net, but a path may be a solver's too."""
-    # Imported only here, so that verbs without a NET start fast.
-    from fcnproto.proto.source import parse_net, read_any
-    from fcnproto.rendering.fcn import render
-
-    if name in specs.nets():
-        return parse_net(render(name, phase=phase), name)
-    if name != "-" and not Path(name).exists():
-        raise ZooError(
-            f"there is no file '{name}', and `fcnproto list` has no such net"
-            f"{nearest(name, list(specs.nets()))}"
-        )
-    return read_any(name, lenient=lenient)

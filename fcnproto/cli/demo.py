@@ -28,12 +28,8 @@ def demo(folder: Path, as_json: bool) -> None:
     It renders a net, exports it, segments held-out images, scores 50 of them, and prints how good
     it is. Each step prints the command that does the same.
     """
-    from fcnproto.cli.score import score_as_json, score_as_table
     from fcnproto.runs import demo as demonstration
 
     done = demonstration.run(folder, lambda command: click.echo(command, err=True))
     click.echo(f"look at {done.picture}", err=True)
-    if as_json:
-        click.echo(json.dumps(score_as_json(done.score, done.classes), indent=2))
-    else:
-        click.echo("\n".join(score_as_table(done.score, done.classes)))
+    click.echo(json.dumps(done.score.as_json(), indent=2) if as_json else str(done.score))

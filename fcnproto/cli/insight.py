@@ -9,24 +9,19 @@ from typing import Any, TypeVar
 
 import click
 
+from fcnproto.api.net import Net, load_net
 from fcnproto.cli.common import (
     Size,
     Verb,
     check_output,
-    load_net,
     output_option,
     tell,
     write_output,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.insight import doctor_scores
 from fcnproto.insight import draw as drawing
-from fcnproto.insight import explain_crop as crops
-from fcnproto.insight import explain_field as fields
-from fcnproto.insight import explain_pad as pads
 from fcnproto.insight import summary as summarizing
-from fcnproto.net.graph import Graph, State, build
-from fcnproto.proto.caffe_pb2 import Phase
+from fcnproto.runtime import images
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -53,12 +48,10 @@ def _net_options(function: Function) -> Function:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _graph(
+def _loaded(
     net: str, size: tuple[int, int] | None, phase: str, level: int, stages: tuple[str, ...]
-) -> Graph:
-    phase = phase.upper()
-    source = load_net(net, "train" if phase == "TRAIN" else "deploy")
-    return build(source, State(Phase.Value(phase), level, stages), size)
+) -> Net:
+    return load_net(net, phase=phase, level=level, stages=stages, size=size)
 
 
 @click.command(cls=Verb)
@@ -72,7 +65,7 @@ def summary(as_json: bool, markdown: bool, **net: Any) -> None:
     offset are the receptive field's in pixels of the image: how far the next pixel's lies, how
     large it is, and where that of the first pixel begins.
     """
-    found = summarizing.summarize(_graph(**net))
+    found = _loaded(**net).summary()
     if as_json:
         click.echo(json.dumps(summarizing.as_json(found), indent=2))
     else:
@@ -96,7 +89,7 @@ def draw(output: str | None, force: bool, **net: Any) -> None:
         raise click.BadParameter(
             f"'{output}' should end in one of {', '.join(drawing.FORMATS)}", param_hint="--output"
         )
-    write_output(output, drawing.draw(_graph(**net), suffix), force)
+    write_output(output, _loaded(**net).draw().content(suffix), force)
 
 
 @click.group()
@@ -111,15 +104,13 @@ def explain() -> None:
 @click.pass_context
 def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: Any) -> None:
     """Say how the offset of each Crop of NET, or of the one that makes BLOB, comes about."""
-    graph = _graph(**net)
-    accounts, problems = crops.crops(graph, blob)
+    found = _loaded(**net).explain_crop(blob)
     if as_json:
-        found = [crops.crop_json(graph, account) for account in accounts]
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(crops.crop_text(graph, account) for account in accounts), nl=False)
-    tell(problems)
-    if problems:
+        click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    elif found.accounts:
+        click.echo(str(found))
+    tell(found.problems)
+    if found.problems:
         ctx.exit(1)
 
 
@@ -128,11 +119,8 @@ def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: 
 @_json_option
 def explain_pad(as_json: bool, **net: Any) -> None:
     """Say which image sizes the pad of NET's first layer lets survive, and what it costs."""
-    account = pads.pad(_graph(**net))
-    if as_json:
-        click.echo(json.dumps(pads.pad_json(account), indent=2))
-    else:
-        click.echo(pads.pad_text(account), nl=False)
+    found = _loaded(**net).explain_pad()
+    click.echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
 
 
 class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -147,13 +135,11 @@ class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(row), int(column)
 
 
-def _read_image(path: str) -> Any:
-    from fcnproto.runtime import images
-
+def _one_image(path: str) -> images.Source:
     sources = images.find([path])
     if len(sources) != 1:
         raise FcnprotoError(Problem(f"expected one image, found {len(sources)}", path))
-    return images.read(sources[0])
+    return sources[0]
 
 
 @explain.command("field", cls=Verb)
@@ -176,18 +162,16 @@ def explain_field(
     check_output(output, force)
     if image is not None and output is None:
         raise click.UsageError("--image needs -o, where the picture goes")
-    photo = None if image is None else _read_image(image)
-    if photo is not None:
-        net["size"] = photo.shape[:2]
-    accounts = fields.account(_graph(**net), blob, pixel)
+    photo = None if image is None else _one_image(image)
+    found = _loaded(**net).explain_field(blob, pixel, photo)
     if output is not None:
         buffer = io.BytesIO()
-        fields.picture(accounts[0], photo).save(buffer, "PNG")
+        found.picture().save(buffer, "PNG")
         write_output(output, buffer.getvalue(), force)
     if as_json:
-        click.echo(json.dumps([fields.as_json(account) for account in accounts], indent=2))
+        click.echo(json.dumps(found.as_json(), indent=2))
     elif output != "-":
-        click.echo("".join(map(fields.text, accounts)), nl=False)
+        click.echo(str(found))
 
 
 @click.command(cls=Verb)
@@ -203,19 +187,14 @@ def doctor(
 
     Exits with 1 if something is.
     """
+    from fcnproto.api.measures import doctor as examine
     from fcnproto.insight import doctor as examining
-    from fcnproto.runtime import images
-    from fcnproto.weights import read
-    from fcnproto.weights.fetch import locate
 
-    graph, arrays = _graph(**net), read(locate(weights))
     photos = [] if image is None else images.find([image])
-    findings = examining.examine(graph, arrays, net["net"])
-    for photo in photos:
-        findings += doctor_scores.examine_image(graph, arrays, photo, net["net"])
+    findings = examine(_loaded(**net), weights, *photos)
     if as_json:
         click.echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
     else:
-        click.echo(examining.text(findings), nl=False)
+        click.echo(str(findings))
     if any(finding.severity is not Severity.NOTE for finding in findings):
         ctx.exit(1)

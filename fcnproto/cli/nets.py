@@ -4,47 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from fcnproto.cli.common import (
-    Size,
-    Verb,
-    check_output,
-    load_any,
-    output_option,
-    tell,
-    write_output,
-)
-from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.net import check as checking
-from fcnproto.net import diff as differing
-from fcnproto.net.graph import State
-from fcnproto.proto.caffe_pb2 import Phase
-from fcnproto.proto.source import NetSource, SolverSource, upgrade_file
-from fcnproto.rendering.fcn import render as render_net
-from fcnproto.rendering.fcn import render_solver
-from fcnproto.zoo import specs
+from fcnproto.api.zoo import nets
+from fcnproto.api.zoo import render as render_net
+from fcnproto.cli.common import Size, Verb, check_output, output_option, tell, write_output
+from fcnproto.errors import Severity
+
+# What the other verbs need is imported where it is needed, so that each starts fast.
 
 
 @click.command("list", cls=Verb)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def list_names(as_json: bool) -> None:
     """The nets, datasets and backbones that can be named."""
-    titles = {
-        "nets": {name: net.title for name, net in specs.nets().items()},
-        "datasets": {name: dataset.title for name, dataset in specs.datasets().items()},
-        "backbones": {name: backbone.title for name, backbone in specs.backbones().items()},
-    }
-    if as_json:
-        click.echo(json.dumps(titles, indent=2))
-        return
-    for kind, names in titles.items():
-        click.echo(f"{kind}:")
-        width = max(map(len, names))
-        for name, title in names.items():
-            click.echo(f"  {name:<{width}}  {title}")
+    found = nets()
+    click.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
 
 
 @click.command(cls=Verb)
@@ -90,28 +68,18 @@ def render(
     if solver and size is not None:
         raise click.UsageError("--size is for deploy nets; a solver has none")
     check_output(output, force)
-    if solver:
-        text = render_solver(
-            net,
-            recipe=recipe,
-            dataset=dataset,
-            data_dir=data_dir,
-            backbone=backbone,
-            classes=classes,
-            pad=pad,
-        )
-    else:
-        text = render_net(
-            net,
-            phase=phase,
-            dataset=dataset,
-            data_dir=data_dir,
-            backbone=backbone,
-            classes=classes,
-            pad=pad,
-            size=size,
-            recipe=recipe,
-        )
+    text = render_net(
+        net,
+        phase=phase,
+        solver=solver,
+        recipe=recipe,
+        dataset=dataset,
+        data_dir=data_dir,
+        backbone=backbone,
+        classes=classes,
+        pad=pad,
+        size=size,
+    )
     write_output(output, text.encode(), force)
 
 
@@ -142,12 +110,11 @@ def check(
 
     Exits with 1 if Caffe would refuse it.
     """
-    source = load_any(net, "train" if phase.upper() == "TRAIN" else "deploy", lenient=lenient)
-    if isinstance(source, NetSource):
-        state = State(Phase.Value(phase.upper()), level, stages)
-        problems = checking.check_net(source, state, size)
-    else:
-        problems = checking.check_solver(source, size)
+    from fcnproto.api import measures
+
+    problems = measures.check(
+        net, phase=phase, level=level, stages=stages, size=size, lenient=lenient
+    )
     for problem in problems:
         click.echo(str(problem))
     counts = Counter(problem.severity for problem in problems)
@@ -166,16 +133,9 @@ def diff(ctx: click.Context, first: str, second: str) -> None:
 
     Prints nothing and exits with 0 if they mean the same; exits with 1 if they do not.
     """
-    ours, theirs = load_any(first), load_any(second)
-    problems = [p for p in (*ours.problems, *theirs.problems) if p.severity is Severity.ERROR]
-    if problems:
-        raise FcnprotoError(*problems)
-    if isinstance(ours, NetSource) and isinstance(theirs, NetSource):
-        lines = differing.net_differences(ours.net, theirs.net)
-    elif isinstance(ours, SolverSource) and isinstance(theirs, SolverSource):
-        lines = differing.solver_differences(ours.solver, theirs.solver)
-    else:
-        raise FcnprotoError(Problem(f"one is a net and the other a solver: {first}, {second}"))
+    from fcnproto.api import measures
+
+    lines = measures.diff(first, second)
     for line in lines:
         click.echo(line)
     if lines:
@@ -190,6 +150,8 @@ def upgrade(file: Path, output: str | None, force: bool) -> None:
 
     What Caffe complains of while it upgrades is a warning.
     """
+    from fcnproto.proto.source import upgrade_file
+
     check_output(output, force)
     upgraded = upgrade_file(file)
     tell(upgraded.problems)

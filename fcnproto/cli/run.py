@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,18 +15,15 @@ from fcnproto.cli.common import (
     Function,
     Verb,
     check_output,
-    load_net,
     refine_option,
     tell,
     tell_refining,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.metadata import Mean, Metadata, completed, given, missing
+from fcnproto.model.metadata import Mean
 
 if TYPE_CHECKING:
-    from fcnproto.exporting.export import Exported
     from fcnproto.runtime.segment_files import Segmented
-    from fcnproto.surgery.fit import WeightSource
 
 # What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
 # image is segmented faster than onnx is imported.
@@ -108,73 +105,44 @@ def export_onnx(
     output: str | None,
     force: bool,
     opset: int,
-    result: str,
+    result: Literal["score", "labels", "both"],
     dataset: str | None,
     mean: Mean | None,
     classes: Path | None,
     palette: Path | None,
     image_input: bool,
     init: bool,
-    optimize: str,
+    optimize: Literal["none", "exact", "fast"],
 ) -> None:
     """Write NET with its weights as an ONNX model that holds for every N, H and W."""
-    from fcnproto.exporting.export import export, weights_beside
-    from fcnproto.exporting.rewrite import Optimize
-    from fcnproto.exporting.write import Result
-    from fcnproto.zoo import specs
+    from fcnproto.api.model import export, weights_beside
+    from fcnproto.api.net import load_net
 
     check_output(output, force)
-    said = given(dataset, mean, classes, palette)
     source = load_net(net)
     beside = weights_beside(net) if weights is None and net != "-" else None
     if beside is not None:
         click.echo(f"weights: {beside}", err=True)
-    exported = export(
+    model = export(
         source,
-        _source(weights or beside),
-        name=net if net in specs.nets() else "",
+        weights or beside,
         init=init,
         opset=opset,
-        result=Result(result),
+        result=result,
         image_input=image_input,
-        optimize=Optimize(optimize),
-        given=said,
+        optimize=optimize,
+        dataset=dataset,
+        mean=mean,
+        classes=classes,
+        palette=palette,
     )
-    tell(exported.notes)
-    for line in _costs(exported, optimize):
-        click.echo(line, err=True)
+    tell(model.notes)
+    click.echo(str(model.cost), err=True)
     if (output or net) == "-":
-        exported.model.write(sys.stdout.buffer)
+        model.write(sys.stdout.buffer)
         return
-    path = Path(output) if output else Path(net).with_suffix(".onnx")
-    files = exported.model.save(path)
+    files = model.save(Path(output) if output else Path(net).with_suffix(".onnx"))
     click.echo(f"wrote {' and '.join(map(str, files))}", err=True)
-
-
-def _costs(exported: Exported, optimize: str) -> list[str]:
-    """A table of what the model costs as the net stands, and as it was rewritten."""
-    from fcnproto.types import show
-
-    images = " and ".join(map(show, exported.before.images))
-    rows = [("", "nodes", f"multiply-adds at {images}", "size")]
-    costs = {"none": exported.before, optimize: exported.after}
-    for name, cost in costs.items():
-        adds, size = f"{cost.multiply_adds / 1e9:.4g} G", f"{cost.bytes / 1e6:.1f} MB"
-        rows.append((name, str(cost.nodes), adds, size))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]
-
-
-def _source(weights: str | Path | None) -> WeightSource | None:
-    """Weights by a path or by the name of a net whose weights have been fetched."""
-    from fcnproto.surgery import fit
-    from fcnproto.weights import fetch, read
-
-    if weights is None:
-        return None
-    return fit.WeightSource(str(weights), read(fetch.locate(str(weights))))
 
 
 @click.command(cls=Verb)
@@ -213,40 +181,31 @@ def verify(
 
     Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
     """
+    from fcnproto.api.measures import verify as verify_model
+    from fcnproto.api.model import weights_beside
+    from fcnproto.api.net import load_net
     from fcnproto.insight import verify as verifying
 
     if sum(each is not None for each in (other, reference, net)) != 1:
         raise click.UsageError("give one of --reference FILE, --net NET, and a second model")
     if weights is not None and net is None:
         raise click.UsageError("--weights goes with --net")
-    tolerance = verifying.Tolerance(rtol, atol)
-    if reference is not None:
-        comparison = verifying.with_arrays(model, reference, tolerance)
-    elif net is not None:
-        comparison = verifying.with_model(model, _plain(net, weights), tolerance, every_blob=True)
+    if net is not None:
+        found = weights or weights_beside(net)
+        if found is None:
+            raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))
+        comparison = verify_model(model, load_net(net), found, rtol=rtol, atol=atol)
+    elif reference is not None:
+        comparison = verifying.with_arrays(model, reference, verifying.Tolerance(rtol, atol))
     elif other is not None:
-        comparison = verifying.with_model(model, other, tolerance)
+        comparison = verify_model(model, other, rtol=rtol, atol=atol)
     tell(comparison.notes)
     if as_json:
         click.echo(json.dumps(verifying.as_json(comparison), indent=2))
     else:
-        for line in verifying.table(comparison):
-            click.echo(line)
+        click.echo(str(comparison))
     if not comparison.agrees:
         ctx.exit(1)
-
-
-def _plain(net: str, weights: str | None) -> Any:
-    """The model of a net with all its blobs as outputs."""
-    from fcnproto.exporting.export import every_blob, weights_beside
-
-    source = load_net(net)
-    found = weights or weights_beside(net)
-    if found is None:
-        raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))
-    loaded = _source(found)
-    assert loaded is not None
-    return every_blob(source, loaded).to_proto()
 
 
 @click.command(cls=Verb)
@@ -318,20 +277,28 @@ def segment(
     from fcnproto.runtime import images
     from fcnproto.runtime.segment_files import Segmented
     from fcnproto.runtime.segment_files import segment as segment_images
-    from fcnproto.runtime.segmenter import Plan, Segmenter, blobs_of
-    from fcnproto.runtime.session import Session
+    from fcnproto.runtime.segmenter import Segmenter
 
-    said = given(dataset, mean, classes, palette)
     sources = images.find(arguments)
-    session = Session(model, device, fast=fast)
+    segmenter = Segmenter(
+        model,
+        device=device,
+        fast=fast,
+        tile=tile,
+        scales=scales or (1.0,),
+        flip=flip,
+        refine=refine,
+        dataset=dataset,
+        mean=mean,
+        classes=classes,
+        palette=palette,
+        scores=False,
+    )
     if device == "auto":
-        reason = f" ({session.reason})" if session.reason else ""
-        click.echo(f"device: {session.device}{reason}", err=True)
-    blobs = blobs_of(session)
-    about = completed(Metadata.from_props(session.metadata, str(model)), said, blobs)
-    segmenter = Segmenter(session, about, Plan(tile, scales or (1.0,), flip, refine))
+        reason = f" ({segmenter.reason})" if segmenter.reason else ""
+        click.echo(f"device: {segmenter.device}{reason}", err=True)
     tell_refining(segmenter)
-    tell(missing(about, blobs))
+    tell(segmenter.warnings)
     companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
     folder.mkdir(parents=True, exist_ok=True)
     failed = False

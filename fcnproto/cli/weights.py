@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from fcnproto import weights
-from fcnproto.cli.common import Verb, check_output, load_net, tell, write_output
+from fcnproto.api.net import load_net
+from fcnproto.api.weights import convert
+from fcnproto.api.weights import convolutionize as make_convolutional
+from fcnproto.cli.common import Verb, check_output, tell
 from fcnproto.errors import Problem, WeightsError
-from fcnproto.net.graph import as_net, build
-from fcnproto.net.shapes import infer
-from fcnproto.proto import printer
-from fcnproto.surgery import fit, layouts, naming, targets
-from fcnproto.surgery.classes_map import read_classes_map
-from fcnproto.surgery.convolutionize import convolutionize as convolutionize_net
-from fcnproto.surgery.fit import Entry, WeightSource
-from fcnproto.surgery.naming import Layout, Rename
+from fcnproto.surgery.fit import Entry
+from fcnproto.surgery.naming import Layout
 from fcnproto.weights import fetch as fetching
 
 DEFAULT_NET = "net.prototxt"
@@ -92,51 +89,21 @@ def convert_weights(
     if output is not None:
         check_output(output, force)
         weights.check_name(output)
-    graph = build(load_net(net))
-    shapes = infer(graph)
-    classes = None if classes_map is None else read_classes_map(classes_map)
-    destinations = targets.destinations(graph, shapes)
-    parsed = [Rename.parse(text) for text in renames]
-    given = list(zip(sources, suffixes or [""] * len(sources), strict=True))
-    names = (net, graph.name)
-    converted = _converted(given, parsed, destinations, names, layout, input_order)
-    fitted = fit.fit(converted, graph, shapes, classes)
+    target = load_net(net)
+    fitted = convert(
+        list(sources),
+        target,
+        layout=layout,
+        input_order=input_order,
+        renames=renames,
+        suffixes=suffixes,
+        classes_map=classes_map,
+    )
     _report(fitted.report, fitted.notes)
-    if strict and (problems := fit.strict_problems(fitted.report)):
-        raise WeightsError(*problems)
-    tell(weights.not_finite(fitted.weights))
-    target = Path(output or f"{Path(net).stem}.npz")
-    weights.write(target, fitted.weights, as_net(graph))
-    click.echo(f"wrote {target}", err=True)
-
-
-def _converted(
-    given: Sequence[tuple[str, str]],
-    renames: Sequence[Rename],
-    destinations: dict[str, layouts.Destination],
-    net_names: Sequence[str],
-    layout: str | None,
-    input_order: str | None,
-) -> list[WeightSource]:
-    """The sources, each given by its name and its suffix, in Caffe's layout."""
-    named = []
-    for source, suffix in given:
-        loaded = weights.load(fetching.locate(source))
-        tell(loaded.notes)
-        named.append(naming.name(loaded, renames, suffix))
-    naming.check_used(renames, named)
-    sources = []
-    for (source, suffix), file in zip(given, named, strict=True):
-        converted = layouts.to_caffe(
-            file,
-            destinations,
-            layouts.image_mean(net_names, suffix),
-            None if layout is None else Layout(layout),
-            input_order,
-        )
-        tell(converted.notes)
-        sources.append(fit.source_of(converted, source, file.origins, suffix))
-    return sources
+    if strict and fitted.refused:
+        raise WeightsError(*fitted.refused)
+    written = fitted.weights.save(output or f"{Path(net).stem}.npz")
+    click.echo(f"wrote {written}", err=True)
 
 
 def _report(report: Iterable[Entry], notes: Iterable[Problem]) -> None:
@@ -162,12 +129,10 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
     paths = [f"{stem}.prototxt", f"{stem}.npz"]
     for path in paths:
         check_output(path, force)
-    loaded = fetching.locate(source)
-    result = convolutionize_net(build(load_net(net)), [WeightSource(source, weights.read(loaded))])
+    result = make_convolutional(load_net(net), source)
     _report(result.report, result.notes)
-    tell(weights.not_finite(result.weights))
-    weights.write(paths[1], result.weights)
-    write_output(paths[0], printer.format(result.net).encode(), force)
+    result.weights.save(paths[1])
+    result.net.save(paths[0])
     click.echo(f"wrote {' and '.join(paths)}", err=True)
 
 

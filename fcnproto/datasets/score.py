@@ -1,181 +1,28 @@
-"""How good label maps are: one confusion matrix over a whole set, and the measures that follow.
-
-With n_ij pixels of class i predicted as j and t_i = Σ_j n_ij (Long, Shelhamer and Darrell 2015,
-section 5): pixel accuracy Σ n_ii / Σ t_i, mean accuracy over classes n_ii / t_i, mean IU over
-classes n_ii / (t_i + Σ_j n_ji − n_ii), frequency weighted IU Σ t_i·IU_i / Σ t_i.
-"""
+"""How good label maps and models are: pairs of maps counted over a whole set, on all cores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from fcnproto.datasets import IGNORE, Reader
+from fcnproto.datasets.measures import MOST_CLASSES, Classes, Score
 from fcnproto.datasets.pictures import LABELS, by_name, read_labels
-from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
-from fcnproto.runtime.segmenter import LabelMap, Segmenter
+from fcnproto.runtime.runner import LabelMap, Runner
 from fcnproto.types import Array
 
 Progress = Callable[[], object]
 
-MOST_CLASSES = 4096
-"""So that a confusion matrix stays small."""
-
 
 def _silent() -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Score:
-    """The measures of a confusion matrix: `confusion[i, j]` pixels of class i predicted as j.
-
-    A measure of nothing is NaN.
-    """
-
-    confusion: Array
-
-    @property
-    def pixels(self) -> Array:
-        """How many pixels each class has, t_i."""
-        pixels: Array = self.confusion.sum(axis=1)
-        return pixels
-
-    @property
-    def accuracies(self) -> Array:
-        """Each class's share of pixels that are predicted right; NaN if it has none."""
-        return _ratios(self.confusion.diagonal(), self.pixels)
-
-    @property
-    def ius(self) -> Array:
-        """Each class's intersection over union; NaN if it is neither there nor predicted."""
-        right = self.confusion.diagonal()
-        return _ratios(right, self.pixels + self.confusion.sum(axis=0) - right)
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """The share of all pixels that are predicted right."""
-        return float(_ratios(self.confusion.diagonal().sum(), self.pixels.sum()))
-
-    @property
-    def mean_accuracy(self) -> float:
-        """The mean over classes that are there, of each one's accuracy."""
-        return _mean(self.accuracies)
-
-    @property
-    def mean_iu(self) -> float:
-        """The mean IU over classes that are there or predicted."""
-        return _mean(self.ius)
-
-    @property
-    def frequency_weighted_iu(self) -> float:
-        """The IU of each class, weighted with its pixels."""
-        weighted = np.where(self.pixels > 0, self.ius, 0) * self.pixels
-        return float(_ratios(weighted.sum(), self.pixels.sum()))
-
-
-def _ratios(part: Any, whole: Any) -> Array:
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    ratios: Array = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return ratios
-
-
-def _mean(values: Array) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-# Counting ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Which numbers are classes: 0 to `count` − 1, all but `ignore` if there is no count."""
-
-    count: int | None = None
-    ignore: int = IGNORE
-
-    def __post_init__(self) -> None:
-        if self.count is not None and not 1 <= self.count <= MOST_CLASSES:
-            raise DataError(f"there can be 1 to {MOST_CLASSES} classes, found {self.count}")
-        if abs(self.ignore) > MOST_CLASSES:
-            raise DataError(f"the ignored label can be up to {MOST_CLASSES}, found {self.ignore}")
-
-    @property
-    def values(self) -> range:
-        """All numbers that count as different; those of a byte among them."""
-        last = max(255, self.ignore, (self.count or 0) - 1)
-        return range(min(0, self.ignore), last + 1)
-
-    def empty(self) -> Array:
-        """Counts of pairs of values, all 0."""
-        return np.zeros((len(self.values), len(self.values)), np.int64)
-
-    def pairs(self, truth: Array, prediction: Array) -> Array:
-        """How many pixels have each pair of values; both maps hold nothing else."""
-        values = self.values
-        width = len(values)
-        if truth.dtype == prediction.dtype == np.uint8 and width == 256:
-            joint: Array = truth.astype(np.uint16) << np.uint16(8) | prediction
-        else:
-            first = values[0]
-            joint = (truth.astype(np.intp) - first) * width + prediction.astype(np.intp) - first
-        return np.bincount(joint.ravel(), minlength=width**2).reshape(width, width)
-
-    def score(self, pairs: Array) -> Score:
-        """What counts of pairs say; without a count, as many classes as there are."""
-        start = -self.values[0]
-        if self.count is not None:
-            classes = slice(start, start + self.count)
-            confusion = pairs[classes, classes].copy()
-            if 0 <= self.ignore < self.count:
-                confusion[self.ignore] = 0
-            return Score(confusion)
-        scored = self._scored(pairs)
-        there = np.flatnonzero(scored.any(axis=0) | scored.any(axis=1)) - start
-        last = int(max(there, default=0))
-        classes = slice(start, start + last + 1)
-        return Score(scored[classes, classes])
-
-    def wrong_truth(self, pairs: Array) -> list[int]:
-        """The values in a truth that are neither classes nor ignored."""
-        return self._outside(self._scored(pairs).any(axis=1))
-
-    def wrong_prediction(self, pairs: Array) -> list[int]:
-        """The values predicted for pixels that count, and which are no classes."""
-        scored = self._scored(pairs)
-        found = self._outside(scored.any(axis=0))
-        predicts_ignore = scored[:, self.ignore - self.values[0]].any()
-        if predicts_ignore and not 0 <= self.ignore < (self.count or 0):
-            found = sorted({*found, self.ignore})
-        return found
-
-    def _scored(self, pairs: Array) -> Array:
-        """The pairs of pixels that are not ignored."""
-        scored = pairs.copy()
-        scored[self.ignore - self.values[0]] = 0
-        return scored
-
-    def _outside(self, there: Any) -> list[int]:
-        values = [self.values[index] for index in np.flatnonzero(there)]
-        return [
-            value
-            for value in values
-            if value < 0 or (self.count is not None and value >= self.count)
-        ]
-
-    def __str__(self) -> str:
-        if self.count is None:
-            return f"the classes are not negative, and {self.ignore} is ignored"
-        return (
-            f"there are {self.count} classes, 0 to {self.count - 1}, and {self.ignore} is ignored"
-        )
 
 
 def confusion(truth: Array, prediction: Array, classes: int, ignore: int = IGNORE) -> Array:
@@ -363,6 +210,43 @@ def score_maps(
     return classes.score(sum((total for total, _ in results), classes.empty()))
 
 
+def score_folder(
+    prediction: Path,
+    truth: Path | Reader,
+    classes: Classes = Classes(),
+    *,
+    trimap: int | None = None,
+    progress: Callable[[int], Progress] = lambda _total: _silent,
+) -> Score:
+    """The score of the label maps in a folder against those of another, or of a dataset.
+
+    A dataset's first label map is meant, and its classes are those where no number of them is
+    given. Raises DataError as `score_maps` does. `progress` is told how many pairs there are, and
+    gives what is called after each.
+    """
+    names: tuple[str, ...] = ()
+    if isinstance(truth, Path):
+        true: Maps = Folder(truth)
+    else:
+        top = truth.label_tops[0]
+        names = tuple(truth.classes(top))
+        true = Truth(truth, top)
+    numbers = Classes(classes.count or len(names) or None, classes.ignore)
+    advance = progress(len(true.names))
+    found = score_maps(true, Folder(prediction), numbers, trimap=trimap, progress=advance)
+    return replace(found, classes=names)
+
+
+def cautions(score: Score, place: str | None = None) -> tuple[Problem, ...]:
+    """A warning where a truth of one class makes every measure meaningless."""
+    present = int((score.pixels > 0).sum())
+    if present > 1:
+        return ()
+    message = f"the truth has {present} class{'es' * (not present)} that is not ignored"
+    hint = "masks of 0 and 255 become classes by `fcnproto dataset convert`"
+    return (Problem(f"{message}: {hint}", place, severity=Severity.WARNING),)
+
+
 def _read(maps: Maps, name: str, problems: list[Problem]) -> Array | None:
     try:
         return maps.read(name)
@@ -409,7 +293,7 @@ def label_problems(
 
 
 def score_model(
-    segmenter: Segmenter,
+    runner: Runner,
     reader: Reader,
     *,
     trimap: int | None = None,
@@ -421,9 +305,9 @@ def score_model(
     kind that the model takes, or label maps with classes that the model has not: these are looked
     for before the model runs.
     """
-    tops = _image_tops(segmenter, reader)
-    heads = _heads(segmenter, reader)
-    numbers = {top: _numbers(segmenter, reader, top, head) for top, head in heads.items()}
+    tops = _image_tops(runner, reader)
+    heads = _heads(runner, reader)
+    numbers = {top: _numbers(runner, reader, top, head) for top, head in heads.items()}
     problems = [
         problem
         for top, classes in numbers.items()
@@ -443,7 +327,7 @@ def score_model(
             pictures, truths = ahead.result()
             if index + 1 < len(reader):
                 ahead = executor.submit(read, index + 1)
-            found = segmenter.label([pictures])
+            found = runner.label([pictures])
             for top, truth in truths.items():
                 labels, path = found[heads[top].blob][0], reader.place(top, index)
                 truth = near_boundaries(truth, trimap, numbers[top].ignore)
@@ -453,13 +337,16 @@ def score_model(
             progress()
     if problems:
         raise DataError(*problems)
-    return {top: numbers[top].score(total) for top, total in totals.items()}
+    return {
+        top: replace(numbers[top].score(total), classes=reader.classes(top))
+        for top, total in totals.items()
+    }
 
 
-def _image_tops(segmenter: Segmenter, reader: Reader) -> dict[str, str]:
+def _image_tops(runner: Runner, reader: Reader) -> dict[str, str]:
     """For each input of the model the dataset's top with its kind of image."""
     tops = {reader.images[top]: top for top in reader.tops if top in reader.images}
-    wanted = {blob: segmenter.metadata.kind(blob) for blob in segmenter.inputs}
+    wanted = {blob: runner.metadata.kind(blob) for blob in runner.inputs}
     missing = [
         Problem(f"input '{blob}' takes {kind} images, and the data have {', '.join(tops)}")
         for blob, kind in wanted.items()
@@ -470,23 +357,23 @@ def _image_tops(segmenter: Segmenter, reader: Reader) -> dict[str, str]:
     return {blob: tops[kind] for blob, kind in wanted.items()}
 
 
-def _heads(segmenter: Segmenter, reader: Reader) -> dict[str, LabelMap]:
+def _heads(runner: Runner, reader: Reader) -> dict[str, LabelMap]:
     """For each label map of the dataset the model's that predicts it, by its head's suffix."""
     labels = {label.name: label for label in reader.spec.labels if label.name in reader.label_tops}
     heads: dict[str, LabelMap] = {}
     for top, label in labels.items():
-        for each in segmenter.maps:
+        for each in runner.maps:
             if not label.suffix or each.blob.endswith(label.suffix):
                 heads.setdefault(top, each)
-    if not heads and len(segmenter.maps) == 1:
-        heads = {next(iter(labels)): segmenter.maps[0]}
+    if not heads and len(runner.maps) == 1:
+        heads = {next(iter(labels)): runner.maps[0]}
     if not heads:
-        blobs = ", ".join(each.blob for each in segmenter.maps)
+        blobs = ", ".join(each.blob for each in runner.maps)
         raise DataError(f"the model gives {blobs}, and the data have {', '.join(labels)}")
     return heads
 
 
-def _numbers(segmenter: Segmenter, reader: Reader, top: str, head: LabelMap) -> Classes:
+def _numbers(runner: Runner, reader: Reader, top: str, head: LabelMap) -> Classes:
     """As many classes as the model has; the names tell, if its shape does not."""
-    names = segmenter.metadata.classes.get(head.blob) or reader.classes(top)
+    names = runner.metadata.classes.get(head.blob) or reader.classes(top)
     return Classes(head.classes or len(names) or None)

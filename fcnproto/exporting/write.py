@@ -16,12 +16,12 @@ from onnx import TensorProto
 from onnx import __version__ as onnx_version
 from onnx.defs import onnx_opset_version
 
-from fcnproto import __version__
 from fcnproto.errors import LayerError, NetError, Problem, raise_if_any
 from fcnproto.exporting.filled import Filled
 from fcnproto.exporting.inference import Dimensions, Inference
 from fcnproto.model.builder import Builder, model_of, rename, unused
 from fcnproto.model.file import Model
+from fcnproto.version import __version__
 
 Value = tuple[str, int, Dimensions]
 """An input or output as ONNX has it: its name, its elements' type, its dimensions."""

@@ -15,8 +15,6 @@ from fcnproto.exporting.write import write
 from fcnproto.insight.doctor import _SURER, Finding, Weights
 from fcnproto.layers.fillers import start
 from fcnproto.net.graph import Graph
-from fcnproto.runtime import images
-from fcnproto.runtime.images import Source
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.layouts import image_mean
 from fcnproto.types import Array
@@ -68,14 +66,13 @@ def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> It
             )
 
 
-def examine_image(graph: Graph, weights: Weights, image: Source, name: str = "") -> list[Finding]:
-    """What is wrong with the scores that a net gives an image; it is run on the CPU.
+def examine_image(graph: Graph, weights: Weights, picture: Array, name: str = "") -> list[Finding]:
+    """What is wrong with the scores that a net gives an image (H×W×3 uint8 RGB), on the CPU.
 
     `name` is what the zoo calls the net. Weights that are missing stand at their fillers, as in
-    Caffe. Raises ImageError if the image cannot be read, NetError if the net cannot be run.
+    Caffe. Raises NetError if the net cannot be run.
     """
     net = inference(graph, weights)
-    picture = images.read(image)
     if [sizes[1:2] for sizes in net.inputs.values()] != [(3,)]:
         listed = ", ".join(f"'{blob}' {_by(sizes)}" for blob, sizes in net.inputs.items())
         message = f"a net with one input of 3 channels is needed, found {listed}"

@@ -17,7 +17,7 @@ from fcnproto.net.graph import Graph, Node
 from fcnproto.net.receptive_field import Fields, field_json, field_words, fields
 from fcnproto.net.shapes import Place, Shapes, infer
 from fcnproto.net.size_formula import Formula, Sizes, formulas
-from fcnproto.types import Shape, show
+from fcnproto.types import Shape, Shown, show
 
 FLOAT = 4
 """Bytes of a number."""
@@ -61,8 +61,8 @@ class LayerRow:
         return self.node.layer.type
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Shown):
     """A net's layers, and its totals. Memory is in bytes.
 
     `inference` is the most that is needed at once if each blob is dropped after its last reader:
@@ -81,6 +81,9 @@ class Summary:
     inference: int
     training: int
     uncounted: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return table(self).rstrip("\n")
 
 
 def summarize(graph: Graph) -> Summary:

@@ -16,7 +16,7 @@ from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.file import LARGEST_MODEL
 from fcnproto.model.metadata import Metadata
 from fcnproto.runtime.session import Session, Value
-from fcnproto.types import Array, Shape, show
+from fcnproto.types import Array, Shape, Shown, show
 from fcnproto.weights import npz
 from fcnproto.weights.arrays import Arrays
 
@@ -52,8 +52,8 @@ class Difference:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """All rows, and what could not be compared."""
 
     rows: tuple[Difference, ...]
@@ -64,32 +64,40 @@ class Comparison:
         """Whether every blob is within the tolerance."""
         return all(row.agrees for row in self.rows)
 
+    def __str__(self) -> str:
+        return "\n".join(table(self))
 
-def with_arrays(model: Path, reference: Path, tolerance: Tolerance = Tolerance()) -> Comparison:
-    """Compare a model with a file of arrays `in/<blob>` and `out/<blob>`.
+
+def with_arrays(
+    model: Path | ModelProto,
+    reference: Path | Mapping[str, Array],
+    tolerance: Tolerance = Tolerance(),
+) -> Comparison:
+    """Compare a model with arrays `in/<blob>` and `out/<blob>`, of a file or in memory.
 
     Raises FcnprotoError if an input of the model is missing there, or has another shape, or if
     nothing can be compared.
     """
-    arrays = _arrays(reference)
+    given = _arrays(reference) if isinstance(reference, Path) else reference
+    source = str(reference) if isinstance(reference, Path) else None
     feeds = {
-        key.removeprefix("in/"): array for key, array in arrays.items() if key.startswith("in/")
+        key.removeprefix("in/"): array for key, array in given.items() if key.startswith("in/")
     }
     wanted = {
-        key.removeprefix("out/"): array for key, array in arrays.items() if key.startswith("out/")
+        key.removeprefix("out/"): array for key, array in given.items() if key.startswith("out/")
     }
     if not wanted:
-        raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", str(reference)))
-    found = run_exposed(model, feeds, list(wanted), str(reference))
+        raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", source))
+    found = run_exposed(model, feeds, list(wanted), source)
     fields = _mean_fields(model)
-    scores = run_exposed(model, feeds, _read_by(fields), str(reference)) if fields else {}
+    scores = run_exposed(model, feeds, _read_by(fields), source) if fields else {}
     found = {**_after(fields, scores, feeds), **found}
-    return _compared(found, wanted, str(model), tolerance)
+    return _compared(found, wanted, _title(model), tolerance)
 
 
 def with_model(
-    model: Path,
-    other: ModelProto | Path,
+    model: Path | ModelProto,
+    other: Path | ModelProto,
     tolerance: Tolerance = Tolerance(),
     *,
     every_blob: bool = False,
@@ -100,25 +108,24 @@ def with_model(
     Raises FcnprotoError if their inputs differ, or if they have no output in common.
     """
     theirs = Session(other, "cpu") if isinstance(other, Path) else _session(other, "the reference")
-    ours = Session(model, "cpu")
+    ours = Session(model, "cpu") if isinstance(model, Path) else _session(model, _title(model))
     feeds = seeded(ours, theirs)
     wanted = theirs.run(feeds)
-    if every_blob:
-        found = run_exposed(model, feeds, list(wanted), theirs.path or "")
-    else:
-        found = ours.run(feeds)
+    names = list(wanted)
+    found = run_exposed(model, feeds, names, theirs.path) if every_blob else ours.run(feeds)
     wanted |= _after(_fields_of(theirs), wanted, feeds)
     found |= _after(_fields_of(ours), found, feeds)
-    return _compared(found, wanted, str(model), tolerance)
+    return _compared(found, wanted, _title(model), tolerance)
 
 
 def _fields_of(session: Session) -> Mapping[str, OnScores]:
     return Metadata.from_props(session.metadata, session.path).mean_fields
 
 
-def _mean_fields(model: Path) -> Mapping[str, OnScores]:
-    props = {each.key: each.value for each in onnx_model(model).metadata_props}
-    return Metadata.from_props(props, str(model)).mean_fields
+def _mean_fields(model: Path | ModelProto) -> Mapping[str, OnScores]:
+    proto = onnx_model(model) if isinstance(model, Path) else model
+    props = {each.key: each.value for each in proto.metadata_props}
+    return Metadata.from_props(props, _title(model)).mean_fields
 
 
 def _read_by(fields: Mapping[str, OnScores]) -> list[str]:
@@ -198,24 +205,32 @@ def _open_sizes(rank: int, is_image: bool) -> Sequence[int]:
     return (*OPEN_SIZES[:rank], *[channels] * (rank - 4))
 
 
+def _title(model: Path | ModelProto) -> str:
+    return str(model) if isinstance(model, Path) else "the model"
+
+
 def run_exposed(
-    path: Path, feeds: Mapping[str, Array], blobs: Sequence[str], source: str
+    given: Path | ModelProto, feeds: Mapping[str, Array], blobs: Sequence[str], source: str | None
 ) -> dict[str, Array]:
     """Run a model and give those of `blobs` that are values in it, outputs or not.
 
     `source` is where the feeds come from. Raises FcnprotoError if one is missing there.
     """
-    model = onnx_model(path)
+    model, title = ModelProto(), _title(given)
+    model.CopyFrom(onnx_model(given) if isinstance(given, Path) else given)
     made = {output for node in model.graph.node for output in node.output}
-    given = {value.name for value in model.graph.output}
+    outputs = {value.name for value in model.graph.output}
     for blob in blobs:
-        if blob in made and blob not in given:
+        if blob in made and blob not in outputs:
             model.graph.output.add(name=blob)
-    session = _session(model, str(path))
+    session = _session(model, title)
     missing = [value.name for value in session.inputs if value.name not in feeds]
     if missing:
         raise FcnprotoError(
-            *(Problem(f"it has no array in/{name}, which {path} takes", source) for name in missing)
+            *(
+                Problem(f"it has no array in/{name}, which {title} takes", source)
+                for name in missing
+            )
         )
     typed = {
         value.name: np.asarray(feeds[value.name]).astype(value.dtype) for value in session.inputs

@@ -12,12 +12,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcnproto import __version__
 from fcnproto.errors import CrfError, FcnprotoError, Problem, Severity
 from fcnproto.model.tiles import Kept, Stages, Tiling
+from fcnproto.version import __version__
 from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
 
@@ -225,10 +226,13 @@ def _kinds(dataset: DatasetSpec, blobs: Sequence[str], kinds: Sequence[str]) -> 
 # What users give ------------------------------------------------------------------------------
 
 
-def given(
-    dataset: str | None, mean: Mean | None, classes: Path | None, palette: Path | None
+def said(
+    dataset: str | None = None,
+    mean: Mean | None = None,
+    classes: Sequence[str] | str | PathLike[str] | None = None,
+    palette: Sequence[Colour] | str | PathLike[str] | None = None,
 ) -> Given:
-    """What the flags --dataset, --mean, --classes and --palette say.
+    """What a user says of a model: classes and palette as values, or by files.
 
     Raises ZooError or FcnprotoError if there is no such dataset, or if a file is not what it is
     said to be: a class name in each line; a colour in each line as R G B or #rrggbb.
@@ -236,8 +240,8 @@ def given(
     return Given(
         None if dataset is None else specs.dataset(dataset),
         mean or (),
-        () if classes is None else tuple(_lines(classes)),
-        () if palette is None else tuple(_colours(palette)),
+        tuple(_lines(Path(classes)) if isinstance(classes, str | PathLike) else classes or ()),
+        tuple(_colours(Path(palette)) if isinstance(palette, str | PathLike) else palette or ()),
     )
 
 

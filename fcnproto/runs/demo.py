@@ -14,17 +14,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fcnproto import weights
 from fcnproto.datasets import Reader, find, generated
-from fcnproto.datasets.score import Score, score_model
+from fcnproto.datasets.measures import Score
+from fcnproto.datasets.score import score_model
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.exporting.export import export
 from fcnproto.files import replacing
-from fcnproto.model.metadata import Metadata
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime.images import Colour, Source, read, write_labels
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
-from fcnproto.runtime.session import Session
 from fcnproto.surgery import fit
 from fcnproto.weights import fetch
 
@@ -40,7 +39,6 @@ class Demo:
     """What came out."""
 
     score: Score
-    classes: tuple[str, ...]
     picture: Path
 
 
@@ -68,8 +66,7 @@ def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> 
 
     shown = [folder / "images" / f"{name}.png" for name in names[:SHOWN]]
     step(f"fcnproto segment {' '.join(map(str, shown))} --model {model} -o {segmented}")
-    session = Session(model, "cpu")
-    segmenter = Segmenter(session, Metadata.from_props(session.metadata, str(model)))
+    segmenter = Segmenter(model, device="cpu", scores=False)
     with _writing(segmented):
         segmented.mkdir(exist_ok=True)
     outcomes = list(segment(segmenter, map(Source, shown), segmented, {}))
@@ -79,13 +76,13 @@ def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> 
     done = [each for each in outcomes if isinstance(each, Segmented)]
 
     step(f"fcnproto score --model {model} --data {folder}")
-    (score,) = score_model(segmenter, find(folder)).values()
+    (score,) = score_model(segmenter.runner, find(folder)).values()
 
     picture = folder / "demo.png"
     rows = [_row(folder, each) for each in done]
     with replacing(picture) as temporary:
-        sheet(rows, reader.spec.classes, segmenter.palette).save(temporary, "PNG")
-    return Demo(score, reader.spec.classes, picture)
+        sheet(rows, reader.spec.classes, segmenter.runner.palette).save(temporary, "PNG")
+    return Demo(score, picture)
 
 
 def write_folder(reader: Reader, count: int, folder: Path) -> tuple[str, ...]:

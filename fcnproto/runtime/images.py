@@ -130,6 +130,31 @@ def read(source: Source, *, large: bool = False) -> Array:
     return rgb
 
 
+def as_rgb(image: Image.Image | Array, title: str) -> Array:
+    """An image in memory as H×W×3 uint8 RGB: one of Pillow's, of any mode, or such an array.
+
+    Raises ImageError if it is none; `title` is what it is called then.
+    """
+    if isinstance(image, Image.Image):
+        source = Source(Path(title))
+        rgb: Array = _guarded(source, lambda: np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
+        return rgb
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        found = f"{'×'.join(map(str, array.shape)) or 'a scalar'} {array.dtype}"
+        raise ImageError(Problem(f"expected an array H×W×3 uint8, RGB; found {found}", title))
+    return array
+
+
+def as_depth(image: Image.Image | Array, title: str) -> Array:
+    """A depth map in memory as H×W float32; ImageError if it is none."""
+    array: Array = np.asarray(image)
+    if array.ndim != 2 or array.dtype.kind not in "uif" or not array.size:
+        found = f"{'×'.join(map(str, array.shape)) or 'a scalar'} {array.dtype}"
+        raise ImageError(Problem(f"expected a depth map H×W of numbers, found {found}", title))
+    return array.astype(np.float32)
+
+
 def read_depth(source: Source, *, large: bool = False) -> Array:
     """A depth map as H×W float32, in the unit that it is stored in; limits as in `read`."""
     with _opened(source, large=large) as image:
@@ -205,16 +230,3 @@ def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
         image.putpalette([part for colour in palette[:256] for part in colour])
     with replacing(path) as temporary:
         image.save(temporary, "PNG")
-
-
-def write_overlay(path: Path, rgb: Array, labels: Array, palette: Sequence[Colour]) -> None:
-    """A JPEG of the image with its classes' colours over it; black lets it through."""
-    colours = np.zeros((max(256, len(palette)), 3), np.uint8)
-    colours[: len(palette)] = palette
-    shown = np.empty_like(rgb)
-    for row, (pixels, classes) in enumerate(zip(rgb, labels, strict=True)):
-        over = colours[np.minimum(classes, len(colours) - 1)]
-        mixed = (pixels.astype(np.uint16) + over + 1) // 2
-        shown[row] = np.where(over.any(axis=1, keepdims=True), mixed, pixels)
-    with replacing(path) as temporary:
-        Image.fromarray(shown).save(temporary, "JPEG", quality=90)

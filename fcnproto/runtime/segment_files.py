@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 
-import numpy as np
-
-from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.metadata import COLOR, DEPTH
-from fcnproto.runtime import images
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.model.metadata import COLOR
+from fcnproto.parallel import ahead, cores
 from fcnproto.runtime.images import ImageError, Source
-from fcnproto.runtime.segmenter import BATCH_PIXELS, Picture, Segmenter
-from fcnproto.types import Array
+from fcnproto.runtime.segmentation import Segmentation
+from fcnproto.runtime.segmenter import Scene, Segmenter
 
 
 @dataclass(frozen=True)
@@ -37,37 +36,36 @@ def segment(
     folder: Path,
     companions: Mapping[str, Path],
 ) -> Iterator[Outcome]:
-    """Segment images into a folder, `<name>.png` and `<name>.overlay.jpg` for each.
+    """Segment images into a folder, `<name>.png` and `<name>.overlay.jpg` for each, in their order.
 
     Further label maps of a model are `<name>.<blob>.png`. `companions` has the folder of each kind
-    of image (hha, depth) that a model takes besides color. Images of one size are run together. An
-    image that cannot be segmented gives a Problem, and the rest go on; a warning goes with its
-    image. Raises FcnprotoError if results cannot be written.
+    of image (hha, depth) that a model takes besides color. Results are written while the model runs
+    on the next images. An image that cannot be segmented gives a Problem, and the rest go on; a
+    warning goes with its image. Raises FcnprotoError if results cannot be written.
     """
-    _check_companions(segmenter, companions)
-    work = _Work(segmenter, folder, companions)
-    waiting: dict[tuple[int, ...], list[tuple[Source, Picture]]] = {}
-    for source in sources:
-        try:
-            picture, warnings = work.read(source)
-        except ImageError as error:
-            yield from error.problems
-            continue
-        yield from warnings
-        shape = next(iter(picture.values())).shape[:2]
-        waiting.setdefault(shape, []).append((source, picture))
-        if len(waiting[shape]) >= work.batch(shape):
-            yield from work.finish(waiting.pop(shape))
-        elif sum(rows * columns * len(items) for (rows, columns), items in waiting.items()) > _KEPT:
-            yield from work.finish(waiting.pop(next(iter(waiting))))
-    for items in waiting.values():
-        yield from work.finish(items)
+    named = _named_kind(segmenter, companions)
+    work = _Work(folder, companions, named)
+    on_the_way: deque[Source] = deque()
+
+    def scenes() -> Iterator[Scene | FcnprotoError]:
+        for source in sources:
+            on_the_way.append(source)
+            yield work.scene(source)
+
+    def results() -> Iterator[tuple[Source, Segmentation]]:
+        for result in segmenter.stream(scenes()):
+            yield on_the_way.popleft(), result
+
+    for outcomes in ahead(work.write, results(), workers=cores(), most=2 * cores()):
+        yield from outcomes
 
 
-def _check_companions(segmenter: Segmenter, companions: Mapping[str, Path]) -> None:
-    """FcnprotoError unless each input has its images: those named, or of a kind with a folder."""
-    path = segmenter.session.path
-    kinds = [segmenter.metadata.kind(blob) for blob in segmenter.inputs]
+def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str:
+    """The kind of image that is named itself, those of the others being found in folders.
+
+    Raises FcnprotoError unless each input of the model has its images.
+    """
+    path, kinds = segmenter.path, segmenter.kinds
     named = [kind for kind in kinds if kind not in companions]
     problems = [
         Problem(f"the model takes no {kind}, only {' and '.join(kinds)}: leave out --{kind}", path)
@@ -83,87 +81,33 @@ def _check_companions(segmenter: Segmenter, companions: Mapping[str, Path]) -> N
         problems.append(Problem("one kind of image must be named itself, not by a folder", path))
     if problems:
         raise FcnprotoError(*problems)
-
-
-_KEPT = 2**25  # so many pixels, 100 MB, wait for others of their size
+    return named[0]
 
 
 @dataclass
 class _Work:
-    segmenter: Segmenter
     folder: Path
     companions: Mapping[str, Path]
+    named: str
     written: dict[str, Path] = field(default_factory=dict)
 
-    def batch(self, shape: tuple[int, ...]) -> int:
-        """How many images of a size are run at once."""
-        largest = max(1, BATCH_PIXELS // (shape[0] * shape[1]))
-        return largest if self.segmenter.batch is None else self.segmenter.batch
-
-    def read(self, source: Source) -> tuple[Picture, list[Problem]]:
-        """An image with those that belong to it, by the model's inputs, and warnings."""
-        self._claim(source)
-        large = self.segmenter.plan.tile is not None
-        picture: dict[str, Array] = {}
-        warnings: list[Problem] = []
-        for blob in self.segmenter.inputs:
-            kind = self.segmenter.metadata.kind(blob)
-            file = _companion(self.companions[kind], source) if kind in self.companions else source
-            if kind == DEPTH:
-                picture[blob] = images.read_depth(file, large=large)
-                if images.is_eight_bit(file):
-                    message = "its depth has 8 bits, up to 255 of an unknown unit: millimetres are"
-                    message += " expected, as 16-bit PNG"
-                    warnings.append(Problem(message, str(file.path), severity=Severity.WARNING))
-                unknown = int((picture[blob] <= 0).sum())
-                if unknown:
-                    message = f"{unknown} of its pixels have no depth: they are taken as the mean"
-                    warnings.append(Problem(message, str(file.path), severity=Severity.WARNING))
-            else:
-                picture[blob] = images.read(file, large=large)
-        sizes = {array.shape[:2] for array in picture.values()}
-        if len(sizes) > 1:
-            found = ", ".join(
-                f"'{blob}' {array.shape[0]}×{array.shape[1]}" for blob, array in picture.items()
-            )
-            raise ImageError(
-                Problem(f"its images are of different size: {found}", str(source.path))
-            )
-        return picture, warnings
-
-    def finish(self, items: Sequence[tuple[Source, Picture]]) -> Iterator[Outcome]:
-        """Run a batch and write its results; if it cannot be run, one problem for each image."""
+    def scene(self, source: Source) -> Scene | FcnprotoError:
+        """An image with those that belong to it, or why it cannot be segmented."""
         try:
-            found = self.segmenter.label([picture for _, picture in items])
-        except FcnprotoError as error:
-            yield from (
-                Problem(problem.message, str(source.path))
-                for source, _ in items
-                for problem in error.problems
-            )
-            return
-        for index, (source, picture) in enumerate(items):
-            labels = {blob: array[index] for blob, array in found.items()}
-            yield self._write(source, picture, labels)
+            self._claim(source)
+            others = {kind: _companion(folder, source) for kind, folder in self.companions.items()}
+        except ImageError as error:
+            return error
+        return {self.named: source, **others}
 
-    def _write(self, source: Source, picture: Picture, labels: Mapping[str, Array]) -> Segmented:
-        palette = self.segmenter.palette
-        files: dict[str, Path] = {}
-        for number, (blob, array) in enumerate(labels.items()):
-            name = f"{source.stem}.{blob}.png" if number else f"{source.stem}.png"
-            files[blob] = self.folder / name
-            images.write_labels(files[blob], array, palette)
-        overlay = self.folder / f"{source.stem}.overlay.jpg"
-        rgb = next((array for array in picture.values() if array.ndim == 3), None)
-        first = next(iter(labels.values()))
-        if rgb is None:
-            rgb = np.zeros((*first.shape, 3), np.uint8)
-        images.write_overlay(overlay, rgb, first, palette)
-        shares = {
-            each.blob: _shares(labels[each.blob], self.segmenter.names(each))
-            for each in self.segmenter.maps
-        }
-        return Segmented(source, files, overlay, shares)
+    def write(self, done: tuple[Source, Segmentation]) -> list[Outcome]:
+        """Write a result; its warnings come first."""
+        source, result = done
+        if result.error is not None:
+            return list(result.error.problems)
+        *labels, overlay = result.save(self.folder / f"{source.stem}.png")
+        files = dict(zip(result.label_maps, labels, strict=True))
+        return [*result.notes, Segmented(source, files, overlay, result.all_shares)]
 
     def _claim(self, source: Source) -> None:
         """ImageError if a result would replace another's, or the image itself."""
@@ -184,11 +128,3 @@ def _companion(folder: Path, source: Source) -> Source:
     if not exact:
         raise ImageError(Problem(f"there is no {folder / source.stem}.* for it", str(source.path)))
     return Source(exact[0])
-
-
-def _shares(labels: Array, names: Sequence[str]) -> dict[str, float]:
-    counts = np.zeros(2**16, np.int64)
-    for row in labels:  # row by row, because bincount makes 8 bytes of each number
-        counts += np.bincount(row, minlength=len(counts))
-    order = sorted(np.flatnonzero(counts).tolist(), key=lambda index: -counts[index])
-    return {names[index]: float(counts[index]) / labels.size for index in order}

@@ -1,413 +1,326 @@
-"""Images to label maps: what a model takes is prepared, and labels are made of its scores."""
+"""Images of any kind, one or many, to segmentations: read ahead, and run in batches of one size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from PIL import Image
 
 from fcnproto.crf.dense_crf import DenseCRF
-from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.model.metadata import Blobs, Metadata
-from fcnproto.model.tiles import Span, spans
-from fcnproto.runtime.images import ImageError
-from fcnproto.runtime.refining import Refining, as_input, starts
-from fcnproto.runtime.session import Session, Value
-from fcnproto.runtime.staged import Staged
+from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.model.metadata import COLOR, DEPTH, Mean, Metadata, completed, missing, said
+from fcnproto.parallel import ahead, cores
+from fcnproto.runtime import images
+from fcnproto.runtime.images import Colour, ImageError, Source
+from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Plan, Prepared, Runner, blobs_of
+from fcnproto.runtime.segmentation import Segmentation
+from fcnproto.runtime.session import Session
 from fcnproto.types import Array
-from fcnproto.zoo.specs import voc_palette
 
-Picture = Mapping[str, Array]
-"""What a model sees of one scene: for each of its inputs H×W×3 uint8 RGB, or a float32 map H×W."""
+if TYPE_CHECKING:
+    from fcnproto.model.file import Model
 
-BATCH_PIXELS = 2**20
-"""So many pixels are run at once, but at least one image; a VGG16 FCN takes 1 GB for them."""
+ImageLike = str | PathLike[str] | Source | Image.Image | np.ndarray[Any, Any]
+"""An image: a path, one of Pillow's, or an array H×W×3 uint8 RGB; depth as an array H×W."""
 
-LABELS = "labels"
+_ONE = (str, PathLike, Source, Image.Image, np.ndarray, Mapping)
 
+Scene = ImageLike | Mapping[str, ImageLike]
+"""An image, or for a model of several inputs an image of each kind: color, hha, depth."""
 
-@dataclass(frozen=True)
-class LabelMap:
-    """A label map that a model gives: the score blob, and the outputs of the scores and labels."""
-
-    blob: str
-    score: str | None
-    labels: str | None
-    classes: int | None
-    dtype: np.dtype[Any]
-    """What its labels are held in: uint8, or uint16 where there may be more than 256."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model is run: on tiles of so many pixels, at several scales, mirrored too."""
-
-    tile: int | None = None
-    scales: tuple[float, ...] = (1.0,)
-    flip: bool = False
-    refine: str | DenseCRF | None = None
-    """What scores are refined by, as `--refine` says it; None is what the model itself brings."""
-
-    @property
-    def averages(self) -> bool:
-        """Whether several scores are averaged."""
-        return self.flip or len(self.scales) > 1 or self.scales != (1.0,)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Outputs of a part of the image; `rows` and `columns` say where they lie on it."""
-
-    rows: slice
-    columns: slice
-    outputs: Mapping[str, Array]
+_MOST_WAITING = 32
+_PIXELS_WAITING = 2**25  # 100 MB; so many wait at most for others of their size
 
 
 class Segmenter:
-    """A model with all that turns an image into label maps.
+    """A model that segments images: `Segmenter("net.onnx")("photo.jpg").labels`.
 
-    Raises FcnprotoError if the model does not give a score or label for each pixel, if it does not
-    know its mean, or if it cannot do what the plan asks.
+    What it makes of a path and of the same image in memory is the same.
     """
 
-    def __init__(self, session: Session, metadata: Metadata, plan: Plan = Plan()) -> None:
-        self.session, self.metadata, self.plan = session, metadata, plan
-        self.inputs = {value.name: value for value in session.inputs}
-        self.refining = Refining.of(plan.refine, metadata)
-        hidden = starts(metadata.mean_fields)
-        self.maps = tuple(each for each in label_maps(session) if each.blob not in hidden)
-        problems = [*self._input_problems(), *self._plan_problems()]
-        if problems:
-            raise FcnprotoError(*problems)
-        self.palette = metadata.palette or voc_palette()
-        tiling = metadata.tiling
-        self._staged = (
-            Staged.of(session, tiling, tiling.stages, _run_batch)
-            if plan.tile is not None and tiling is not None and tiling.stages is not None
-            else None
-        )
+    def __init__(
+        self,
+        model: str | PathLike[str] | bytes | Model | Session,
+        *,
+        device: str = "auto",
+        fast: bool = False,
+        tile: int | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        refine: str | DenseCRF | None = None,
+        dataset: str | None = None,
+        mean: Mean | None = None,
+        classes: Sequence[str] | str | PathLike[str] | None = None,
+        palette: Sequence[Colour] | str | PathLike[str] | None = None,
+        scores: bool = True,
+    ) -> None:
+        """Load a model: an ONNX file, its bytes, or what `export` gives.
 
-    def names(self, label_map: LabelMap) -> tuple[str, ...]:
-        """The class names of a label map; as far as they are not known, `class 7`."""
-        names = self.metadata.classes.get(label_map.blob, ())
-        return (*names, *[f"class {index}" for index in range(len(names), 2**16)])
+        `device` is auto, cpu, cuda or cuda:1; `fast` lets CUDA round factors to 10 bits. With
+        `tile`, images are cut into tiles of so many pixels: the same result with less memory.
+        Scores are averaged over `scales` and, with `flip`, with those of the mirror image.
+        `refine` is none, crf, crf:PRESET, crf:FILE.toml or a DenseCRF; by default scores go through
+        what the model itself brings, such as CRF-RNN's mean field.
+        `dataset`, `mean` (for each channel, B, G, R), `classes` (names, or a file of them) and
+        `palette` (colours, or a file) say what the model does not say of itself. Without `scores`,
+        results have labels only, which takes less memory.
 
-    def label(self, pictures: Sequence[Picture]) -> dict[str, Array]:
-        """The label maps (N×H×W uint8, or uint16 beyond 256 classes) of pictures of one size."""
-        height, width = next(iter(pictures[0].values())).shape[:2]
-        if self.refining:
-            return self._refined(pictures, self._averaged(pictures, height, width))
-        if self.plan.averages or self._size(height, width) != (height, width):
-            scores = self._averaged(pictures, height, width)
-            return {blob: _labels(score) for blob, score in scores.items()}
-        shape = len(pictures), height, width
-        found = {each.blob: np.zeros(shape, each.dtype) for each in self.maps}
-        wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
-        for piece in self._run(pictures, list(wanted.values())):
-            for blob, name in wanted.items():
-                part = piece.outputs[name]
-                labels = _labels(part) if part.ndim == 4 else part
-                found[blob][:, piece.rows, piece.columns] = labels
-        return found
-
-    def _refined(
-        self, pictures: Sequence[Picture], scores: Mapping[str, Array]
-    ) -> dict[str, Array]:
-        """The label maps of scores (N×C×H×W) that are refined, image by image."""
-        found: dict[str, list[Array]] = {}
-        for index, picture in enumerate(pictures):
-            own = {blob: score[index] for blob, score in scores.items()}
-            refined = self.refining(own, picture, self.metadata, self.plan.tile)
-            for blob, score in refined.items():
-                found.setdefault(blob, []).append(_labels(score[np.newaxis])[0])
-        return {blob: np.stack(labels) for blob, labels in found.items()}
-
-    def _averaged(self, pictures: Sequence[Picture], height: int, width: int) -> dict[str, Array]:
-        """The scores (N×C×H×W), averaged over scales and mirror images."""
-        total: dict[str, Array] = {}
-        turns = (False, True) if self.plan.flip else (False,)
-        for scale in self.plan.scales:
-            size = self._size(height, width, scale)
-            scaled = [
-                {blob: _resized(image, *size) for blob, image in picture.items()}
-                for picture in pictures
-            ]
-            for mirrored in turns:
-                for blob, score in self._scores(scaled, mirrored).items():
-                    resized = _resized_scores(score, height, width)
-                    total[blob] = total[blob] + resized if blob in total else resized
-        return {blob: score / (len(self.plan.scales) * len(turns)) for blob, score in total.items()}
-
-    def _size(self, height: int, width: int, scale: float = 1) -> tuple[int, int]:
-        """The size at which an image is run: the one that the model is fixed at, or its own."""
-        value = self.session.inputs[0]
-        rows, columns = _plane(value)
-        return (
-            _fixed(value.sizes[rows]) or max(1, round(height * scale)),
-            _fixed(value.sizes[columns]) or max(1, round(width * scale)),
-        )
-
-    def _scores(self, pictures: Sequence[Picture], mirrored: bool) -> dict[str, Array]:
-        height, width = _shape_of(pictures)
-        if mirrored:
-            pictures = [
-                {blob: image[:, ::-1] for blob, image in picture.items()} for picture in pictures
-            ]
-        whole: dict[str, Array] = {}
-        wanted = {each.blob: each.score for each in self.maps if each.score is not None}
-        wanted |= {name: name for name in self.refining.starts()}
-        for piece in self._run(pictures, list(wanted.values())):
-            for blob, name in wanted.items():
-                part = piece.outputs[name]
-                if blob not in whole:
-                    whole[blob] = np.empty((*part.shape[:2], height, width), part.dtype)
-                whole[blob][:, :, piece.rows, piece.columns] = part
-        return {blob: score[..., ::-1] for blob, score in whole.items()} if mirrored else whole
-
-    # What the model takes -------------------------------------------------------------------
-
-    def _feeds(
-        self, pictures: Sequence[Picture], rows: slice = slice(None), columns: slice = slice(None)
-    ) -> dict[str, Array]:
-        """A part of pictures as the model's inputs."""
-        return {
-            blob: np.stack([self._prepared(blob, each[blob][rows, columns]) for each in pictures])
-            for blob in self.inputs
-        }
-
-    def _prepared(self, blob: str, image: Array) -> Array:
-        """An image as an input takes it: H×W×3 uint8, or C×H×W float32 less the mean."""
-        if _is_image(self.inputs[blob]):
-            return image
-        return as_input(image, self.metadata, blob)
-
-    # Running it -----------------------------------------------------------------------------
-
-    def _run(self, pictures: Sequence[Picture], wanted: Sequence[str]) -> Iterator[_Piece]:
-        """The wanted outputs, piece by piece: tile by tile, or all at once."""
-        height, width = _shape_of(pictures)
-
-        def cut(rows: Span, columns: Span) -> dict[str, Array]:
-            return self._feeds(
-                pictures, slice(rows.first, rows.last), slice(columns.first, columns.last)
-            )
-
-        if self._staged is not None and self.plan.tile is not None:
-            found = self._staged.tiles(cut, height, width, self.plan.tile, wanted)
-        else:
-            found = (
-                (rows, columns, _run_batch(self.session, cut(rows, columns), wanted))
-                for rows, columns in self._tiles(height, width)
-            )
-        for rows, columns, outputs in found:
-            inside = (
-                slice(rows.start - rows.first, rows.end - rows.first),
-                slice(columns.start - columns.first, columns.end - columns.first),
-            )
-            size = rows.last - rows.first, columns.last - columns.first
-            yield _Piece(
-                slice(rows.start, rows.end),
-                slice(columns.start, columns.end),
-                {
-                    name: self._fitted(name, output, size)[(..., *inside)]
-                    for name, output in outputs.items()
-                },
-            )
-
-    def _tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        tile, tiling = self.plan.tile, self.metadata.tiling
-        if tile is None or tiling is None:
-            yield Span(0, height, 0, height), Span(0, width, 0, width)
-            return
-        down, across = (
-            list(spans(size, tile, tiling.stride[axis], tiling.before[axis], tiling.after[axis]))
-            for axis, size in enumerate((height, width))
-        )
-        for rows in down:
-            for columns in across:
-                yield rows, columns
-
-    def _fitted(self, name: str, output: Array, size: tuple[int, int]) -> Array:
-        """An output at the size of what went in; scores are scaled, labels cannot be."""
-        if output.shape[-2:] == size:
-            return output
-        if output.ndim == 4 and self.plan.tile is None:
-            return _resized_scores(output, *size)
-        raise ImageError(
-            Problem(
-                f"output '{name}' has {output.shape[-2]}×{output.shape[-1]} pixels for an image of"
-                f" {size[0]}×{size[1]}: export the model with --result score, and use no --tile"
-            )
-        )
+        Raises FcnprotoError if the model cannot be loaded or run so: if there is no such device,
+        if it gives no score or label for each pixel, or if its mean is not known.
+        """
+        session = _session(model, device, fast)
+        blobs = blobs_of(session)
+        about_it = said(dataset, mean, classes, palette)
+        about = completed(Metadata.from_props(session.metadata, session.path), about_it, blobs)
+        self._runner = Runner(session, about, Plan(tile, tuple(scales) or (1.0,), flip, refine))
+        self._scores = scores
+        self.warnings: tuple[Problem, ...] = tuple(missing(about, blobs))
+        """What is not known of the model: names of classes, a palette."""
 
     @property
-    def batch(self) -> int | None:
-        """The only number of images that the model takes at once, if there is one."""
-        return _fixed(self.session.inputs[0].sizes[0])
+    def runner(self) -> Runner:
+        """What runs images of one size."""
+        return self._runner
 
-    # What is wrong with it ------------------------------------------------------------------
+    @property
+    def metadata(self) -> Metadata:
+        """What is known of the model: classes, palette, mean, kinds of images."""
+        return self._runner.metadata
 
-    def _input_problems(self) -> Iterator[Problem]:
-        path = self.session.path
-        for blob, value in self.inputs.items():
-            if len(value.sizes) != 4 or not (_is_image(value) or value.dtype == np.float32):
-                yield Problem(f"input '{blob}' is not an image", path)
-                continue
-            channels = _fixed(value.sizes[1])
-            mean = self.metadata.mean.get(blob)
-            if _is_image(value):
-                continue
-            if mean is None:
-                yield Problem(
-                    f"it does not say the mean of input '{blob}', which is subtracted from each"
-                    " image: --mean B,G,R or --dataset D supplies it",
-                    path,
-                )
-            elif channels not in (None, len(mean)):
-                yield Problem(
-                    f"input '{blob}' has {channels} channels, and its mean {len(mean)}", path
-                )
+    @property
+    def device(self) -> str:
+        """Where it runs: cpu, or cuda:0."""
+        return str(self._runner.session.device)
 
-    def _plan_problems(self) -> Iterator[Problem]:
-        path = self.session.path
-        if not self.maps:
-            found = ", ".join(
-                f"'{each.name}' is {'×'.join(map(str, each.sizes))}"
-                for each in self.session.outputs
-            )
-            yield Problem(f"it gives no score or label for each pixel: {found}", path)
-        for each in self.maps:
-            if self.refining and each.score is None:
-                yield Problem(
-                    "it gives labels, and only scores can be refined: export it with --result"
-                    " score",
-                    path,
-                )
-            if self.plan.averages and each.score is None:
-                yield Problem(
-                    "it gives labels, and only scores can be averaged over scales and mirror"
-                    " images: export it with --result score",
-                    path,
-                )
-        if self.plan.tile is not None and self.metadata.tiling is None:
-            yield Problem(
-                "it does not say how it can be cut into tiles: its receptive field has no bound,"
-                " or it was not exported by fcnproto export-onnx",
-                path,
-            )
-        value = self.session.inputs[0]
-        if len(value.sizes) != 4:
+    @property
+    def reason(self) -> str:
+        """Why it runs there, where `auto` passed over a faster device."""
+        return self._runner.session.reason
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of image that it takes of each scene: color, hha, depth."""
+        return tuple(self.metadata.kind(blob) for blob in self._runner.inputs)
+
+    @property
+    def path(self) -> str | None:
+        """The model's file; None where it was not one."""
+        return self._runner.session.path
+
+    # A path is an iterable of strings too, and the first signature is meant for it.
+    @overload
+    def __call__(self, images: Scene) -> Segmentation: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, images: Iterable[Scene]) -> Iterator[Segmentation]: ...
+
+    def __call__(self, images: Scene | Iterable[Scene]) -> Segmentation | Iterator[Segmentation]:
+        """Segment one image, or each of a list or an iterator.
+
+        One image gives its Segmentation, or raises ImageError if it cannot be read, and
+        FcnprotoError if it cannot be run. Many give an iterator of as many, in their order, which
+        reads ahead while the model runs, runs those of one size together, and holds few of them;
+        one that fails is a Segmentation with an `error`, and the others go on.
+        """
+        if isinstance(images, _ONE):
+            (result,) = self.stream([images])
+            if result.error is not None:
+                raise result.error
+            return result
+        return self.stream(images)
+
+    def __repr__(self) -> str:
+        what = self.path or self.metadata.net or "model"
+        return f"<Segmenter {what} on {self.device}: {' and '.join(self.kinds)}>"
+
+    # Many ---------------------------------------------------------------------------------------
+
+    def stream(self, scenes: Iterable[Scene | FcnprotoError]) -> Iterator[Segmentation]:
+        """As a call with many; an error in place of a scene becomes its result."""
+        if self._runner.plan.tile is not None:  # images that are large: one at a time
+            for scene in scenes:
+                yield from self._batched([self._load(scene)])
             return
-        fixed = [size for axis in _plane(value) if (size := _fixed(value.sizes[axis])) is not None]
-        if fixed and (self.plan.tile is not None or self.plan.scales != (1.0,)):
-            yield Problem(
-                f"its input is fixed at {'×'.join(map(str, fixed))} pixels: no --tile, no --scale",
-                path,
+        yield from self._batched(ahead(self._load, scenes, workers=cores(), most=2 * cores()))
+
+    def _batched(self, loaded: Iterable[_Loaded]) -> Iterator[Segmentation]:
+        """Run those of one size together, and give results in the order of what they are of."""
+        line: deque[_Loaded] = deque()
+        groups: dict[tuple[int, ...], list[_Loaded]] = {}
+        for each in loaded:
+            line.append(each)
+            if each.result is None:
+                group = groups.setdefault(each.size, [])
+                group.append(each)
+                if len(group) >= self._batch(each.size):
+                    self._run(groups.pop(each.size))
+            while line and line[0].result is None and _are_many(line):
+                self._run(groups.pop(line[0].size))
+            while line and line[0].result is not None:
+                yield line.popleft().done
+        for group in groups.values():
+            self._run(group)
+        while line:
+            yield line.popleft().done
+
+    def _batch(self, size: tuple[int, ...]) -> int:
+        """How many images of a size are run at once."""
+        largest = max(1, BATCH_PIXELS // (size[0] * size[1]))
+        return largest if self._runner.batch is None else self._runner.batch
+
+    def _run(self, group: Sequence[_Loaded]) -> None:
+        """Run a batch; if it cannot be run, each alone, so that only those fail that must."""
+        try:
+            found = self._runner.run(
+                [each.picture for each in group],
+                [each.prepared for each in group],
+                keep_scores=self._scores,
             )
+        except FcnprotoError as error:
+            if len(group) > 1:
+                for each in group:
+                    self._run([each])
+                return
+            (each,) = group
+            problems = [replace(problem, path=each.title) for problem in error.problems]
+            each.result = Segmentation(each.title, error=type(error)(*problems))
+            return
+        for index, each in enumerate(group):
+            each.result = Segmentation(
+                each.title,
+                each.picture,
+                {blob: array[index] for blob, array in found.labels.items()},
+                {blob: array[index] for blob, array in found.scores.items()},
+                self.metadata.classes,
+                self._runner.palette,
+                tuple(each.notes),
+            )
+            each.prepared = None
+
+    # One ----------------------------------------------------------------------------------------
+
+    def _load(self, scene: Scene | FcnprotoError) -> _Loaded:
+        """An image with those that belong to it, by the model's inputs; or what is wrong."""
+        if isinstance(scene, FcnprotoError):
+            return _Loaded("", result=Segmentation("", error=scene))
+        given = scene if isinstance(scene, Mapping) else {self._only_kind(): scene}
+        loaded = _Loaded(_title(next(iter(given.values()), "")))
+        try:
+            loaded.picture = self._picture(given, loaded)
+            loaded.prepared = self._runner.prepare(loaded.picture)
+        except FcnprotoError as error:
+            loaded.result = Segmentation(loaded.title, error=error)
+        return loaded
+
+    def _only_kind(self) -> str:
+        return self.kinds[0] if len(self.kinds) == 1 else COLOR
+
+    def _picture(self, given: Mapping[str, ImageLike], loaded: _Loaded) -> Picture:
+        kinds = dict(zip(self._runner.inputs, self.kinds, strict=True))
+        if set(given) != set(kinds.values()):
+            wanted, found = " and ".join(kinds.values()), " and ".join(given) or "none"
+            message = f"the model takes {wanted} of each scene, found {found}"
+            raise ImageError(Problem(message, loaded.title))
+        picture = {blob: self._read(kind, given[kind], loaded) for blob, kind in kinds.items()}
+        if len({array.shape[:2] for array in picture.values()}) > 1:
+            found = ", ".join(
+                f"'{blob}' {array.shape[0]}×{array.shape[1]}" for blob, array in picture.items()
+            )
+            raise ImageError(Problem(f"its images are of different size: {found}", loaded.title))
+        return picture
+
+    def _read(self, kind: str, image: ImageLike, loaded: _Loaded) -> Array:
+        is_depth, large = kind == DEPTH, self._runner.plan.tile is not None
+        array = (depth_of if is_depth else image_of)(image, large=large)
+        if (
+            is_depth
+            and isinstance(image, str | PathLike | Source)
+            and images.is_eight_bit(_source(image))
+        ):
+            message = (
+                "its depth has 8 bits, up to 255 of an unknown unit: millimetres are expected, as"
+                " 16-bit PNG"
+            )
+            loaded.notes.append(Problem(message, _title(image), severity=Severity.WARNING))
+        unknown = int((array <= 0).sum()) if is_depth else 0
+        if unknown:
+            message = f"{unknown} of its pixels have no depth: they are taken as the mean"
+            loaded.notes.append(Problem(message, _title(image), severity=Severity.WARNING))
+        return array
 
 
-def _run_batch(
-    session: Session, feeds: Mapping[str, Array], wanted: Sequence[str]
-) -> dict[str, Array]:
-    """Run a batch; where the model takes so many images and no other number, fill it up."""
-    count = len(next(iter(feeds.values())))
-    fixed = _fixed(session.inputs[0].sizes[0])
-    if fixed is not None and fixed != count:
-        feeds = {
-            blob: np.concatenate([array, np.repeat(array[-1:], fixed - count, axis=0)])
-            for blob, array in feeds.items()
-        }
-    outputs = session.run(feeds, wanted)
-    return {name: output[:count] for name, output in outputs.items()}
+@dataclass
+class _Loaded:
+    """A scene on its way: read, then run."""
+
+    title: str
+    picture: Picture = field(default_factory=dict)
+    prepared: Prepared | None = None
+    notes: list[Problem] = field(default_factory=list)
+    result: Segmentation | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        height, width = next(iter(self.picture.values())).shape[:2]
+        return height, width
+
+    @property
+    def pixels(self) -> int:
+        return self.size[0] * self.size[1] if self.picture else 0
+
+    @property
+    def done(self) -> Segmentation:
+        assert self.result is not None
+        return self.result
 
 
-def label_maps(session: Session) -> tuple[LabelMap, ...]:
-    """The label maps that a model gives, by its outputs of scores and of labels."""
-    scores = {
-        value.name: value
-        for value in session.outputs
-        if len(value.sizes) == 4 and value.dtype.kind == "f" and value.sizes[1] != 1
-    }
-    maps = {
-        blob: LabelMap(blob, blob, None, classes, _kind_of(classes))
-        for blob, value in scores.items()
-        for classes in [_fixed(value.sizes[1])]
-    }
-    for value in session.outputs:
-        if len(value.sizes) != 3 or value.dtype.kind not in "ui":
-            continue
-        # As export names them: labels, or score_labels where there are several.
-        blob = value.name.removesuffix("_labels")
-        if value.name == LABELS and len(maps) == 1:
-            (blob,) = maps
-        dtype = value.dtype if value.dtype == np.uint8 else np.dtype(np.uint16)
-        known = maps.get(blob, LabelMap(blob, None, None, None, dtype))
-        maps[blob] = replace(known, labels=value.name)
-    return tuple(maps.values())
+def _are_many(line: deque[_Loaded]) -> bool:
+    """Whether no more should wait for others of their size."""
+    return len(line) > _MOST_WAITING or sum(each.pixels for each in line) > _PIXELS_WAITING
 
 
-def blobs_of(session: Session) -> Blobs:
-    """The channels and classes of a model's inputs and score blobs."""
-    return Blobs(
-        {
-            value.name: _fixed(value.sizes[3 if _is_image(value) else 1]) or 3
-            for value in session.inputs
-            if len(value.sizes) == 4
-        },
-        {each.blob: each.classes for each in label_maps(session)},
-    )
+def image_of(image: ImageLike, *, large: bool = False) -> Array:
+    """An image as H×W×3 uint8 RGB; ImageError if it is none, or larger than `images.read` takes."""
+    if isinstance(image, Image.Image | np.ndarray):
+        return images.as_rgb(image, _title(image))
+    return images.read(_source(image), large=large)
 
 
-def _shape_of(pictures: Sequence[Picture]) -> tuple[int, int]:
-    """The rows and columns that all of them have."""
-    height, width = next(iter(pictures[0].values())).shape[:2]
-    return height, width
+def depth_of(image: ImageLike, *, large: bool = False) -> Array:
+    """A depth map as H×W float32; ImageError as for an image."""
+    if isinstance(image, Image.Image | np.ndarray):
+        return images.as_depth(image, _title(image))
+    return images.read_depth(_source(image), large=large)
 
 
-def _is_image(value: Value) -> bool:
-    """Whether an input takes images as they are: N×H×W×3 uint8 RGB."""
-    return value.dtype == np.uint8
+def _source(image: str | PathLike[str] | Source) -> Source:
+    return image if isinstance(image, Source) else Source(Path(image))
 
 
-def _plane(value: Value) -> tuple[int, int]:
-    """The axes of an input's rows and columns."""
-    return (1, 2) if _is_image(value) else (2, 3)
+def _title(image: ImageLike) -> str:
+    if isinstance(image, Image.Image):
+        return str(getattr(image, "filename", "")) or "image"
+    if isinstance(image, np.ndarray):
+        return "image"
+    return str(image.path if isinstance(image, Source) else Path(image))
 
 
-def _fixed(size: int | str | None) -> int | None:
-    return size if isinstance(size, int) and size > 0 else None
-
-
-def _kind_of(classes: int | None) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
-
-
-def _labels(score: Array) -> Array:
-    """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W."""
-    labels: Array = score.argmax(axis=1).astype(_kind_of(score.shape[1]))
-    return labels
-
-
-def _resized(image: Array, height: int, width: int) -> Array:
-    """An image (bilinear) or a depth map (nearest, since depths do not mix) at another size."""
-    if image.shape[:2] == (height, width):
-        return image
-    how = Image.Resampling.BILINEAR if image.ndim == 3 else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
-
-
-def _resized_scores(score: Array, height: int, width: int) -> Array:
-    """N×C×H×W scores at another size, each plane bilinearly."""
-    if score.shape[2:] == (height, width):
-        return score
-    planes = score.reshape(-1, *score.shape[2:]).astype(np.float32)
-    resized = [
-        Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
-        for plane in planes
-    ]
-    return np.stack([np.asarray(plane) for plane in resized]).reshape(
-        *score.shape[:2], height, width
-    )
+def _session(
+    model: str | PathLike[str] | bytes | Model | Session, device: str, fast: bool
+) -> Session:
+    if isinstance(model, Session):
+        return model
+    if isinstance(model, str | PathLike):
+        return Session(Path(model), device, fast=fast)
+    if not isinstance(model, bytes):
+        content = io.BytesIO()
+        model.write(content)
+        model = content.getvalue()
+    return Session(model, device, fast=fast)

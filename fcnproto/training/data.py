@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +18,8 @@ from fcnproto.layers.base import Layer
 from fcnproto.layers.input import Input
 from fcnproto.layers.python import Python
 from fcnproto.net.graph import Graph, Node
+from fcnproto.parallel import ahead
 from fcnproto.training.net import Feed
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -106,22 +102,6 @@ class Data:
                 yield list(islice(order, of))[passes.start : passes.stop]
 
         return ahead(lambda group: [self.read(each) for each in group], chosen())
-
-
-def ahead(work: Callable[[Item], Result], items: Iterator[Item]) -> Iterator[Result]:
-    """What `work` makes of each item, in order, two of them made while the caller is busy."""
-    with ThreadPoolExecutor(2) as executor:
-        waiting: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                waiting.append(executor.submit(work, item))
-                if len(waiting) > 2:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _source(node: Node, data: Path | None, seed: int) -> Source:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from fcnproto.datasets import IGNORE
-from fcnproto.datasets.score import Classes, Score
+from fcnproto.datasets.measures import Classes, Score
 from fcnproto.errors import DataError, FcnprotoError, Problem, raise_if_any
 from fcnproto.files import replacing
 from fcnproto.layers.base import shapes_of

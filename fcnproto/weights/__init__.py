@@ -29,6 +29,7 @@ __all__ = [
     "Arrays",
     "Loaded",
     "Weights",
+    "by_caffes_layers",
     "check_name",
     "keyed",
     "load",
@@ -81,7 +82,11 @@ def read(path: str | os.PathLike[str]) -> Weights:
 
     Raises WeightsError as `load` does, and for keys of another style.
     """
-    loaded = load(path)
+    return by_caffes_layers(load(path))
+
+
+def by_caffes_layers(loaded: Loaded) -> Weights:
+    """What a file holds, by Caffe's layers; WeightsError for keys of another style."""
     if loaded.foreign:
         key = next(iter(loaded.foreign))
         raise broken(

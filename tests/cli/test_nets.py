@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fcnproto import __version__
 from fcnproto.cli import main
+from fcnproto.version import __version__
 
 
 @pytest.fixture

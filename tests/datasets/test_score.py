@@ -11,10 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from fcnproto import datasets
 from fcnproto.datasets.confusion_picture import draw
+from fcnproto.datasets.measures import Classes, Score
 from fcnproto.datasets.score import (
-    Classes,
     Folder,
-    Score,
     Truth,
     confusion,
     label_problems,
@@ -292,7 +291,7 @@ def segmenter():
     from fcnproto.model.metadata import Metadata
     from fcnproto.net import graph
     from fcnproto.proto.source import parse_net
-    from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.runtime.runner import Runner
     from fcnproto.runtime.session import Session
 
     weights = np.zeros((4, 3), np.float32)
@@ -303,7 +302,7 @@ def segmenter():
     model = write(
         with_weights(net, {"score": arrays}), metadata=about.to_props(), interface=Interface()
     ).to_proto()
-    return Segmenter(Session(model.SerializeToString(), "cpu"), about)
+    return Runner(Session(model.SerializeToString(), "cpu"), about)
 
 
 def test_a_model_on_a_dataset(tmp_path, segmenter):

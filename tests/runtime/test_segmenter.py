@@ -21,8 +21,10 @@ from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime import images
 from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.overlay import overlay
+from fcnproto.runtime.runner import Plan, Runner, label_maps
 from fcnproto.runtime.segment_files import Segmented, segment
-from fcnproto.runtime.segmenter import Plan, Segmenter, label_maps
+from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.fit import WeightSource
 from fcnproto.weights import read
@@ -67,7 +69,7 @@ def net_in_two_stages(optimize=Optimize.NONE, **settings):
 
 def segmenter_of(model, plan=Plan()):
     session = Session(model, "cpu", threads=1)
-    return Segmenter(session, Metadata.from_props(session.metadata), plan)
+    return Segmenter(session, tile=plan.tile, scales=plan.scales, flip=plan.flip)
 
 
 def photograph(height, width, seed=0):
@@ -223,7 +225,7 @@ def test_finding_files_folders_globs_and_lists(tmp_path):
 def test_images_go_in_as_bgr_less_the_mean(fcn):
     segmenter = segmenter_of(fcn())
     rgb = photograph(9, 7)
-    (found,) = segmenter._feeds([{"data": rgb}])["data"]
+    (found,) = segmenter.runner._feeds([{"data": rgb}])["data"]
     expected = (
         rgb[:, :, ::-1].transpose(2, 0, 1).astype(np.float32) - np.float32(MEAN)[:, None, None]
     )
@@ -249,8 +251,8 @@ def test_image_input_gives_the_same_scores_bit_for_bit(fcn):
 
 def expected_labels(fcn, rgb):
     segmenter = segmenter_of(fcn())
-    feeds = segmenter._feeds([{"data": rgb}])
-    return segmenter.session.run(feeds)["score"].argmax(axis=1)[0]
+    feeds = segmenter.runner._feeds([{"data": rgb}])
+    return segmenter.runner.session.run(feeds)["score"].argmax(axis=1)[0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (97, 131)])
@@ -266,7 +268,7 @@ def expected_labels(fcn, rgb):
 )
 def test_every_kind_of_model_gives_the_same_labels(fcn, settings, size):
     pictures = [{"data": photograph(*size, seed)} for seed in range(3)]
-    found = segmenter_of(fcn(**settings)).label(pictures)
+    found = segmenter_of(fcn(**settings)).runner.label(pictures)
     (labels,) = found.values()
     assert (labels.shape, labels.dtype) == ((3, *size), np.uint8)
     for picture, each in zip(pictures, labels, strict=True):
@@ -277,8 +279,8 @@ def test_every_kind_of_model_gives_the_same_labels(fcn, settings, size):
 @pytest.mark.parametrize("settings", [{}, {"result": Result.LABELS, "image_input": True}])
 def test_tiles_give_the_same_labels(fcn, tile, settings):
     picture = {"data": photograph(75, 130)}
-    whole = segmenter_of(fcn(**settings)).label([picture])
-    found = segmenter_of(fcn(**settings), Plan(tile)).label([picture])
+    whole = segmenter_of(fcn(**settings)).runner.label([picture])
+    found = segmenter_of(fcn(**settings), Plan(tile)).runner.label([picture])
     assert found.keys() == whole.keys()
     for blob, labels in whole.items():
         np.testing.assert_array_equal(found[blob], labels)
@@ -289,10 +291,10 @@ def test_tiles_give_the_same_labels(fcn, tile, settings):
 def test_tiles_of_two_stages_give_the_same_labels(optimize, settings):
     model = net_in_two_stages(optimize=optimize, **settings)
     pictures = [{"data": photograph(75, 330, seed)} for seed in range(2)]
-    whole = segmenter_of(model).label(pictures)
+    whole = segmenter_of(model).runner.label(pictures)
     segmenter = segmenter_of(model, Plan(64))
     assert segmenter.metadata.tiling.stages is not None
-    for blob, labels in segmenter.label(pictures).items():
+    for blob, labels in segmenter.runner.label(pictures).items():
         np.testing.assert_array_equal(labels, whole[blob])
 
 
@@ -317,16 +319,16 @@ def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
 
 def test_tiles_and_scales_together(fcn):
     picture = {"data": photograph(75, 130)}
-    whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).label([picture])
-    tiled = segmenter_of(fcn(), Plan(32, (0.5, 1.25), True)).label([picture])
+    whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).runner.label([picture])
+    tiled = segmenter_of(fcn(), Plan(32, (0.5, 1.25), True)).runner.label([picture])
     np.testing.assert_array_equal(tiled["score"], whole["score"])
 
 
 def test_tiles_of_two_stages_at_scales_and_mirrored():
     model = net_in_two_stages()
     picture = {"data": photograph(75, 130)}
-    whole = segmenter_of(model, Plan(None, (0.5, 1.25), True)).label([picture])
-    tiled = segmenter_of(model, Plan(32, (0.5, 1.25), True)).label([picture])
+    whole = segmenter_of(model, Plan(None, (0.5, 1.25), True)).runner.label([picture])
+    tiled = segmenter_of(model, Plan(32, (0.5, 1.25), True)).runner.label([picture])
     np.testing.assert_array_equal(tiled["score"], whole["score"])
 
 
@@ -335,19 +337,19 @@ def test_flip_averages_with_the_mirror_image(fcn):
     segmenter = segmenter_of(fcn(), Plan(flip=True))
 
     def score(image):
-        return segmenter.session.run(segmenter._feeds([{"data": image}]))["score"]
+        return segmenter.runner.session.run(segmenter.runner._feeds([{"data": image}]))["score"]
 
     expected = (score(rgb) + score(rgb[:, ::-1])[..., ::-1]).argmax(axis=1)
-    np.testing.assert_array_equal(segmenter.label([{"data": rgb}])["score"], expected)
+    np.testing.assert_array_equal(segmenter.runner.label([{"data": rgb}])["score"], expected)
     # What is averaged so cannot tell left from right.
-    mirrored = segmenter.label([{"data": rgb[:, ::-1]}])["score"]
+    mirrored = segmenter.runner.label([{"data": rgb[:, ::-1]}])["score"]
     np.testing.assert_array_equal(mirrored[..., ::-1], expected)
 
 
 def test_one_scale_is_not_another(fcn):
     picture = {"data": photograph(64, 64)}
-    plain = segmenter_of(fcn()).label([picture])["score"]
-    halved = segmenter_of(fcn(), Plan(None, (0.5,))).label([picture])["score"]
+    plain = segmenter_of(fcn()).runner.label([picture])["score"]
+    halved = segmenter_of(fcn(), Plan(None, (0.5,))).runner.label([picture])["score"]
     assert halved.shape == plain.shape
     assert (halved != plain).any()
 
@@ -373,12 +375,12 @@ def test_models_of_fixed_size_get_images_of_that_size():
     net, about = fixed_net()
     model = write(with_weights(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
     segmenter = segmenter_of(model)
-    assert segmenter.batch == 2
+    assert segmenter.runner.batch == 2
     rgb = photograph(8, 6)
     expected = (rgb[..., ::-1] - np.float32([1, 2, 3])).argmax(axis=2)
-    np.testing.assert_array_equal(segmenter.label([{"data": rgb}])["score"][0], expected)
+    np.testing.assert_array_equal(segmenter.runner.label([{"data": rgb}])["score"][0], expected)
     large = np.asarray(Image.fromarray(rgb).resize((60, 80), Image.Resampling.NEAREST))
-    found = segmenter.label([{"data": large}])["score"]
+    found = segmenter.runner.label([{"data": large}])["score"]
     assert found.shape == (1, 80, 60)
     with pytest.raises(FcnprotoError, match="fixed at 8×6"):
         segmenter_of(model, Plan(scales=(2.0,)))
@@ -393,7 +395,7 @@ def test_scores_at_a_larger_stride_are_scaled_up():
     rgb = np.zeros((16, 32, 3), np.uint8)
     rgb[:, :16, 0] = 200
     rgb[:, 16:, 1] = 200
-    found = segmenter_of(model).label([{"data": rgb}])["score"][0]
+    found = segmenter_of(model).runner.label([{"data": rgb}])["score"][0]
     assert (found[:, :16] == 2).all()
     assert (found[:, 16:] == 1).all()
 
@@ -410,10 +412,10 @@ def test_more_than_256_classes_are_16_bits(tmp_path):
             with_weights(net, weights), metadata=about.to_props(), interface=interface
         ).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
-        (labels,) = segmenter.label([{"data": photograph(5, 5)}]).values()
+        (labels,) = segmenter.runner.label([{"data": photograph(5, 5)}]).values()
         assert labels.dtype == np.uint16
         assert (labels == 299).all()
-    images.write_labels(tmp_path / "a.png", labels[0], segmenter.palette)
+    images.write_labels(tmp_path / "a.png", labels[0], segmenter.runner.palette)
     with Image.open(tmp_path / "a.png") as image:
         assert (np.asarray(image) == 299).all()
 
@@ -424,16 +426,16 @@ def test_more_than_256_classes_are_16_bits(tmp_path):
 def test_models_that_do_not_say_their_mean(fcn):
     session = Session(fcn(), "cpu")
     with pytest.raises(FcnprotoError, match=r"mean of input 'data'.*--mean B,G,R or --dataset D"):
-        Segmenter(session, Metadata())
+        Runner(session, Metadata())
     with pytest.raises(FcnprotoError, match="cut into tiles"):
-        Segmenter(session, Metadata(mean={"data": MEAN}), Plan(tile=10))
+        Runner(session, Metadata(mean={"data": MEAN}), Plan(tile=10))
 
 
 def test_models_that_give_no_score_for_each_pixel():
     text = input_text(data=(1, 3, 8, 8)) + layer_text("Flatten", ["data"], ["flat"])
     model = write(with_weights(net_of(text), {})).to_proto().SerializeToString()
     with pytest.raises(FcnprotoError, match="no score or label for each pixel: 'flat' is N×"):
-        Segmenter(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
+        Runner(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
 
 
 def test_labels_cannot_be_averaged(fcn):
@@ -513,7 +515,8 @@ def test_files_to_files(fcn, tmp_path):
             found = np.asarray(image.convert("RGB"))
             np.testing.assert_array_equal(found, np.uint8(palette)[expected])
         with Image.open(out / f"{source.stem}.overlay.jpg") as image:
-            assert image.size == (rgb.shape[1], rgb.shape[0])
+            # Below it stands the legend.
+            assert image.width == rgb.shape[1] and image.height > rgb.shape[0]
         shares = done[source.stem].shares["score"]
         assert sum(shares.values()) == pytest.approx(1)
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
@@ -527,11 +530,14 @@ def test_files_to_files(fcn, tmp_path):
 def test_images_of_one_size_run_together(fcn, tmp_path, monkeypatch):
     segmenter = segmenter_of(fcn())
     counts = []
-    label = segmenter.label
-    monkeypatch.setattr(
-        segmenter, "label", lambda pictures: counts.append(len(pictures)) or label(pictures)
-    )
-    monkeypatch.setattr("fcnproto.runtime.segment_files.BATCH_PIXELS", 2 * 24 * 16)
+    run = segmenter.runner.run
+
+    def counted(pictures, *args, **settings):
+        counts.append(len(pictures))
+        return run(pictures, *args, **settings)
+
+    monkeypatch.setattr(segmenter.runner, "run", counted)
+    monkeypatch.setattr("fcnproto.runtime.segmenter.BATCH_PIXELS", 2 * 24 * 16)
     sources = [
         saved(tmp_path / f"{index}.png", photograph(*((24, 16) if index % 2 else (16, 20)), index))
         for index in range(8)
@@ -567,14 +573,32 @@ def test_a_full_disk_stops_it(fcn, tmp_path, monkeypatch):
     assert not list(out.iterdir())
 
 
-def test_overlay_lets_the_image_through_where_the_colour_is_black(tmp_path):
+def test_overlay_lets_the_image_through_where_the_colour_is_black():
     rgb = np.full((16, 32, 3), 100, np.uint8)
     labels = np.repeat([[0] * 16 + [1] * 16], 16, 0).astype(np.uint8)
-    images.write_overlay(tmp_path / "a.jpg", rgb, labels, ((0, 0, 0), (200, 0, 0)))
-    with Image.open(tmp_path / "a.jpg") as image:
-        found = np.asarray(image).astype(int)
-    assert np.abs(found[:, :8] - 100).max() < 12
-    assert np.abs(found[:, 24:] - (150, 50, 50)).max() < 12
+    found = overlay(rgb, labels, ((0, 0, 0), (200, 0, 0)))
+    assert (found[:, :15] == 100).all()
+    assert (found[:, 17:] == (150, 50, 50)).all()
+
+
+@pytest.mark.parametrize("grey", [0, 60, 128, 255])
+def test_overlay_shows_where_classes_meet_on_any_image(grey):
+    """Even where the image has the classes' own colours."""
+    rgb = np.full((16, 32, 3), grey, np.uint8)
+    labels = np.repeat([[0] * 16 + [1] * 16], 16, 0).astype(np.uint8)
+    found = overlay(rgb, labels, ((grey,) * 3, (grey,) * 3)).astype(int)
+    assert (found[:, 15] == 255).all() and (found[:, 16] == 0).all()
+
+
+def test_legend_names_the_classes_below_the_image():
+    rgb = np.zeros((20, 200, 3), np.uint8)
+    labels = np.ones((20, 200), np.uint16) * 300
+    found = overlay(rgb, labels, [(0, 0, 0)] * 300 + [(0, 200, 0)], {300: "tree"})
+    strip = found[20:]
+    assert (strip.reshape(-1, 3) == (0, 200, 0)).all(axis=1).sum() > 100
+    assert (strip == 0).all(axis=2).sum() > 20  # letters
+    many = {n: f"a class of number {n}" for n in range(12)}
+    assert overlay(rgb, labels, [(9, 9, 9)], many).shape[0] > found.shape[0]
 
 
 # Two images for one scene ---------------------------------------------------------------------
@@ -614,7 +638,7 @@ def test_colour_and_depth(tmp_path):
     depth = np.full((9, 8), 2550, np.uint16)
     depth[0, 0] = 0
     picture = {"color": photograph(9, 8), "depth": depth.astype(np.float32)}
-    found = segmenter._feeds([picture])["depth"][0, 0]
+    found = segmenter.runner._feeds([picture])["depth"][0, 0]
     mean = specs.dataset("nyud").mean["depth"][0]
     np.testing.assert_allclose(found[1:], np.log(2550) - mean, atol=1e-6)
     assert found[0, 0] == 0
@@ -658,7 +682,10 @@ def test_two_label_maps(tmp_path):
             with_weights(net, {}), metadata=about.to_props(), interface=Interface(result)
         ).to_proto()
         segmenter = segmenter_of(model.SerializeToString())
-        assert [each.blob for each in label_maps(segmenter.session)] == ["score_sem", "score_geo"]
+        assert [each.blob for each in label_maps(segmenter.runner.session)] == [
+            "score_sem",
+            "score_geo",
+        ]
         out = tmp_path / result.value
         out.mkdir()
         source = saved(tmp_path / "a.png", photograph(6, 5))

@@ -1,0 +1,199 @@
+"""A net as a value: its layers, shapes, problems and picture, and why it is as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+
+from fcnproto.api import sources
+from fcnproto.api.explain import CropExplanation, FieldExplanation, PadExplanation
+from fcnproto.api.lines import Problems
+from fcnproto.api.sources import Named
+from fcnproto.api.zoo import Prototxt
+from fcnproto.errors import FcnprotoError
+from fcnproto.files import replacing
+from fcnproto.insight import draw as drawing
+from fcnproto.insight import explain_crop, explain_field, explain_pad
+from fcnproto.insight import summary as summarizing
+from fcnproto.insight.summary import LayerRow, Summary
+from fcnproto.net import check as checking
+from fcnproto.net.graph import Graph, State, build
+from fcnproto.net.shapes import infer
+from fcnproto.proto import printer
+from fcnproto.proto.caffe_pb2 import Phase
+from fcnproto.proto.source import NetSource
+from fcnproto.runtime.segmenter import ImageLike, image_of
+from fcnproto.types import Shape, Shown
+
+
+class Net(Shown):
+    """A net in a state (phase, level, stages), for images of a size.
+
+    What asks for layers, shapes or a picture raises NetError where Caffe would refuse the net;
+    `problems` says what is wrong.
+    """
+
+    def __init__(
+        self,
+        source: NetSource,
+        state: State = State(),
+        size: tuple[int, int] | None = None,
+        zoo_name: str = "",
+    ) -> None:
+        self.source, self.state, self.size = source, state, size
+        self.zoo_name = zoo_name
+        """What the zoo calls it; empty if it is none of the zoo's."""
+
+    @property
+    def name(self) -> str:
+        """The name in its text."""
+        return str(self.source.net.name)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The net as a graph: what the functions of this package's wings take."""
+        return build(self.source, self.state, self.size)
+
+    @property
+    def prototxt(self) -> Prototxt:
+        """Its text in the current form."""
+        return Prototxt(printer.format(self.source.net))
+
+    @property
+    def layers(self) -> tuple[LayerRow, ...]:
+        """Its layers in order: name, type, tops, parameters, multiply-adds, receptive field."""
+        return self._summary.rows
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape | None]:
+        """The shape of each blob, N×C×H×W for images; None where it is not known."""
+        return infer(self.graph).blobs
+
+    @cached_property
+    def problems(self) -> Problems:
+        """Everything that is wrong with it."""
+        return Problems(checking.check_net(self.source, self.state, self.size))
+
+    @cached_property
+    def _summary(self) -> Summary:
+        return summarizing.summarize(self.graph)
+
+    def summary(self) -> Summary:
+        """A table of its layers and what they cost."""
+        return self._summary
+
+    def draw(self) -> Drawing:
+        """Its picture; Graphviz lays it out when it is shown or saved."""
+        return Drawing(self.graph)
+
+    def explain_crop(self, blob: str | None = None) -> CropExplanation:
+        """How the offset of each Crop, or of the one that makes `blob`, comes about."""
+        return CropExplanation.of(self.graph, *explain_crop.crops(self.graph, blob))
+
+    def explain_pad(self) -> PadExplanation:
+        """Which image sizes the pad of the first layer lets survive, and what it costs."""
+        return PadExplanation(explain_pad.pad(self.graph))
+
+    def explain_field(
+        self,
+        blob: str,
+        pixel: tuple[int, int] | None = None,
+        image: ImageLike | None = None,
+    ) -> FieldExplanation:
+        """Which pixels of the image a pixel (row, column) of `blob` is computed from.
+
+        By default that is the middle one. With an image the net has its size, and the picture
+        shows it.
+        """
+        photo = None if image is None else image_of(image)
+        graph = self.graph
+        if photo is not None:
+            graph = build(self.source, self.state, (photo.shape[0], photo.shape[1]))
+        return FieldExplanation(tuple(explain_field.account(graph, blob, pixel)), photo)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write its text; FcnprotoError if it cannot be written."""
+        return self.prototxt.save(path)
+
+    def __str__(self) -> str:
+        try:
+            return str(self._summary)
+        except FcnprotoError:
+            return f"net: {self.name or '(no name)'}, {self.state}\n{self.problems}"
+
+    def _repr_html_(self) -> str:
+        table = super()._repr_html_()
+        try:
+            picture = self.draw()._repr_svg_()
+        except FcnprotoError:
+            return table  # Graphviz is not there, or Caffe would refuse the net
+        return f"{table}<div>{picture}</div>"
+
+
+class Drawing:
+    """The picture of a net, made when it is shown or saved."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def content(self, suffix: str) -> bytes:
+        """The picture as a file of this suffix holds it: .dot, .svg, .png, .pdf, .html.
+
+        Raises FcnprotoError for any other, and where Graphviz is needed and missing.
+        """
+        return drawing.draw(self._graph, suffix)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it in the format that the name's ending says; raises as `content`."""
+        file = Path(path)
+        content = self.content(drawing.suffix_of(str(path)))
+        with replacing(file) as temporary:
+            temporary.write_bytes(content)
+        return file
+
+    def __repr__(self) -> str:
+        return f"<Drawing of {self._graph.name or 'a net'}: {len(self._graph.nodes)} layers>"
+
+    def _repr_svg_(self) -> str:
+        return self.content(".svg").decode()
+
+
+NetLike = Net | Named
+"""A net, or what names one: a name of the zoo, a path, or the text of a prototxt."""
+
+
+def load_net(
+    net: NetLike,
+    *,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    size: tuple[int, int] | None = None,
+    lenient: bool = False,
+) -> Net:
+    """A net by a name of the zoo, by the path of a prototxt, or from its text.
+
+    It is built for a phase (TEST or TRAIN), level and stages, as Caffe does; `size` (height, width)
+    stands in for that of its images. With `lenient`, unknown fields are warnings. Raises
+    PrototxtError where it cannot be read, and ZooError where there is no such net.
+    """
+    state = State(Phase.Value(checked_phase(phase)), level, tuple(stages))
+    if isinstance(net, Net):
+        return Net(net.source, state, size or net.size, net.zoo_name)
+    which = "train" if state.phase == Phase.Value("TRAIN") else "deploy"
+    source = sources.net_source(net, which, lenient=lenient)
+    return Net(source, state, size, sources.zoo_name(net))
+
+
+def checked_phase(phase: str) -> str:
+    """A phase in capitals; FcnprotoError if it is neither TRAIN nor TEST."""
+    if phase.upper() not in ("TRAIN", "TEST"):
+        raise FcnprotoError(f"there is no phase '{phase}': expected TRAIN or TEST")
+    return phase.upper()
+
+
+def as_net(net: NetLike) -> Net:
+    """A net as it is, or loaded."""
+    return net if isinstance(net, Net) else load_net(net)

@@ -1,0 +1,224 @@
+"""Weights as values: loaded, fitted to a net, saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from fcnproto import weights as files
+from fcnproto.api.net import Net, NetLike, as_net
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.net.graph import as_net as as_saved
+from fcnproto.proto import printer
+from fcnproto.proto.source import parse_net
+from fcnproto.surgery import convert as converting
+from fcnproto.surgery import fit as fitting
+from fcnproto.surgery.classes_map import read_classes_map
+from fcnproto.surgery.convolutionize import convolutionize as convolutionize_graph
+from fcnproto.surgery.fit import Entry, WeightSource
+from fcnproto.surgery.naming import Layout, Rename
+from fcnproto.types import Array, Shown, show
+from fcnproto.weights import Loaded
+from fcnproto.weights import fetch as fetching
+
+
+class Weights(Shown, Mapping[str, Sequence[Array]]):
+    """A mapping from layers to their arrays in Caffe's order: kernels, then biases.
+
+    Of a file whose keys are not Caffe's, such as a state dict of PyTorch's, each key maps to its
+    one array until `convert` has made them a net's.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Sequence[Array]] | Loaded,
+        net: Net | None = None,
+        title: str = "weights",
+    ) -> None:
+        """From arrays by layer; `net` is the one that they fit, which some formats hold too."""
+        self.net, self.title = net, title
+        self.loaded = (
+            weights
+            if isinstance(weights, Loaded)
+            else Loaded(Path(title), {name: list(arrays) for name, arrays in weights.items()})
+        )
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What there is to say of the file."""
+        return self.loaded.notes
+
+    @property
+    def by_layer(self) -> files.Weights:
+        """The same as a dict; WeightsError where the keys are not Caffe's."""
+        return files.by_caffes_layers(self.loaded)
+
+    def __getitem__(self, layer: str) -> Sequence[Array]:
+        if self.loaded.foreign:
+            return (self.loaded.foreign[layer],)
+        return self.loaded.weights[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.loaded.foreign or self.loaded.weights)
+
+    def __len__(self) -> int:
+        return len(self.loaded.foreign or self.loaded.weights)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write them in the format that the name's ending says, whole or not at all.
+
+        Endings are .npz, .caffemodel, .h5, .hdf5 and .safetensors. Raises WeightsError if the
+        format cannot hold them.
+        """
+        net = None if self.net is None else as_saved(self.net.graph)
+        files.write(path, self.by_layer, net)
+        return Path(path)
+
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        lines = [
+            f"{name:<{width}}  {', '.join(show(array.shape) for array in arrays)}"
+            for name, arrays in self.items()
+        ]
+        count = sum(array.size for arrays in self.values() for array in arrays)
+        return "\n".join([*lines, f"{len(self)} layers, {count:,} parameters"])
+
+
+WeightsLike = Weights | Mapping[str, Sequence[Array]] | str | PathLike[str]
+"""Weights, arrays by layer, a path, or a name of the zoo whose weights are shipped or fetched."""
+
+
+def load_weights(weights: WeightsLike) -> Weights:
+    """Weights from a file of any format, or of a net of the zoo that are shipped or fetched.
+
+    The format is found from the content: .npz, .npy, .caffemodel, HDF5, safetensors, PyTorch's.
+    Raises WeightsError if it is none, is not whole, or would unfold beyond measure.
+    """
+    if isinstance(weights, Weights):
+        return weights
+    if isinstance(weights, Mapping):
+        return Weights(weights)
+    path = fetching.locate(str(weights))
+    return Weights(files.load(path), title=str(weights))
+
+
+def source_of(weights: WeightsLike) -> WeightSource:
+    """Weights whose layers are Caffe's, with what they are called; WeightsError if they are not."""
+    loaded = load_weights(weights)
+    return WeightSource(loaded.title, loaded.by_layer)
+
+
+@dataclass(frozen=True, repr=False)
+class Fitted(Shown):
+    """Weights that fit a net, and what became of each layer."""
+
+    weights: Weights
+    report: tuple[Entry, ...]
+    notes: tuple[Problem, ...]
+
+    @property
+    def refused(self) -> tuple[Problem, ...]:
+        """What `strict` refuses: layers that were dropped, or left at their filler."""
+        return fitting.strict_problems(self.report)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, (*self.report, *self.notes)))
+
+
+def convert(
+    weights: WeightsLike | Sequence[WeightsLike],
+    net: NetLike,
+    *,
+    layout: str | None = None,
+    input_order: str | None = None,
+    renames: Mapping[str, str] | Sequence[str] = (),
+    suffixes: Sequence[str] = (),
+    classes_map: Mapping[int, int] | str | PathLike[str] | None = None,
+    strict: bool = False,
+) -> Fitted:
+    """Fit the weights of a classifier or of an older stage to a net, and report on each layer.
+
+    Of several sources a later one takes precedence. `layout` says how their arrays lie (caffe,
+    pytorch, …), where that is not certain; `input_order` (rgb, bgr) which channels they expect.
+    `renames` has another name for a layer or key, as a mapping or as OLD=NEW; a * on both sides
+    stands for the same text.
+    `suffixes` are added to the layers' names, one for each source. `classes_map` says which old
+    class each of the net's becomes, or names a file of lines NEW OLD. With `strict`, what is
+    dropped or left at its filler is an error.
+
+    Raises WeightsError with every layer that does not fit, or if none does.
+    """
+    many = _listed(weights)
+    if suffixes and len(suffixes) != len(many):
+        raise FcnprotoError(f"there are {len(suffixes)} suffixes for {len(many)} sources")
+    target = as_net(net)
+    loaded = [load_weights(each) for each in many]
+    classes = (
+        read_classes_map(Path(classes_map))
+        if isinstance(classes_map, str | PathLike)
+        else None
+        if classes_map is None
+        else dict(classes_map)
+    )
+    fitted = converting.convert(
+        [
+            converting.Given(each.title, each.loaded, suffix)
+            for each, suffix in zip(loaded, suffixes or [""] * len(loaded), strict=True)
+        ],
+        target.graph,
+        net=target.zoo_name or target.source.path,
+        layout=None if layout is None else Layout(layout),
+        input_order=input_order,
+        renames=[Rename.parse(text) for text in _written(renames)],
+        classes_map=classes,
+        strict=strict,
+    )
+    return Fitted(Weights(fitted.weights, target, target.name), fitted.report, fitted.notes)
+
+
+def _written(renames: Mapping[str, str] | Sequence[str]) -> Sequence[str]:
+    if isinstance(renames, Mapping):
+        return [f"{old}={new}" for old, new in renames.items()]
+    return renames
+
+
+def _listed(weights: WeightsLike | Sequence[WeightsLike]) -> Sequence[WeightsLike]:
+    return [weights] if isinstance(weights, Mapping | str | PathLike) else list(weights)
+
+
+@dataclass(frozen=True, repr=False)
+class Convolutionized(Shown):
+    """A classifier made fully convolutional: its net, its weights, what became of each layer."""
+
+    net: Net
+    weights: Weights
+    report: tuple[Entry, ...]
+    notes: tuple[Problem, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, (*self.report, *self.notes)))
+
+
+def convolutionize(net: NetLike, weights: WeightsLike) -> Convolutionized:
+    """Make a classifier fully convolutional.
+
+    Raises NetError for a net that cannot be, WeightsError for weights that do not fit it.
+    """
+    found = convolutionize_graph(as_net(net).graph, [source_of(weights)])
+    source = parse_net(printer.format(found.net), as_net(net).source.path)
+    made = Net(source)
+    notes = (*found.notes, *files.not_finite(found.weights))
+    return Convolutionized(made, Weights(found.weights, title=made.name), found.report, notes)
+
+
+def fetch(net: str, url: str | None = None) -> Weights:
+    """Fetch a net's published weights into the user's cache, unless they are there, and load them.
+
+    `url` is a mirror: the folder that holds the file, or the file. Raises WeightsError for a net
+    without published weights, and where the file cannot be fetched or is not what it should be.
+    """
+    fetched = fetching.fetch(net, url)
+    loaded = files.load(fetched.path)
+    return Weights(replace(loaded, notes=(*fetched.notes, *loaded.notes)), title=net)

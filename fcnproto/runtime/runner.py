@@ -1,0 +1,482 @@
+"""A model on images of one size: what it takes is prepared, and labels are made of its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fcnproto.crf.dense_crf import DenseCRF
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.model.metadata import Blobs, Metadata
+from fcnproto.model.tiles import Span, spans
+from fcnproto.runtime.images import ImageError
+from fcnproto.runtime.refining import Refining, as_input, starts
+from fcnproto.runtime.session import Session, Value
+from fcnproto.runtime.staged import Staged
+from fcnproto.types import Array
+from fcnproto.zoo.specs import voc_palette
+
+Picture = Mapping[str, Array]
+"""What a model sees of one scene: for each of its inputs H×W×3 uint8 RGB, or a float32 map H×W."""
+
+Prepared = Mapping[str, Array]
+"""One scene as the model's inputs take it: C×H×W float32 less the mean, or H×W×3 uint8 RGB."""
+
+BATCH_PIXELS = 2**20
+"""So many pixels are run at once, but at least one image; a VGG16 FCN takes 1 GB for them."""
+
+LABELS = "labels"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A label map that a model gives: the score blob, and the outputs of the scores and labels."""
+
+    blob: str
+    score: str | None
+    labels: str | None
+    classes: int | None
+    dtype: np.dtype[Any]
+    """What its labels are held in: uint8, or uint16 where there may be more than 256."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is run: on tiles of so many pixels, at several scales, mirrored too."""
+
+    tile: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    refine: str | DenseCRF | None = None
+    """What scores are refined by, as `--refine` says it; None is what the model itself brings."""
+
+    @property
+    def averages(self) -> bool:
+        """Whether several scores are averaged."""
+        return self.flip or len(self.scales) > 1 or self.scales != (1.0,)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Outputs of a part of the image; `rows` and `columns` say where they lie on it."""
+
+    rows: slice
+    columns: slice
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a batch of N images gives, by score blob."""
+
+    labels: Mapping[str, Array]
+    """N×H×W uint8, or uint16 beyond 256 classes."""
+    scores: Mapping[str, Array]
+    """N×C×H×W, of those that were to be kept and that the model gives."""
+
+
+class Runner:
+    """A model with all that turns images of one size into label maps.
+
+    Raises FcnprotoError if the model does not give a score or label for each pixel, if it does not
+    know its mean, or if it cannot do what the plan asks.
+    """
+
+    def __init__(self, session: Session, metadata: Metadata, plan: Plan = Plan()) -> None:
+        self.session, self.metadata, self.plan = session, metadata, plan
+        self.inputs = {value.name: value for value in session.inputs}
+        self.refining = Refining.of(plan.refine, metadata)
+        hidden = starts(metadata.mean_fields)
+        self.maps = tuple(each for each in label_maps(session) if each.blob not in hidden)
+        problems = [*self._input_problems(), *self._plan_problems()]
+        if problems:
+            raise FcnprotoError(*problems)
+        self.palette = metadata.palette or voc_palette()
+        tiling = metadata.tiling
+        self._staged = (
+            Staged.of(session, tiling, tiling.stages, _run_batch)
+            if plan.tile is not None and tiling is not None and tiling.stages is not None
+            else None
+        )
+
+    def label(self, pictures: Sequence[Picture]) -> Mapping[str, Array]:
+        """The label maps (N×H×W uint8, or uint16 beyond 256 classes) of pictures of one size."""
+        return self.run(pictures).labels
+
+    def run(
+        self,
+        pictures: Sequence[Picture],
+        prepared: Sequence[Prepared | None] = (),
+        *,
+        keep_scores: bool = False,
+    ) -> Found:
+        """The label maps of pictures of one size, and their scores if those are kept.
+
+        `prepared` are the pictures as `prepare` gives them. Scores are not kept of images that are
+        run in tiles, whose labels alone are put together.
+        """
+        height, width = _shape_of(pictures)
+        if not self._as_they_are(height, width):
+            averaged = self._averaged(pictures, height, width)
+            if self.refining:
+                averaged = self._refined(pictures, averaged)
+            return Found(
+                {blob: labels_of(score) for blob, score in averaged.items()},
+                averaged if keep_scores else {},
+            )
+        shape = len(pictures), height, width
+        keep_scores = keep_scores and self.plan.tile is None
+        found = {each.blob: np.zeros(shape, each.dtype) for each in self.maps}
+        wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
+        scored = {each.blob: each.score for each in self.maps if each.score and keep_scores}
+        scores: dict[str, Array] = {}
+        ready = [each for each in prepared if each is not None]
+        for piece in self._run(
+            pictures,
+            list(dict.fromkeys((*wanted.values(), *scored.values()))),
+            ready if len(ready) == len(pictures) else (),
+        ):
+            for blob, name in wanted.items():
+                part = piece.outputs[name]
+                labels = labels_of(part) if part.ndim == 4 else part
+                found[blob][:, piece.rows, piece.columns] = labels
+            scores = {blob: piece.outputs[name] for blob, name in scored.items()}
+        return Found(found, scores)
+
+    def prepare(self, picture: Picture) -> Prepared | None:
+        """A picture as the inputs take it, or None where it is cut or scaled before."""
+        height, width = _shape_of([picture])
+        if self.plan.tile is not None or not self._as_they_are(height, width):
+            return None
+        return {blob: self._prepared(blob, picture[blob]) for blob in self.inputs}
+
+    def _as_they_are(self, height: int, width: int) -> bool:
+        """Whether images of this size are run once, and at it."""
+        return not (self.plan.averages or self.refining) and self._size(height, width) == (
+            height,
+            width,
+        )
+
+    def _refined(
+        self, pictures: Sequence[Picture], scores: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Scores (N×C×H×W) that are refined, image by image."""
+        found: dict[str, list[Array]] = {}
+        for index, picture in enumerate(pictures):
+            own = {blob: score[index] for blob, score in scores.items()}
+            refined = self.refining(own, picture, self.metadata, self.plan.tile)
+            for blob, score in refined.items():
+                found.setdefault(blob, []).append(score)
+        return {blob: np.stack(parts) for blob, parts in found.items()}
+
+    def _averaged(self, pictures: Sequence[Picture], height: int, width: int) -> dict[str, Array]:
+        """The scores (N×C×H×W), averaged over scales and mirror images."""
+        total: dict[str, Array] = {}
+        turns = (False, True) if self.plan.flip else (False,)
+        for scale in self.plan.scales:
+            size = self._size(height, width, scale)
+            scaled = [
+                {blob: _resized(image, *size) for blob, image in picture.items()}
+                for picture in pictures
+            ]
+            for mirrored in turns:
+                for blob, score in self._scores(scaled, mirrored).items():
+                    resized = _resized_scores(score, height, width)
+                    total[blob] = total[blob] + resized if blob in total else resized
+        return {blob: score / (len(self.plan.scales) * len(turns)) for blob, score in total.items()}
+
+    def _size(self, height: int, width: int, scale: float = 1) -> tuple[int, int]:
+        """The size at which an image is run: the one that the model is fixed at, or its own."""
+        value = self.session.inputs[0]
+        rows, columns = _plane(value)
+        return (
+            _fixed(value.sizes[rows]) or max(1, round(height * scale)),
+            _fixed(value.sizes[columns]) or max(1, round(width * scale)),
+        )
+
+    def _scores(self, pictures: Sequence[Picture], mirrored: bool) -> dict[str, Array]:
+        height, width = _shape_of(pictures)
+        if mirrored:
+            pictures = [
+                {blob: image[:, ::-1] for blob, image in picture.items()} for picture in pictures
+            ]
+        whole: dict[str, Array] = {}
+        wanted = {each.blob: each.score for each in self.maps if each.score is not None}
+        wanted |= {name: name for name in self.refining.starts()}
+        for piece in self._run(pictures, list(wanted.values())):
+            for blob, name in wanted.items():
+                part = piece.outputs[name]
+                if blob not in whole:
+                    whole[blob] = np.empty((*part.shape[:2], height, width), part.dtype)
+                whole[blob][:, :, piece.rows, piece.columns] = part
+        return {blob: score[..., ::-1] for blob, score in whole.items()} if mirrored else whole
+
+    # What the model takes -------------------------------------------------------------------
+
+    def _feeds(
+        self, pictures: Sequence[Picture], rows: slice = slice(None), columns: slice = slice(None)
+    ) -> dict[str, Array]:
+        """A part of pictures as the model's inputs."""
+        return {
+            blob: np.stack([self._prepared(blob, each[blob][rows, columns]) for each in pictures])
+            for blob in self.inputs
+        }
+
+    def _prepared(self, blob: str, image: Array) -> Array:
+        """An image as an input takes it: H×W×3 uint8, or C×H×W float32 less the mean."""
+        if _is_image(self.inputs[blob]):
+            return image
+        return as_input(image, self.metadata, blob)
+
+    # Running it -----------------------------------------------------------------------------
+
+    def _run(
+        self,
+        pictures: Sequence[Picture],
+        wanted: Sequence[str],
+        prepared: Sequence[Prepared] = (),
+    ) -> Iterator[_Piece]:
+        """The wanted outputs, piece by piece: tile by tile, or all at once."""
+        height, width = _shape_of(pictures)
+
+        def cut(rows: Span, columns: Span) -> dict[str, Array]:
+            if prepared:
+                return {blob: np.stack([each[blob] for each in prepared]) for blob in self.inputs}
+            return self._feeds(
+                pictures, slice(rows.first, rows.last), slice(columns.first, columns.last)
+            )
+
+        if self._staged is not None and self.plan.tile is not None:
+            found = self._staged.tiles(cut, height, width, self.plan.tile, wanted)
+        else:
+            found = (
+                (rows, columns, _run_batch(self.session, cut(rows, columns), wanted))
+                for rows, columns in self._tiles(height, width)
+            )
+        for rows, columns, outputs in found:
+            inside = (
+                slice(rows.start - rows.first, rows.end - rows.first),
+                slice(columns.start - columns.first, columns.end - columns.first),
+            )
+            size = rows.last - rows.first, columns.last - columns.first
+            yield _Piece(
+                slice(rows.start, rows.end),
+                slice(columns.start, columns.end),
+                {
+                    name: self._fitted(name, output, size)[(..., *inside)]
+                    for name, output in outputs.items()
+                },
+            )
+
+    def _tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
+        tile, tiling = self.plan.tile, self.metadata.tiling
+        if tile is None or tiling is None:
+            yield Span(0, height, 0, height), Span(0, width, 0, width)
+            return
+        down, across = (
+            list(spans(size, tile, tiling.stride[axis], tiling.before[axis], tiling.after[axis]))
+            for axis, size in enumerate((height, width))
+        )
+        for rows in down:
+            for columns in across:
+                yield rows, columns
+
+    def _fitted(self, name: str, output: Array, size: tuple[int, int]) -> Array:
+        """An output at the size of what went in; scores are scaled, labels cannot be."""
+        if output.shape[-2:] == size:
+            return output
+        if output.ndim == 4 and self.plan.tile is None:
+            return _resized_scores(output, *size)
+        raise ImageError(
+            Problem(
+                f"output '{name}' has {output.shape[-2]}×{output.shape[-1]} pixels for an image of"
+                f" {size[0]}×{size[1]}: export the model with --result score, and use no --tile"
+            )
+        )
+
+    @property
+    def batch(self) -> int | None:
+        """The only number of images that the model takes at once, if there is one."""
+        return _fixed(self.session.inputs[0].sizes[0])
+
+    # What is wrong with it ------------------------------------------------------------------
+
+    def _input_problems(self) -> Iterator[Problem]:
+        path = self.session.path
+        for blob, value in self.inputs.items():
+            if len(value.sizes) != 4 or not (_is_image(value) or value.dtype == np.float32):
+                yield Problem(f"input '{blob}' is not an image", path)
+                continue
+            channels = _fixed(value.sizes[1])
+            mean = self.metadata.mean.get(blob)
+            if _is_image(value):
+                continue
+            if mean is None:
+                yield Problem(
+                    f"it does not say the mean of input '{blob}', which is subtracted from each"
+                    " image: --mean B,G,R or --dataset D supplies it",
+                    path,
+                )
+            elif channels not in (None, len(mean)):
+                yield Problem(
+                    f"input '{blob}' has {channels} channels, and its mean {len(mean)}", path
+                )
+
+    def _plan_problems(self) -> Iterator[Problem]:
+        path = self.session.path
+        if not self.maps:
+            found = ", ".join(
+                f"'{each.name}' is {'×'.join(map(str, each.sizes))}"
+                for each in self.session.outputs
+            )
+            yield Problem(f"it gives no score or label for each pixel: {found}", path)
+        for each in self.maps:
+            if self.refining and each.score is None:
+                yield Problem(
+                    "it gives labels, and only scores can be refined: export it with --result"
+                    " score",
+                    path,
+                )
+            if self.plan.averages and each.score is None:
+                yield Problem(
+                    "it gives labels, and only scores can be averaged over scales and mirror"
+                    " images: export it with --result score",
+                    path,
+                )
+        if self.plan.tile is not None and self.metadata.tiling is None:
+            yield Problem(
+                "it does not say how it can be cut into tiles: its receptive field has no bound,"
+                " or it was not exported by fcnproto export-onnx",
+                path,
+            )
+        value = self.session.inputs[0]
+        if len(value.sizes) != 4:
+            return
+        fixed = [size for axis in _plane(value) if (size := _fixed(value.sizes[axis])) is not None]
+        if fixed and (self.plan.tile is not None or self.plan.scales != (1.0,)):
+            yield Problem(
+                f"its input is fixed at {'×'.join(map(str, fixed))} pixels: no --tile, no --scale",
+                path,
+            )
+
+
+def _run_batch(
+    session: Session, feeds: Mapping[str, Array], wanted: Sequence[str]
+) -> dict[str, Array]:
+    """Run a batch; where the model takes so many images and no other number, fill it up."""
+    count = len(next(iter(feeds.values())))
+    fixed = _fixed(session.inputs[0].sizes[0])
+    if fixed is not None and fixed != count:
+        feeds = {
+            blob: np.concatenate([array, np.repeat(array[-1:], fixed - count, axis=0)])
+            for blob, array in feeds.items()
+        }
+    outputs = session.run(feeds, wanted)
+    return {name: output[:count] for name, output in outputs.items()}
+
+
+def label_maps(session: Session) -> tuple[LabelMap, ...]:
+    """The label maps that a model gives, by its outputs of scores and of labels."""
+    scores = {
+        value.name: value
+        for value in session.outputs
+        if len(value.sizes) == 4 and value.dtype.kind == "f" and value.sizes[1] != 1
+    }
+    maps = {
+        blob: LabelMap(blob, blob, None, classes, _kind_of(classes))
+        for blob, value in scores.items()
+        for classes in [_fixed(value.sizes[1])]
+    }
+    for value in session.outputs:
+        if len(value.sizes) != 3 or value.dtype.kind not in "ui":
+            continue
+        # As export names them: labels, or score_labels where there are several.
+        blob = value.name.removesuffix("_labels")
+        if value.name == LABELS and len(maps) == 1:
+            (blob,) = maps
+        dtype = value.dtype if value.dtype == np.uint8 else np.dtype(np.uint16)
+        known = maps.get(blob, LabelMap(blob, None, None, None, dtype))
+        maps[blob] = replace(known, labels=value.name)
+    return tuple(maps.values())
+
+
+def blobs_of(session: Session) -> Blobs:
+    """The channels and classes of a model's inputs and score blobs."""
+    return Blobs(
+        {
+            value.name: _fixed(value.sizes[3 if _is_image(value) else 1]) or 3
+            for value in session.inputs
+            if len(value.sizes) == 4
+        },
+        {each.blob: each.classes for each in label_maps(session)},
+    )
+
+
+def _shape_of(pictures: Sequence[Picture]) -> tuple[int, int]:
+    """The rows and columns that all of them have."""
+    height, width = next(iter(pictures[0].values())).shape[:2]
+    return height, width
+
+
+def _is_image(value: Value) -> bool:
+    """Whether an input takes images as they are: N×H×W×3 uint8 RGB."""
+    return value.dtype == np.uint8
+
+
+def _plane(value: Value) -> tuple[int, int]:
+    """The axes of an input's rows and columns."""
+    return (1, 2) if _is_image(value) else (2, 3)
+
+
+def _fixed(size: int | str | None) -> int | None:
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def _kind_of(classes: int | None) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
+
+
+def labels_of(score: Array) -> Array:
+    """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W.
+
+    A plane at a time, since numpy's argmax along axis 1 steps through memory; NaN is the highest,
+    as it is there.
+    """
+    kind = _kind_of(score.shape[1])
+    best = score[:, 0].copy()
+    labels: Array = np.zeros(best.shape, kind)
+    higher = np.empty(best.shape, bool)
+    for index in range(1, score.shape[1]):
+        plane = score[:, index]
+        np.greater(plane, best, out=higher)
+        np.copyto(labels, kind.type(index), where=higher)
+        np.maximum(best, plane, out=best)
+    if np.isnan(best).any():
+        labels = score.argmax(axis=1).astype(kind)
+    return labels
+
+
+def _resized(image: Array, height: int, width: int) -> Array:
+    """An image (bilinear) or a depth map (nearest, since depths do not mix) at another size."""
+    if image.shape[:2] == (height, width):
+        return image
+    how = Image.Resampling.BILINEAR if image.ndim == 3 else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(image).resize((width, height), how))
+
+
+def _resized_scores(score: Array, height: int, width: int) -> Array:
+    """N×C×H×W scores at another size, each plane bilinearly."""
+    if score.shape[2:] == (height, width):
+        return score
+    planes = score.reshape(-1, *score.shape[2:]).astype(np.float32)
+    resized = [
+        Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
+        for plane in planes
+    ]
+    return np.stack([np.asarray(plane) for plane in resized]).reshape(
+        *score.shape[:2], height, width
+    )
