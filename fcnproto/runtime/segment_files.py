@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,22 +31,27 @@ class Segmented:
 
 Outcome = Segmented | Problem
 
+Reading = Callable[[Source], tuple[Array, Sequence[Problem]]]
+"""Reads an image H×W×3 uint8 from a file, with warnings. Raises ImageError."""
+
 
 def segment(
     segmenter: Segmenter,
     sources: Iterable[Source],
     folder: Path,
     companions: Mapping[str, Path],
+    readers: Mapping[str, Reading] = MappingProxyType({}),
 ) -> Iterator[Outcome]:
     """Segment images into a folder, `<name>.png` and `<name>.overlay.jpg` for each.
 
     Further label maps of a model are `<name>.<blob>.png`. `companions` has the folder of each kind
-    of image (hha, depth) that a model takes besides color. Images of one size are run together. An
+    of image (hha, depth) that a model takes besides color, and `readers` how a kind is read where
+    its files are no pictures of it. Images of one size are run together. An
     image that cannot be segmented gives a Problem, and the rest go on; a warning goes with its
     image. Raises FcnprotoError if results cannot be written.
     """
     _check_companions(segmenter, companions)
-    work = _Work(segmenter, folder, companions)
+    work = _Work(segmenter, folder, companions, readers)
     waiting: dict[tuple[int, ...], list[tuple[Source, Picture]]] = {}
     for source in sources:
         try:
@@ -93,6 +99,7 @@ class _Work:
     segmenter: Segmenter
     folder: Path
     companions: Mapping[str, Path]
+    readers: Mapping[str, Reading]
     written: dict[str, Path] = field(default_factory=dict)
 
     def batch(self, shape: tuple[int, ...]) -> int:
@@ -109,7 +116,10 @@ class _Work:
         for blob in self.segmenter.inputs:
             kind = self.segmenter.metadata.kind(blob)
             file = _companion(self.companions[kind], source) if kind in self.companions else source
-            if kind == DEPTH:
+            if kind in self.readers:
+                picture[blob], said = self.readers[kind](file)
+                warnings += said
+            elif kind == DEPTH:
                 picture[blob] = images.read_depth(file, large=large)
                 if images.is_eight_bit(file):
                     message = "its depth has 8 bits, up to 255 of an unknown unit: millimetres are"
