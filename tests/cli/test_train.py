@@ -272,7 +272,9 @@ def test_masks_that_teach_class_0_alone_are_warned_of():
         mask = (np.asarray(Image.open(path)) > 0) * np.uint8(255)
         Image.fromarray(mask).save(path)
     found = train("s.prototxt").stderr
-    assert "warning: the first label maps hold nothing but class 0 and 255, which is ignored" in found
+    assert (
+        "warning: the first label maps hold nothing but class 0 and 255, which is ignored" in found
+    )
 
 
 @pytest.mark.usefixtures("place")
