@@ -14,6 +14,7 @@ from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
 
 if TYPE_CHECKING:
+    from fcnproto.datasets.hha import Camera
     from fcnproto.runtime.segmenter import Segmenter
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -107,6 +108,34 @@ class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         if not (int(height) and int(width)):
             self.fail(f"'{value}' is empty: both height and width must be at least 1", param, ctx)
         return int(height), int(width)
+
+
+class CameraType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Focal lengths and principal point in pixels, written 518.9,519.5,325.6,253.7."""
+
+    name = "fx,fy,cx,cy"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """As it is written; click would print it in capitals."""
+        return self.name
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Camera:
+        """The camera."""
+        from fcnproto.datasets.hha import Camera
+        from fcnproto.errors import DataError
+
+        if isinstance(value, Camera):
+            return value
+        try:
+            fx, fy, cx, cy = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"'{value}' is not a camera: write fx,fy,cx,cy in pixels", param, ctx)
+        try:
+            return Camera(fx, fy, cx, cy)
+        except DataError as error:
+            self.fail(f"'{value}': {error.problems[0].message}", param, ctx)
 
 
 def output_option(what: str, default: str | None = None) -> Callable[[Function], Function]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fcnproto.cli.common import Verb, check_output, tell, write_output
+from fcnproto.cli.common import CameraType, Verb, check_output, tell, write_output
 from fcnproto.cli.score import progress
 from fcnproto.errors import Severity
 
@@ -199,34 +199,6 @@ def _as_json(found: Balance) -> str:
         for number, (name, pixels, share, weight) in enumerate(_rows(found))
     ]
     return json.dumps(rows, indent=2, ensure_ascii=False)
-
-
-class CameraType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Focal lengths and principal point in pixels, written 518.9,519.5,325.6,253.7."""
-
-    name = "fx,fy,cx,cy"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """As it is written; click would print it in capitals."""
-        return self.name
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Camera:
-        """The camera."""
-        from fcnproto.datasets.hha import Camera
-        from fcnproto.errors import DataError
-
-        if isinstance(value, Camera):
-            return value
-        try:
-            fx, fy, cx, cy = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not a camera: write fx,fy,cx,cy in pixels", param, ctx)
-        try:
-            return Camera(fx, fy, cx, cy)
-        except DataError as error:
-            self.fail(f"'{value}': {error.problems[0].message}", param, ctx)
 
 
 @dataset.command(cls=Verb)

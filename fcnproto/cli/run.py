@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fcnproto.cli.common import (
+    CameraType,
     Function,
     Verb,
     check_output,
@@ -20,9 +21,10 @@ from fcnproto.cli.common import (
     tell_refining,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.metadata import Mean
+from fcnproto.model.metadata import DEPTH, HHA, Mean
 
 if TYPE_CHECKING:
+    from fcnproto.datasets.hha import Camera
     from fcnproto.runtime.segment_files import Segmented
 
 # What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
@@ -246,6 +248,9 @@ def verify(
 @click.option(
     "--depth", type=click.Path(path_type=Path), metavar="DIR", help="The images' depth, by name."
 )
+@click.option(
+    "--camera", type=CameraType(), help="Of depth for nets that take HHA; NYUDv2's by default."
+)
 @about_options
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
 @click.pass_context
@@ -262,6 +267,7 @@ def segment(
     refine: str | None,
     hha: Path | None,
     depth: Path | None,
+    camera: Camera | None,
     dataset: str | None,
     mean: Mean | None,
     classes: Path | None,
@@ -270,7 +276,8 @@ def segment(
 ) -> None:
     """Write a label map and an overlay for each IMAGE, and print the share of each class.
 
-    IMAGE is a file, a folder, a glob, a list of paths (.txt), or - for standard input.
+    IMAGE is a file, a folder, a glob, a list of paths (.txt), or - for standard input. With --depth
+    a net that takes HHA is given the HHA of the depth maps.
     """
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -299,11 +306,23 @@ def segment(
         click.echo(f"device: {segmenter.device}{reason}", err=True)
     tell_refining(segmenter)
     tell(segmenter.warnings)
+    readers = {}
+    if (
+        depth is not None
+        and hha is None
+        and HHA in segmenter.kinds
+        and DEPTH not in segmenter.kinds
+    ):
+        from fcnproto.datasets.hha import companion
+
+        hha, depth, readers = depth, None, {HHA: companion(camera)}
+    elif camera is not None:
+        raise click.UsageError("--camera goes with --depth and a net that takes HHA")
     companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
     with tqdm(total=len(sources), unit="image", disable=None, file=sys.stderr) as bar:
-        for outcome in segment_images(segmenter, sources, folder, companions):
+        for outcome in segment_images(segmenter, sources, folder, companions, readers):
             bar.clear()
             if isinstance(outcome, Segmented):
                 click.echo(_as_json(outcome) if as_json else _as_text(outcome))

@@ -8,7 +8,7 @@ coordinates are x to the right, y down, z ahead, in metres.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from PIL import Image
 from fcnproto.datasets.pictures import by_name, read_depth_map
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
+from fcnproto.runtime.images import ImageError, Source
 from fcnproto.types import Array
 
 # Of each channel: red is disparity, green height, blue the angle.
@@ -301,6 +302,21 @@ def encode_file(path: Path, camera: Camera | None = None, unit: str | None = Non
     except DataError as error:
         raise DataError(*(Problem(each.message, place) for each in error.problems)) from error
     return encode(in_metres(depth, whole, unit, place), chosen, place)
+
+
+def companion(
+    camera: Camera | None = None,
+) -> Callable[[Source], tuple[Array, tuple[Problem, ...]]]:
+    """How `segment` reads the HHA of a scene from its depth map's file: the image, and warnings."""
+
+    def read(source: Source) -> tuple[Array, tuple[Problem, ...]]:
+        try:
+            found = encode_file(source.path, camera)
+        except DataError as error:
+            raise ImageError(*error.problems) from error
+        return found.image, found.notes
+
+    return read
 
 
 DEPTHS = (".png", ".tif", ".tiff", ".npy")

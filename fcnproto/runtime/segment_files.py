@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
+from types import MappingProxyType
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.metadata import COLOR
 from fcnproto.parallel import ahead, cores
 from fcnproto.runtime.images import ImageError, Source
 from fcnproto.runtime.segmentation import Segmentation
-from fcnproto.runtime.segmenter import Scene, Segmenter
+from fcnproto.runtime.segmenter import ImageLike, Scene, Segmenter
+from fcnproto.types import Array
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,27 @@ class Segmented:
 
 Outcome = Segmented | Problem
 
+Reading = Callable[[Source], tuple[Array, Sequence[Problem]]]
+"""Reads an image H×W×3 uint8 from a file, with warnings. Raises ImageError."""
+
 
 def segment(
     segmenter: Segmenter,
     sources: Iterable[Source],
     folder: Path,
     companions: Mapping[str, Path],
+    readers: Mapping[str, Reading] = MappingProxyType({}),
 ) -> Iterator[Outcome]:
     """Segment images into a folder, `<name>.png` and `<name>.overlay.jpg` for each, in their order.
 
     Further label maps of a model are `<name>.<blob>.png`. `companions` has the folder of each kind
-    of image (hha, depth) that a model takes besides color. Results are written while the model runs
-    on the next images. An image that cannot be segmented gives a Problem, and the rest go on; a
-    warning goes with its image. Raises FcnprotoError if results cannot be written.
+    of image (hha, depth) that a model takes besides color, and `readers` how a kind is read where
+    its files are no pictures of it. Results are written while the model runs on the next images.
+    An image that cannot be segmented gives a Problem, and the rest go on; a warning goes with its
+    image. Raises FcnprotoError if results cannot be written.
     """
     named = _named_kind(segmenter, companions)
-    work = _Work(folder, companions, named)
+    work = _Work(folder, companions, readers, named)
     on_the_way: deque[Source] = deque()
 
     def scenes() -> Iterator[Scene | FcnprotoError]:
@@ -88,17 +95,28 @@ def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str:
 class _Work:
     folder: Path
     companions: Mapping[str, Path]
+    readers: Mapping[str, Reading]
     named: str
+    notes: dict[Path, list[Problem]] = field(default_factory=dict)
+    """What was said of an image while those that belong to it were read."""
     written: dict[str, Path] = field(default_factory=dict)
 
     def scene(self, source: Source) -> Scene | FcnprotoError:
         """An image with those that belong to it, or why it cannot be segmented."""
         try:
             self._claim(source)
-            others = {kind: _companion(folder, source) for kind, folder in self.companions.items()}
+            others = {kind: self._other(kind, source) for kind in self.companions}
         except ImageError as error:
             return error
         return {self.named: source, **others}
+
+    def _other(self, kind: str, source: Source) -> ImageLike:
+        file = _companion(self.companions[kind], source)
+        if kind not in self.readers:
+            return file
+        image, notes = self.readers[kind](file)
+        self.notes.setdefault(source.path, []).extend(notes)
+        return image
 
     def write(self, done: tuple[Source, Segmentation]) -> list[Outcome]:
         """Write a result; its warnings come first."""
@@ -107,7 +125,8 @@ class _Work:
             return list(result.error.problems)
         *labels, overlay = result.save(self.folder / f"{source.stem}.png")
         files = dict(zip(result.label_maps, labels, strict=True))
-        return [*result.notes, Segmented(source, files, overlay, result.all_shares)]
+        notes = self.notes.pop(source.path, [])
+        return [*notes, *result.notes, Segmented(source, files, overlay, result.all_shares)]
 
     def _claim(self, source: Source) -> None:
         """ImageError if a result would replace another's, or the image itself."""

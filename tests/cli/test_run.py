@@ -342,6 +342,38 @@ def test_segment_with_what_is_no_model(photo, net, content):
     assert "no such file" in call("segment", photo, "--model", "none.onnx", code=1).stderr
 
 
+def test_segment_makes_hha_of_depth(net, photo):
+    """The same labels as with HHA that `dataset hha` made of the same depth."""
+    text = input_text(color=(1, 3, 8, 8), hha=(1, 3, 8, 8)) + layer_text(
+        "Eltwise", ["color", "hha"], ["score"]
+    )
+    (net / "fused.prototxt").write_text(text)
+    call("export-onnx", "fused.prototxt", "--init", "--dataset", "nyud")
+    with Image.open(photo) as image:
+        size = image.size[1], image.size[0]
+    (net / "depth").mkdir()
+    slope = np.linspace(3000, 1500, size[0])[:, np.newaxis] + np.zeros(size)
+    Image.fromarray(slope.astype(np.uint16)).save(net / "depth" / "photo.png")
+    camera = ("--camera", "500,500,40,30")
+    call("dataset", "hha", "depth", "-o", "hha", *camera)
+    call("segment", photo, "--model", "fused.onnx", "--hha", "hha", "-o", "one")
+    result = call(
+        "segment", photo, "--model", "fused.onnx", "--depth", "depth", "-o", "two", *camera
+    )
+    assert result.exit_code == 0, result.stderr
+    one, two = (np.asarray(Image.open(net / name / "photo.png")) for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
+    assert len(np.unique(one)) > 1
+    result = call(
+        "segment", photo, "--model", "fused.onnx", "--depth", "depth", "-o", "out", code=1
+    )
+    assert "NYUDv2's camera is known for 480×640" in result.stderr
+    result = call(
+        "segment", photo, "--model", "fused.onnx", "--hha", "hha", "-o", "out", *camera, code=2
+    )
+    assert "--camera goes with --depth" in result.stderr
+
+
 def test_segment_of_color_and_hha(net, photo):
     text = input_text(color=(1, 3, 8, 8), hha=(1, 3, 8, 8)) + layer_text(
         "Eltwise", ["color", "hha"], ["score"]

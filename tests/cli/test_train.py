@@ -266,6 +266,18 @@ def test_a_mean_in_rgb_is_warned_of():
 
 
 @pytest.mark.usefixtures("place")
+def test_masks_that_teach_class_0_alone_are_warned_of():
+    assert "nothing but class 0" not in train("s.prototxt").stderr
+    for path in Path("data/labels").iterdir():
+        mask = (np.asarray(Image.open(path)) > 0) * np.uint8(255)
+        Image.fromarray(mask).save(path)
+    found = train("s.prototxt").stderr
+    assert (
+        "warning: the first label maps hold nothing but class 0 and 255, which is ignored" in found
+    )
+
+
+@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_labels_out_of_range_are_named_before_it_starts(split):
     name = Path(f"data/{split}.txt").read_text().split()[-1]

@@ -299,6 +299,22 @@ def test_variables_that_are_no_label_maps(tmp_path):
         datasets.base.as_classes(path, read_mat(path, "U"))
 
 
+@pytest.mark.parametrize("new", [False, True])
+def test_a_label_map_of_another_dataset_is_named(tmp_path, new):
+    path = tmp_path / "a.mat"
+    if new:
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file["LabelMap"], file["segmentation"] = np.zeros((2, 2)), np.zeros((2, 2))
+    else:
+        trees.mat(path, LabelMap=np.zeros((2, 2)), segmentation=np.zeros((2, 2)))
+    with pytest.raises(DataError) as error:
+        read_mat(path, "GTcls", "Segmentation")
+    assert str(error.value).endswith(
+        "there is no variable 'GTcls.Segmentation' in it; it holds 'LabelMap', 'segmentation'"
+        " (LabelMap is PASCAL-Context's, segmentation is NYUDv2's)"
+    )
+
+
 # Order ------------------------------------------------------------------------------------------
 
 

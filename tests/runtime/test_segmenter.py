@@ -651,6 +651,17 @@ def test_colour_and_depth(tmp_path):
     assert isinstance(done, Segmented)
 
 
+def test_depth_of_8_bits_is_warned_of(tmp_path):
+    segmenter = two_inputs("color", "depth", 1)
+    for name in ("depth", "out"):
+        (tmp_path / name).mkdir()
+    source = saved(tmp_path / "room.png", photograph(9, 8))
+    saved(tmp_path / "depth" / "room.png", np.full((9, 8), 200, np.uint8))
+    warning, done = segment(segmenter, [source], tmp_path / "out", {"depth": tmp_path / "depth"})
+    assert warning.severity is Severity.WARNING and "8 bits" in warning.message
+    assert "millimetres" in warning.message and isinstance(done, Segmented)
+
+
 def test_what_does_not_belong_together(tmp_path):
     segmenter = two_inputs("color", "hha", 3)
     for name in ("hha", "out"):
