@@ -1,7 +1,7 @@
 """What makes label maps finer, and what it takes: scales, mirror images and a dense CRF, on shapes.
 
 FCN-32s and FCN-8s on the 200 held-out images: mean IU, that of pixels within 3 of a boundary
-(the trimap), and the time of an image beside that of the plain net. FCN-32s is trained first, as its
+(the trimap), and the time of an image. FCN-32s is trained first, as its
 own solver says, unless its weights are given; those of FCN-8s come with fcnproto.
 
     python benchmarks/sharper.py [--fcn32s WEIGHTS] [--threads N] [--presets]
