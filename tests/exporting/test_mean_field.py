@@ -10,8 +10,11 @@ from click.testing import CliRunner
 from paths import GOLDEN
 from PIL import Image
 
+from fcnproto import weights
 from fcnproto.cli import main
 from fcnproto.model.metadata import Metadata
+from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.proto.source import read_binary_net
 from fcnproto.runtime.segmenter import Plan, Segmenter
 from fcnproto.runtime.session import Session
 
@@ -149,6 +152,26 @@ def test_check_and_upgrade_read_every_version(path, tmp_path):
     current = (tmp_path / "net.prototxt").read_text()
     assert 'type: "MultiStageMeanfield"' in current and "num_iterations" in current
     run("diff", path, tmp_path / "net.prototxt")  # exits with 1 where the two differ
+
+
+def test_a_binary_net_of_2015_is_told_from_deconvnets(tmp_path):
+    """Type 42 and field 44 are CRF-RNN's there where the layer has three blobs."""
+    name, path = "crfrnn_v1_it10", tmp_path / "net.caffemodel"
+    run("upgrade", CRFRNN / f"{name}.caffemodel", "-o", path)
+    layer = read_binary_net(path).layer[-1]
+    assert (layer.name, layer.type) == ("inference1", "MultiStageMeanfield")
+    assert layer.multi_stage_meanfield_param.theta_alpha == 160
+    arrays = golden(name)
+    for index, array in enumerate(weights.read(path)["inference1"]):
+        np.testing.assert_array_equal(array, arrays[f"param/inference1/{index}"])
+
+    unpooling = NetParameter()
+    unpooling.ParseFromString((CRFRNN / f"{name}.caffemodel").read_bytes())
+    for entry in unpooling.layers:
+        del entry.blobs[:]
+    (tmp_path / "other.caffemodel").write_bytes(unpooling.SerializeToString())
+    run("upgrade", tmp_path / "other.caffemodel", "-o", tmp_path / "other.new")
+    assert read_binary_net(tmp_path / "other.new").layer[-1].type != "MultiStageMeanfield"
 
 
 def test_what_follows_a_mean_field_is_no_model(tmp_path):
