@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from fcnproto.errors import Problem, PrototxtError
 from fcnproto.proto.caffe_pb2 import (
@@ -226,12 +227,34 @@ def _v1_to_v2(net: NetParameter) -> NetParameter:
         copy(entry, layer, _V1_KEPT)
         if entry.HasField("type"):
             layer.type = _V1_TYPES[V1LayerParameter.LayerType.Name(entry.type)]
+        else:
+            _recognise_mean_field(entry, layer)
         for old, new in _V1_PARAMS.items():
             for index, value in enumerate(getattr(entry, old)):
                 while len(layer.param) <= index:
                     layer.param.add()
                 put(layer.param[index], new, value)
     return current
+
+
+_MEAN_FIELD = 42  # and its settings 44: by these numbers, DeconvNet has UNPOOLING
+_MEAN_FIELD_BLOBS = 3
+_TYPE, _SETTINGS = 5, 44
+
+
+def _recognise_mean_field(entry: V1LayerParameter, layer: LayerParameter) -> None:
+    """Tell CRF-RNN's layer in a binary file by its three blobs; DeconvNet's UNPOOLING has none."""
+    fields = UnknownFieldSet(entry)
+    unknown = {fields[at].field_number: fields[at].data for at in range(len(fields))}
+    if unknown.get(_TYPE) != _MEAN_FIELD or len(entry.blobs) != _MEAN_FIELD_BLOBS:
+        return
+    layer.type = _V1_TYPES["MULTI_STAGE_MEANFIELD"]
+    settings = unknown.get(_SETTINGS)
+    if isinstance(settings, bytes):
+        try:
+            layer.multi_stage_meanfield_param.ParseFromString(settings)
+        except DecodeError:
+            layer.ClearField("multi_stage_meanfield_param")
 
 
 _TRANSFORMED = {

@@ -26,7 +26,9 @@ def plain(value):
 
 @pytest.mark.parametrize("name", CASES)
 def test_marginals_are_the_originals(name):
-    case, arrays = CASES[name], np.load(GOLDEN / "crf" / f"{name}.npz")
+    case = CASES[name]
+    with np.load(GOLDEN / "crf" / f"{name}.npz") as file:
+        arrays = dict(file)
     terms = []
     for term in case["terms"]:
         compat = arrays[term["compat"]] if isinstance(term["compat"], str) else term["compat"]

@@ -14,7 +14,8 @@ CASES = ("crfrnn_voc_init_it10", "crfrnn_c21_it5_raw", "crfrnn_2015_batch2")
 
 
 def case(name):
-    arrays = np.load(GOLDEN / "crfrnn" / f"{name}.npz")
+    with np.load(GOLDEN / "crfrnn" / f"{name}.npz") as file:
+        arrays = dict(file)
     text = (GOLDEN / "crfrnn" / f"{name}.prototxt").read_text()
     said = {
         field: float(re.search(rf"{field}: (\S+)", text)[1])

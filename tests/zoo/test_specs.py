@@ -10,7 +10,7 @@ from fcnproto.errors import ZooError
 from fcnproto.zoo import specs
 
 NAMES = sorted(path.name for path in PUBLISHED.iterdir())
-OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce")
+OURS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s-atonce", "crfrnn")
 SHAPES = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
 BACKBONES = ("alexnet", "caffenet", "googlenet", "vgg-small", "vgg16")
 PUBLISHEDBACKBONES = ("alexnet", "caffenet", "googlenet", "vgg16")

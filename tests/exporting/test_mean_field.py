@@ -1,0 +1,227 @@
+"""Nets that end in a mean field, through the verbs, on what the real layers computed."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from paths import GOLDEN
+from PIL import Image
+
+from fcnproto import weights
+from fcnproto.cli import main
+from fcnproto.model.metadata import Metadata
+from fcnproto.proto.caffe_pb2 import NetParameter
+from fcnproto.proto.source import read_binary_net
+from fcnproto.runtime.segmenter import Plan, Segmenter
+from fcnproto.runtime.session import Session
+
+CRFRNN = GOLDEN / "crfrnn"
+WHOLE = ("crfrnn_net_it10", "crfrnn_v1_it10")
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def golden(name):
+    with np.load(CRFRNN / f"{name}.npz") as file:
+        return dict(file)
+
+
+def exported(name, folder, *more):
+    path = folder / f"{name}.onnx"
+    run("export-onnx", CRFRNN / f"{name}.prototxt", "--weights", CRFRNN / f"{name}.caffemodel",
+        "-o", path, "--mean", "0,0,0", *more)  # fmt: skip
+    return path
+
+
+def mean_field_of(path):
+    props = {each.key: each.value for each in onnx.load(path).metadata_props}
+    return json.loads(props["mean_fields"])
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_verify_compares_the_whole(name, tmp_path):
+    path = exported(name, tmp_path)
+    done = run("verify", path, "--reference", CRFRNN / f"{name}.npz", "--rtol", "2e-5", "--json")
+    (row,) = json.loads(done.stdout)
+    assert row["blob"] == "pred" and row["agreement"] == 1
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_segmenter_gives_the_labels_of_the_whole(name, tmp_path):
+    session = Session(exported(name, tmp_path), "cpu")
+    arrays = golden(name)
+    # As pictures come: H×W×3, RGB; here less the mean already.
+    picture = {"data": arrays["in/data"][0].transpose(1, 2, 0)[:, :, ::-1]}
+    about = Metadata.from_props(session.metadata)
+    found = {
+        refine: Segmenter(session, about, Plan(refine=refine)).label([picture])["unary"][0]
+        for refine in (None, "none")
+    }
+    np.testing.assert_array_equal(found[None], arrays["out/pred"][0].argmax(0))
+    unary = session.run({"data": arrays["in/data"]})["unary"][0].argmax(0)
+    np.testing.assert_array_equal(found["none"], unary)
+    assert (found[None] != found["none"]).any()
+
+
+def test_the_model_says_what_follows_its_scores(tmp_path):
+    path = exported("crfrnn_net_it10", tmp_path)
+    model = onnx.load(path)
+    assert [value.name for value in model.graph.output] == ["unary"]
+    arrays = golden("crfrnn_net_it10")
+    said = mean_field_of(path)["unary"]
+    assert (said["top"], said["start"], said["image"]) == ("pred", "unary", "data")
+    assert (said["theta_alpha"], said["theta_beta"], said["theta_gamma"]) == (160, 3, 3)
+    assert said["iterations"] == 10
+    for index, matrix in enumerate(("spatial", "bilateral", "compatibility")):
+        array = arrays[f"param/inference1/{index}"][0, 0]
+        np.testing.assert_array_equal(np.float32(said[matrix]), array)
+
+
+def test_segment_says_it_loudly(tmp_path):
+    path = exported("crfrnn_net_it10", tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    labels = {}
+    for refine, words in (
+        (None, "mean field 'pred' is applied to 'unary'; --refine none leaves it out"),
+        ("none", "mean field 'pred' of 'unary' is left out"),
+        ("crf", "mean field 'pred' of 'unary' is left out"),
+    ):
+        more = ("--refine", refine) if refine else ()
+        folder = tmp_path / str(refine)
+        done = run("segment", tmp_path / "a.png", "--model", path, "-o", folder, *more)
+        assert words in done.stderr
+        labels[refine] = np.asarray(Image.open(folder / "a.png"))
+    assert (labels[None] != labels["none"]).any()
+    assert (labels["crf"] != labels["none"]).any()
+    assert (labels["crf"] != labels[None]).any()
+
+
+def test_the_image_may_go_in_as_it_is(tmp_path):
+    path, other = exported("crfrnn_net_it10", tmp_path), tmp_path / "bytes"
+    other.mkdir()
+    bytes_in = exported("crfrnn_net_it10", other, "--image-input")
+    picture = {"data": np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)}
+    one, other = (
+        Segmenter(session, Metadata.from_props(session.metadata)).label([picture])["unary"]
+        for session in (Session(path, "cpu"), Session(bytes_in, "cpu"))
+    )
+    assert (one != other).mean() < 0.002
+
+
+def text(name):
+    return (CRFRNN / f"{name}.prototxt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("is_no_class_weights: true", "detection_potentials_enabled: true"),
+            "asks for detections",
+        ),
+        (("is_no_class_weights: true", "ho_potentials_enabled: true"), "asks for superpixels"),
+        (("num_iterations: 3", "num_iterations: 1"), "must be greater than 1, found 1"),
+        (("theta_beta: 5", "theta_beta: 0"), "theta_beta must be a number greater than 0, found 0"),
+        (("theta_gamma: 3", "theta_gamma: nan"), "theta_gamma .* found nan"),
+        (("theta_gamma: 3", ""), "theta_gamma"),
+        (('_str: "2.5"', '_str: "2.5 x"'), "must be numbers with spaces, found '2.5 x'"),
+        (("is_no_class_weights: true", ""), "a number for each of the 4 classes, found 1"),
+        (("dim: 4 dim: 20 dim: 28", "dim: 1 dim: 20 dim: 28"), "one shape|two classes"),
+        (("1 dim: 3 dim: 20", "1 dim: 3 dim: 21"), "the scores' batch, height and width"),
+    ],
+)
+def test_check_refuses_by_name(change, message, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(text("crfrnn_tvg_noclass_it3").replace(*change))
+    done = run("check", path, code=1)
+    assert re.search(f"error: layer 'inference1': .*({message})", done.output)
+
+
+@pytest.mark.parametrize("path", sorted(CRFRNN.glob("*.prototxt")), ids=lambda path: path.stem)
+def test_check_and_upgrade_read_every_version(path, tmp_path):
+    assert "0 errors" in run("check", path).output
+    run("upgrade", path, "-o", tmp_path / "net.prototxt")
+    current = (tmp_path / "net.prototxt").read_text()
+    assert 'type: "MultiStageMeanfield"' in current and "num_iterations" in current
+    run("diff", path, tmp_path / "net.prototxt")  # exits with 1 where the two differ
+
+
+def test_a_binary_net_of_2015_is_told_from_deconvnets(tmp_path):
+    """Type 42 and field 44 are CRF-RNN's there where the layer has three blobs."""
+    name, path = "crfrnn_v1_it10", tmp_path / "net.caffemodel"
+    run("upgrade", CRFRNN / f"{name}.caffemodel", "-o", path)
+    layer = read_binary_net(path).layer[-1]
+    assert (layer.name, layer.type) == ("inference1", "MultiStageMeanfield")
+    assert layer.multi_stage_meanfield_param.theta_alpha == 160
+    arrays = golden(name)
+    for index, array in enumerate(weights.read(path)["inference1"]):
+        np.testing.assert_array_equal(array, arrays[f"param/inference1/{index}"])
+
+    unpooling = NetParameter()
+    unpooling.ParseFromString((CRFRNN / f"{name}.caffemodel").read_bytes())
+    for entry in unpooling.layers:
+        del entry.blobs[:]
+    (tmp_path / "other.caffemodel").write_bytes(unpooling.SerializeToString())
+    run("upgrade", tmp_path / "other.caffemodel", "-o", tmp_path / "other.new")
+    assert read_binary_net(tmp_path / "other.new").layer[-1].type != "MultiStageMeanfield"
+
+
+def test_what_follows_a_mean_field_is_no_model(tmp_path):
+    path = tmp_path / "net.prototxt"
+    softmax = 'layer { name: "p" type: "Softmax" bottom: "pred" top: "p" }'
+    path.write_text(text("crfrnn_net_it10") + softmax)
+    weights = CRFRNN / "crfrnn_net_it10.caffemodel"
+    done = run("export-onnx", path, "--weights", weights, code=1)
+    assert "layer 'p': it reads 'pred', which mean field 'inference1' gives" in done.output
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_labels_alone_cannot_be_refined(tmp_path):
+    name = "crfrnn_net_it10"
+    done = run("export-onnx", CRFRNN / f"{name}.prototxt", "--result", "labels", "--weights",
+               CRFRNN / f"{name}.caffemodel", "-o", tmp_path / "a.onnx", code=1)  # fmt: skip
+    assert "a mean field follows its scores" in done.output
+
+
+def test_scores_that_nothing_computes(tmp_path):
+    name = "crfrnn_c21_it5_raw"
+    done = run("export-onnx", CRFRNN / f"{name}.prototxt", "--weights",
+               CRFRNN / f"{name}.caffemodel", "-o", tmp_path / "a.onnx", code=1)  # fmt: skip
+    assert "no layer computes its scores 'unary'" in done.output
+
+
+def test_metadata_that_makes_no_sense(tmp_path):
+    path = exported("crfrnn_net_it10", tmp_path)
+    model = onnx.load(path)
+    for prop in model.metadata_props:
+        if prop.key == "mean_fields":
+            prop.value = prop.value.replace('"iterations": 10', '"iterations": 1')
+    onnx.save(model, path)
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    done = run("segment", tmp_path / "a.png", "--model", path, "-o", tmp_path, code=1)
+    assert "its metadata 'mean_fields'" in done.output
+
+
+def test_crfrnn_is_rendered_trained_and_run(tmp_path):
+    """Ours: FCN-8s's weights and the published mean field's start, with no word of --init."""
+    options = ("--backbone", "vgg-small", "--dataset", "shapes")
+    run("render", "crfrnn", *options, "-o", tmp_path / "net.prototxt")
+    run("render", "crfrnn", *options, "--phase", "train", "-o", tmp_path / "train.prototxt")
+    train = (tmp_path / "train.prototxt").read_text()
+    assert "num_iterations: 5" in train and 'bottom: "pred"' in train
+    assert "num_iterations: 10" in (tmp_path / "net.prototxt").read_text()
+    assert "base_lr: 1e-13" in run("render", "crfrnn", "--solver").stdout
+    done = run("export-onnx", tmp_path / "net.prototxt", "--weights", "shapes-fcn8s")
+    assert (
+        "inference1: generated, a diagonal of 3; a diagonal of 5; a diagonal of -1" in done.stderr
+    )
+    said = mean_field_of(tmp_path / "net.onnx")["unary"]
+    assert np.diag(said["bilateral"]).tolist() == [5] * 5
