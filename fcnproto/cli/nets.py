@@ -20,7 +20,7 @@ from fcnproto.cli.common import (
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.net import check as checking
 from fcnproto.net import diff as differing
-from fcnproto.net.graph import State
+from fcnproto.net.graph import State, with_offsets
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource, SolverSource, upgrade_file
 from fcnproto.rendering.fcn import render as render_net
@@ -191,6 +191,6 @@ def upgrade(file: Path, output: str | None, force: bool) -> None:
     What Caffe complains of while it upgrades is a warning.
     """
     check_output(output, force)
-    upgraded = upgrade_file(file)
+    upgraded = upgrade_file(file, complete=with_offsets)
     tell(upgraded.problems)
     write_output(output, upgraded.content, force)
