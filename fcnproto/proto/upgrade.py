@@ -8,8 +8,9 @@ on the way is said in a warning. Source: Caffe's util/upgrade_proto.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
@@ -21,7 +22,7 @@ from fcnproto.proto.caffe_pb2 import (
     V1LayerParameter,
 )
 from fcnproto.proto.copying import UpgradeError, copy, fields_of
-from fcnproto.proto.schema import put, readable
+from fcnproto.proto.schema import put, readable, set_fields
 from fcnproto.proto.upgrade_v0 import v0_to_v1
 
 MessageT = TypeVar("MessageT", bound=Message)
