@@ -150,9 +150,10 @@ def upgrade(file: Path, output: str | None, force: bool) -> None:
 
     What Caffe complains of while it upgrades is a warning.
     """
+    from fcnproto.net.graph import with_offsets
     from fcnproto.proto.source import upgrade_file
 
     check_output(output, force)
-    upgraded = upgrade_file(file)
+    upgraded = upgrade_file(file, complete=with_offsets)
     tell(upgraded.problems)
     write_output(output, upgraded.content, force)

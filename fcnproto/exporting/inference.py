@@ -244,9 +244,13 @@ def _assume(
 # Open sizes -----------------------------------------------------------------------------------
 
 _SMALL_STEPS = (1, 2, 5)
-_LARGE_STEPS = (64, 96, 128, 256)
+_STEPS = (*_SMALL_STEPS, 64, 96, 128, 256)
 """By so much an axis must be able to grow to count as open. A few pixels prove nothing: strides
-swallow them, and InnerProduct then still finds the size that it was made for."""
+swallow them, and InnerProduct then still finds the size that it was made for. Many pixels do not
+either: nets that halve and double a map fit every second size, or every thirty-second.
+"""
+
+_LONGEST_PERIOD = 64
 
 _AXES = {0: "N", 2: "H", 3: "W"}
 
@@ -264,18 +268,24 @@ def _open_axes(
     names: dict[Axis, str] = {}
     fixed: list[Problem] = []
 
-    def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
-        """The first layer that does not fit inputs that are larger along some axes."""
-        grown = {
+    def grown(axes: Sequence[Axis], step: int) -> dict[str, Shape]:
+        """The inputs, larger along some axes."""
+        return {
             blob: tuple(size + step * ((blob, axis) in axes) for axis, size in enumerate(shape))
             for blob, shape in base.items()
         }
-        shapes, problems = walk(net, grown)
+
+    def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
+        """The first layer that does not fit inputs that are larger along some axes."""
+        shapes, problems = walk(net, grown(axes, step))
         said = {problem.layer for problem in problems if problem.severity is not Severity.NOTE}
         for index, node in enumerate(net.nodes):
-            if node.title in said or shapes.weights.get(index) != reference.weights.get(index):
+            if (
+                node.title in said
+                or shapes.weights.get(index) != reference.weights.get(index)
+                or (node.layer.size_is_fixed and _planes(node, shapes) != _planes(node, reference))
+            ):
                 return node
-        trials.append(grown)
         return None
 
     for blob, shape in base.items():
@@ -289,23 +299,39 @@ def _open_axes(
                 for other in base
                 if len(base[other]) > axis and base[other][axis] == size
             ]
+            in_the_way: list[tuple[Node, int | None]] = []
             for axes in (alone, together):
-                found = [obstacle(axes, step) for step in _LARGE_STEPS]
-                if None in found:
-                    for step in _SMALL_STEPS:
-                        obstacle(axes, step)
+                found = {step: obstacle(axes, step) for step in _STEPS}
+                small = [node for step in _SMALL_STEPS if (node := found[step])]
+                if not small:
+                    trials += [grown(axes, step) for step, node in found.items() if node is None]
                     names.update(dict.fromkeys(axes, _axis_name(blob, axis, len(shape), names)))
                     break
+                periods = range(2, _LONGEST_PERIOD + 1) if None in found.values() else ()
+                fitting = (n for n in periods if not any(obstacle(axes, n * m) for m in (1, 2, 3)))
+                in_the_way.append((small[0], next(fitting, None)))
             else:
-                fixed += [_fixed(net, blob, axis, shape, node) for node in found[:1] if node]
+                node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
+                fixed.append(_fixed(net, blob, axis, shape, node, period))
     return names, trials, fixed
 
 
-def _fixed(net: Graph, blob: str, axis: int, shape: Shape, node: Node) -> Problem:
+def _planes(node: Node, shapes: Shapes) -> list[Shape]:
+    """The sizes of a node's bottoms but for their items and channels."""
+    return [(shapes.blobs[blob] or ())[2:] for blob in node.bottoms]
+
+
+def _fixed(
+    net: Graph, blob: str, axis: int, shape: Shape, node: Node, period: int | None
+) -> Problem:
     what = _AXES[axis] if len(shape) == 4 or axis == 0 else f"axis {axis}"
     message = (
         f"it fits no other {what} of input '{blob}' than {shape[axis]}, which is fixed at that"
     )
+    if period is not None:
+        offset = shape[axis] % period
+        sizes = f"{period}k + {offset}" if offset else f"{period}k"
+        message = f"of all {what} only {sizes} fits input '{blob}', which is fixed at {shape[axis]}"
     return net.problem(node, message, Severity.NOTE)
 
 

@@ -175,6 +175,12 @@ class Layer:
     """
     absorbs: ClassVar[bool] = False
     """Whether runtimes compute what follows it, pixel by pixel, together with it."""
+    gives_places: ClassVar[int | None] = None
+    """The top that says, of its values, where they stood in the first bottom's plane."""
+    takes_places: ClassVar[int | None] = None
+    """The bottom that says where in the top's plane values go, as another layer counted them."""
+    size_is_fixed: ClassVar[bool] = False
+    """Whether its top has one size whatever the bottom's is, so that only one of these fits."""
     items_by_data: ClassVar[bool] = False
     """Whether what the data hold decides how many items its tops have along axis 0."""
     kind: ClassVar[Kind] = Kind.OTHER
@@ -237,6 +243,10 @@ class Layer:
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
         """The learned arrays in Caffe's order, given the bottoms' shapes; most types have none."""
         return ()
+
+    def arranged(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """The arrays that a file has for it, in Caffe's order; most types have but one order."""
+        return arrays
 
     def classes(self, bottoms: Sequence[Shape]) -> int | None:
         """How many classes the labels in its second bottom may name; None if it has no labels."""

@@ -29,6 +29,10 @@ from fcnproto.types import Array, Shape, show
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
 
+_STATISTICS = 3  # mean, variance, factor
+_FUSED = 5  # and scale and bias
+_LEAST_EPS = 1e-5  # cuDNN takes no smaller one
+
 
 class BatchNorm(Pointwise):
     """Each channel less its mean, over its deviation (batch_norm_layer.cpp).
@@ -36,6 +40,10 @@ class BatchNorm(Pointwise):
     Weights: mean (C) and variance (C), both to be divided by a factor (1), where 0 stands for no
     statistics yet. Statistics are of the batch in TRAIN, the stored ones in TEST or where
     use_global_stats says so. There is no learned scale or shift: Scale has them.
+
+    In forks it has them: with scale_bias, or a filler of either, scale (C) and bias (C) are two
+    more weights (NVIDIA, batch_norm_layer.cpp). Then the factor is not looked at, the phase alone
+    says whose the statistics are, and eps is at least 1e-5.
     """
 
     type = "BatchNorm"
@@ -49,7 +57,7 @@ class BatchNorm(Pointwise):
         shape = bottoms[0]
         require(len(shape) >= 2, f"the input must have at least 2 axes, found {show(shape)}")
         require(prod(shape) > 0, f"the input must not be empty, found {show(shape)}")
-        for index, spec in enumerate(self.proto.param[:3]):
+        for index, spec in enumerate(() if self.is_fused else self.proto.param[:3]):
             require(
                 spec.lr_mult == 0,
                 f"its statistics are not learned: lr_mult of param {index} must be 0, found"
@@ -58,9 +66,35 @@ class BatchNorm(Pointwise):
         return (shape,)
 
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
-        """Mean, variance and the factor that divides both."""
+        """Mean, variance and the factor that divides both; scale and bias where it has them."""
         channels = bottoms[0][1]
-        return tuple(Weight((size,), constant(0)) for size in (channels, channels, 1))
+        own = [Weight((size,), constant(0)) for size in (channels, channels, 1)]
+        if not self.is_fused:
+            return own
+        given = self.param.HasField("scale_filler")
+        fillers = self.param.scale_filler if given else constant(1), self.param.bias_filler
+        return [*own, *(Weight((channels,), filler) for filler in fillers)]
+
+    def arranged(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Mean, variance, factor, scale, bias, where a file has scale, bias, mean, variance, 1.
+
+        So does Xilinx's Caffe, and so did DIGITS; the last array tells, which has one number.
+        """
+        if len(arrays) != _FUSED or arrays[-1].size != 1 or arrays[-1].ndim == arrays[0].size == 1:
+            return arrays
+        scale, bias, mean, variance, one = (array.reshape(-1) for array in arrays)
+        return [mean, variance, one, scale, bias]
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it has a scale and a bias of its own, by its settings or its arrays."""
+        settings = self.param.HasField("scale_filler") or self.param.HasField("bias_filler")
+        return self.param.scale_bias or settings or len(self.proto.blobs) == _FUSED
+
+    @property
+    def eps(self) -> float:
+        """What is added to the variance."""
+        return max(self.param.eps, _LEAST_EPS) if self.is_fused else self.param.eps
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The quotient; the squares too where the statistics are the batch's."""
@@ -74,29 +108,40 @@ class BatchNorm(Pointwise):
         """By the stored statistics; those of a batch are not known before."""
         if not self._uses_stored:
             return None
-        factor = arrays[2].item()
+        factor = 1 if self.is_fused else arrays[2].item()
         mean, variance = (array / factor if factor else 0 * array for array in arrays[:2])
-        return by_statistics(mean * 0 + 1, mean * 0, mean, variance, self.param.eps)
+        scale, bias = arrays[3:] if self.is_fused else (mean * 0 + 1, mean * 0)
+        return by_statistics(scale, bias, mean, variance, self.eps)
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """BatchNormalization; its formula where the statistics are the batch's own."""
         (x,) = bottoms
         if not self._uses_stored:
-            return [normalized(b, x, len(b.dims(x)), self.param.eps)[0]]
+            rank = len(b.dims(x))
+            y = normalized(b, x, rank, self.eps)[0]
+            if self.is_fused:
+                across = (1, -1, *[1] * (rank - 2))
+                y = b.node("Mul", y, b.own("scale", b.array(3).reshape(across)))
+                y = b.node("Add", y, b.own("bias", b.array(4).reshape(across)))
+            return [y]
         import numpy as np
 
-        factor = b.array(2).item()
-        mean, variance = (b.array(i) * np.float32(1 / factor if factor else 0) for i in (0, 1))
-        operands = [
-            b.own("scale", np.ones_like(mean)),
-            b.own("bias", np.zeros_like(mean)),
-            b.own("mean", mean),
-            b.own("variance", variance),
-        ]
-        return [b.node("BatchNormalization", x, *operands, epsilon=self.param.eps)]
+        if self.is_fused:
+            mean, variance, _, scale, bias = (b.array(i) for i in range(_FUSED))
+        else:
+            factor = b.array(2).item()
+            mean, variance = (b.array(i) * np.float32(1 / factor if factor else 0) for i in (0, 1))
+            scale, bias = np.ones_like(mean), np.zeros_like(mean)
+        named = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
+        operands = [b.own(name, array) for name, array in named.items()]
+        return [b.node("BatchNormalization", x, *operands, epsilon=self.eps)]
 
     def param_spec(self, index: int) -> ParamSpec:
-        """That of statistics, which no gradient changes."""
+        """That of statistics, which no gradient changes; scale and bias may come first or last."""
+        specs = self.proto.param
+        if index >= _STATISTICS:
+            first = len(specs) <= _FUSED and any(spec.lr_mult for spec in specs[:2])
+            return super().param_spec(index - _STATISTICS if first else index)
         spec = ParamSpec()
         spec.CopyFrom(super().param_spec(index))
         spec.lr_mult = 0
@@ -106,7 +151,7 @@ class BatchNorm(Pointwise):
         """With the stored statistics, or with the batch's, which are then stored."""
         (x,) = bottoms
         if self._uses_stored:
-            factor = weights[2]
+            factor = t.torch.ones_like(weights[2]) if self.is_fused else weights[2]
             factor = t.torch.where(factor == 0, 0, 1 / factor)
             mean, variance = (weight.detach() * factor.detach() for weight in weights[:2])
         else:
@@ -114,13 +159,17 @@ class BatchNorm(Pointwise):
             mean = x.mean(axes)
             variance = (x - _across(mean, x)).square().mean(axes)
             self._store(t, weights, mean.detach(), variance.detach(), x.numel() // x.shape[1])
-        deviation = (variance + self.param.eps).sqrt()
-        return [(x - _across(mean, x)) / _across(deviation, x)]
+        deviation = (variance + self.eps).sqrt()
+        y = (x - _across(mean, x)) / _across(deviation, x)
+        if self.is_fused:
+            scale, bias = weights[_STATISTICS:]
+            y = y * _across(scale, x) + _across(bias, x)
+        return [y]
 
     @property
     def _uses_stored(self) -> bool:
         """Whether the statistics are the stored ones: in TEST, unless the settings say."""
-        if self.param.HasField("use_global_stats"):
+        if self.param.HasField("use_global_stats") and not self.is_fused:
             return self.param.use_global_stats
         return self.phase == TEST
 
@@ -129,9 +178,14 @@ class BatchNorm(Pointwise):
     ) -> None:
         """Add the batch's statistics to the stored ones, which fade."""
         unbiased = variance * (numbers / (numbers - 1) if numbers > 1 else 1)
+        kept = self.param.moving_average_fraction
         with t.torch.no_grad():
+            if self.is_fused:  # a mean that fades in: the factor is not looked at
+                for weight, new in zip(weights, (mean, variance + self.eps), strict=False):
+                    weight.mul_(kept).add_((1 - kept) * new)
+                return
             for weight, new in zip(weights, (mean, unbiased, 1), strict=True):
-                weight.mul_(self.param.moving_average_fraction).add_(new)
+                weight.mul_(kept).add_(new)
 
 
 def by_statistics(

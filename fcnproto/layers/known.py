@@ -173,6 +173,18 @@ class UniqueLabel(Known):
     settings = "unique_label_param"
 
 
+class WindowSegData(Known):
+    """Windows of images, and their label maps."""
+
+    type = "WindowSegData"
+    fork = "deconvnet"
+    settings = "window_data_param"
+    other_settings = ("transform_param",)
+    bottoms = exactly(0)
+    feeds = True
+    tops = between(2, 3)
+
+
 class DenseImageData(Known):
     """Images and label maps from files."""
 

@@ -40,6 +40,7 @@ class Pooling(Windowed):
 
     type = "Pooling"
     settings = "pooling_param"
+    gives_places = 1
     kind = Kind.POOLING
 
     param: PoolingParameter

@@ -41,6 +41,7 @@ class Upsample(Layer):
     bottoms = between(1, 2)
     aligns_all_bottoms = True  # the mask has the data's pixels
     kind = Kind.UPSAMPLING
+    takes_places = 1
 
     param: UpsampleParameter
 

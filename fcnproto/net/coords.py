@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from fcnproto.errors import LayerError, NetError, Problem
 from fcnproto.layers.spatial import IDENTITY, Affine, CoordMap
-from fcnproto.net.graph import Graph, Node
+from fcnproto.net.nodes import Graph, Node
 
 
 @dataclass(frozen=True)

@@ -8,134 +8,28 @@ in-place layers exist.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import cast
 
 from fcnproto.errors import LayerError, NetError, Problem, Severity, nearest, raise_if_any
 from fcnproto.layers import layer_types
+from fcnproto.layers.auto_crop import AutoCrop
 from fcnproto.layers.base import Context, InPlace, Layer
+from fcnproto.layers.crop import Crop
 from fcnproto.layers.spatial import IDENTITY
+from fcnproto.net.coords import crop_offset
+from fcnproto.net.nodes import Graph, Node, State
 from fcnproto.proto.caffe_pb2 import (
     TEST,
     TRAIN,
     LayerParameter,
     NetParameter,
-    NetState,
-    NetStateRule,
     Phase,
 )
 from fcnproto.proto.source import NetSource
 
-
-@dataclass(frozen=True)
-class State:
-    """What a net is built for; include and exclude rules of layers are compared with it."""
-
-    phase: int = TEST
-    level: int = 0
-    stages: tuple[str, ...] = ()
-
-    @classmethod
-    def from_proto(cls, state: NetState) -> State:
-        """The same as a value."""
-        return cls(state.phase, state.level, tuple(state.stage))
-
-    def meets(self, rule: NetStateRule) -> bool:
-        """Whether every field that the rule gives agrees (net.cpp, StateMeetsRule)."""
-        return (
-            (not rule.HasField("phase") or rule.phase == self.phase)
-            and (not rule.HasField("min_level") or rule.min_level <= self.level)
-            and (not rule.HasField("max_level") or rule.max_level >= self.level)
-            and all(stage in self.stages for stage in rule.stage)
-            and not any(stage in self.stages for stage in rule.not_stage)
-        )
-
-    def keeps(self, layer: LayerParameter) -> bool:
-        """Whether the layer belongs to the net: it is included by any rule, or excluded by none."""
-        if layer.include:
-            return any(map(self.meets, layer.include))
-        return not any(map(self.meets, layer.exclude))
-
-    def __str__(self) -> str:
-        words = [f"phase {'TRAIN' if self.phase == TRAIN else 'TEST'}"]
-        if self.level:
-            words.append(f"level {self.level}")
-        words += [f"stage {stage}" for stage in self.stages]
-        return ", ".join(words)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A layer in its place: the versions of blobs that it reads and writes, and its line."""
-
-    layer: Layer
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    line: int | None = None
-
-    @property
-    def title(self) -> str:
-        """What messages call it: its name, or its type if it has none."""
-        return self.layer.name or f"({self.layer.type})"
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The layers of a net in order, tied by versions of blobs.
-
-    The last version of a blob has the blob's name; an earlier one is called `blob@layer` after
-    the layer that wrote it. `outputs` are the tops that nobody reads.
-    """
-
-    name: str
-    nodes: tuple[Node, ...]
-    outputs: tuple[str, ...]
-    blobs: Mapping[str, str]
-    """The blob that each version is of; the newest version is called as the blob is."""
-    state: State = State()
-    path: str | None = None
-
-    @cached_property
-    def producers(self) -> dict[str, Node]:
-        """The node that writes each version of a blob."""
-        return {top: node for node in self.nodes for top in node.tops}
-
-    @cached_property
-    def readers(self) -> dict[str, list[Node]]:
-        """The nodes that read each version of a blob."""
-        readers: dict[str, list[Node]] = {}
-        for node in self.nodes:
-            for bottom in node.bottoms:
-                readers.setdefault(bottom, []).append(node)
-        return readers
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The tops of layers that read nothing: images, labels, whatever data come in."""
-        return tuple(top for node in self.nodes if not node.bottoms for top in node.tops)
-
-    def problem(self, node: Node, message: str, severity: Severity = Severity.ERROR) -> Problem:
-        """A problem of one of this net's layers."""
-        return Problem(message, self.path, node.line, None, node.title, severity)
-
-    def node(self, name: str) -> Node:
-        """The first layer of that name; NetError if there is none."""
-        for node in self.nodes:
-            if node.layer.name == name:
-                return node
-        names = [node.layer.name for node in self.nodes]
-        raise NetError(Problem(f"there is no layer '{name}'{nearest(name, names)}", self.path))
-
-    def upstream(self, blob: str) -> Iterator[tuple[Node, str]]:
-        """Every node that `blob` depends on, nearest first, and the version through which."""
-        wanted = {blob}
-        for node in reversed(self.nodes):
-            tops = [top for top in node.tops if top in wanted]
-            if tops:
-                yield node, tops[0]
-                wanted.update(node.bottoms)
+__all__ = ["Graph", "Node", "State", "as_net", "assemble", "build", "with_offsets"]
 
 
 def build(source: NetSource, state: State = State(), size: tuple[int, int] | None = None) -> Graph:
@@ -157,7 +51,49 @@ def assemble(
     assembly = _Assembly(source, state, Context(state.phase, size))
     for index, layer in enumerate(source.net.layer):
         assembly.add(index, layer)
-    return assembly.finish()
+    graph, problems = assembly.finish()
+    graph, more = _with_offsets(graph)
+    return graph, (*problems, *more)
+
+
+def _with_offsets(graph: Graph) -> tuple[Graph, tuple[Problem, ...]]:
+    """A graph whose AutoCrops are Crops, at the offsets that the layers between them ask for."""
+    problems: list[Problem] = []
+    for index, node in enumerate(graph.nodes):
+        if not isinstance(node.layer, AutoCrop) or len(node.bottoms) not in node.layer.bottoms:
+            continue
+        try:
+            rows, columns = crop_offset(graph, *node.bottoms)
+        except NetError as error:
+            problems += [graph.problem(node, problem.message) for problem in error.problems]
+            continue
+        proto = LayerParameter()
+        proto.CopyFrom(node.layer.proto)
+        proto.type = Crop.type
+        proto.crop_param.axis = 2
+        proto.crop_param.offset.extend([rows] if rows == columns else [rows, columns])
+        crop = replace(node, layer=Crop(proto, node.layer.context))
+        graph = replace(graph, nodes=(*graph.nodes[:index], crop, *graph.nodes[index + 1 :]))
+    return graph, tuple(problems)
+
+
+def with_offsets(source: NetSource) -> NetParameter:
+    """A net whose layers of type AutoCrop are Crops with their offsets written in.
+
+    Raises NetError where no offset fits.
+    """
+    net = NetParameter()
+    net.CopyFrom(source.net)
+    if not any(layer.type == AutoCrop.type for layer in net.layer):
+        return net
+    for phase in (TEST, TRAIN):
+        graph, problems = assemble(source, State(phase))
+        found = {node.layer.name: node.layer.proto for node in graph.nodes}
+        for layer in net.layer:
+            if layer.type == AutoCrop.type and layer.name in found:
+                raise_if_any(NetError, [p for p in problems if p.layer == layer.name])
+                layer.CopyFrom(found[layer.name])
+    return net
 
 
 Complain = Callable[..., None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
@@ -71,6 +71,7 @@ def walk(
     blobs: dict[str, Shape | None] = {}
     weights: dict[int, tuple[Weight, ...]] = {}
     problems: list[Problem] = []
+    planes: dict[str, Shape] = {}
     for index, node in enumerate(graph.nodes):
         blobs.update(dict.fromkeys(node.tops))
         bottoms = [shape for bottom in node.bottoms if (shape := blobs.get(bottom)) is not None]
@@ -89,6 +90,7 @@ def walk(
         except LayerError as error:
             problems += [graph.problem(node, problem.message) for problem in error.problems]
             continue
+        problems += _misplaced(graph, node, bottoms, tops, planes)
         if None in tops:
             problems.append(graph.problem(node, _UNKNOWN, Severity.NOTE))
         problems += [
@@ -101,6 +103,33 @@ def walk(
 
 
 _UNKNOWN = "its tops' shapes are not known without its data: what lies below is not checked"
+
+
+def _misplaced(
+    graph: Graph,
+    node: Node,
+    bottoms: Sequence[Shape],
+    tops: Sequence[Shape | None],
+    planes: dict[str, Shape],
+) -> Iterator[Problem]:
+    """Values that are put where another layer counted them in a plane of another width.
+
+    `planes` has the plane in which each blob of places counts; what this node counts is added.
+    """
+    gives, takes = node.layer.gives_places, node.layer.takes_places
+    if gives is not None and len(node.tops) > gives:
+        planes[node.tops[gives]] = bottoms[0][2:]
+    if takes is None or len(node.bottoms) <= takes or not tops or tops[0] is None:
+        return
+    counted, plane = planes.get(node.bottoms[takes]), tops[0][2:]
+    if counted is None or len(counted) != len(plane):
+        return
+    if counted[1:] != plane[1:] or counted[0] > plane[0]:
+        message = (
+            f"its places in '{node.bottoms[takes]}' were counted in a plane of {show(counted)}, and"
+            f" its top has one of {show(plane)}: values land elsewhere"
+        )
+        yield graph.problem(node, message, Severity.WARNING)
 
 
 def _countable(node: Node) -> bool:

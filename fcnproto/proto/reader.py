@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from fcnproto.errors import Problem, PrototxtError, Severity, nearest
 from fcnproto.proto.schema import Field, fields, put, readable
 from fcnproto.proto.tokens import CLOSERS, OPENERS, TOKEN, ValueProblemError, string_of
+from fcnproto.proto.training_only import TRAINING_ONLY
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -99,6 +100,7 @@ class _Reader:
         self.positions: dict[FieldPath, tuple[int, int]] = {}
         self.found: list[tuple[FieldPath, int, str, Severity]] = []
         self.forks: dict[str, list[tuple[FieldPath, int, str]]] = {}
+        self.strangers: dict[tuple[Any, str], list[tuple[FieldPath, int]]] = {}
         self.tokens = TOKEN.finditer(text)
         self.advance()
 
@@ -136,6 +138,8 @@ class _Reader:
 
     def problems(self, message: Message) -> list[Problem]:
         """Everything found, in the order of the text."""
+        for (descriptor, name), found in self.strangers.items():
+            self.introduce(descriptor, name, found)
         for name, places in self.forks.items():
             path, offset, fork = places[0]
             more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
@@ -270,14 +274,27 @@ class _Reader:
 
     # Unknown fields
 
-    def unknown(self, descriptor: Any, path: FieldPath, name: str, start: int) -> None:
-        """Note an unknown field and pass its value over."""
+    def introduce(
+        self, descriptor: Any, name: str, places: Sequence[tuple[FieldPath, int]]
+    ) -> None:
+        """Say once, where it stands first, that a field is not known."""
+        path, start = places[0]
+        more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
+        fork = TRAINING_ONLY.get((descriptor.name, name))
+        if fork is not None:
+            text = f"{name} is a field of {fork} for training, and has no effect here{more}"
+            self.note(path, text, start, Severity.NOTE)
+            return
         text = f"{descriptor.name} has no field '{_short(name)}'"
-        hint = nearest(name, fields(descriptor))
+        hint = nearest(name, fields(descriptor)) + more
         if self.lenient:
             self.note(path, f"{text}; it is skipped{hint}", start, Severity.WARNING)
         else:
             self.note(path, text + hint, start)
+
+    def unknown(self, descriptor: Any, path: FieldPath, name: str, start: int) -> None:
+        """Remember an unknown field and pass its value over."""
+        self.strangers.setdefault((descriptor, name), []).append((path, start))
         self.skip(path, _short(name))
 
     def skip(self, path: FieldPath, name: str) -> None:

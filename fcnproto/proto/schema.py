@@ -19,6 +19,9 @@ _FORKS = {
     13: "other forks",
     14: "pspnet, segnet",
     15: "crfasrnn",
+    16: "nvcaffe",
+    18: "deconvnet",
+    20: "deeplab v1",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,15 @@ class UpgradedFile:
     problems: tuple[Problem, ...]
 
 
-def upgrade_file(path: str | Path, *, lenient: bool = False) -> UpgradedFile:
+def upgrade_file(
+    path: str | Path,
+    *,
+    lenient: bool = False,
+    complete: Callable[[NetSource], NetParameter] = lambda source: source.net,
+) -> UpgradedFile:
     """The current form of a prototxt (net or solver) or of a binary net such as a .caffemodel.
+
+    `complete` adds to a net what follows from its layers, such as the offsets of crops.
 
     Raises PrototxtError where any of it cannot be read, and NetError where Caffe could not upgrade.
     """
@@ -154,7 +161,11 @@ def upgrade_file(path: str | Path, *, lenient: bool = False) -> UpgradedFile:
     raise_if_any(PrototxtError, document.problems)
     upgraded = _upgrade_net(document)
     problems = (*document.problems, *_warnings(upgraded, name))
-    return _upgraded_file(name, upgraded, printer.format(upgraded.message).encode(), problems)
+    lines = tuple(None for _ in upgraded.message.layer)
+    completed = complete(NetSource(name, upgraded.message, lines, ()))
+    changed = upgraded.changed or completed != upgraded.message
+    upgraded = replace(upgraded, message=completed, changed=changed)
+    return _upgraded_file(name, upgraded, printer.format(completed).encode(), problems)
 
 
 def read_binary_net(path: str | Path) -> NetParameter:

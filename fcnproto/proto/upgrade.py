@@ -8,8 +8,9 @@ on the way is said in a warning. Source: Caffe's util/upgrade_proto.cpp.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -22,7 +23,7 @@ from fcnproto.proto.caffe_pb2 import (
     V1LayerParameter,
 )
 from fcnproto.proto.copying import UpgradeError, copy, fields_of
-from fcnproto.proto.schema import put, readable
+from fcnproto.proto.schema import put, readable, set_fields
 from fcnproto.proto.upgrade_v0 import v0_to_v1
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -60,10 +61,11 @@ def upgrade_net(net: NetParameter) -> Upgraded[NetParameter]:
     else:
         current = NetParameter()
         current.CopyFrom(net)
+    forked = [change for layer in current.layer for change in _without_forks_words(layer)]
     if current.input:
         _make_input_layer(current, origins, warnings)
     frozen = _freeze_batch_norms(current)
-    changed = bool(net.layers or net.input or frozen)
+    changed = bool(net.layers or net.input or frozen or any(forked))
     return Upgraded(current, tuple(origins), tuple(warnings), changed)
 
 
@@ -197,6 +199,20 @@ _V1_TYPES = {
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
     "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield",
+    # Of forks. The crop of 2015 found its offset itself, as RCF's AutoCrop does.
+    "BN": "BN",
+    "CROP": "AutoCrop",
+    "DENSE_CRF": "DenseCRF",
+    "DENSE_IMAGE_DATA": "DenseImageData",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "INTERP": "Interp",
+    "MAT_READ": "MatRead",
+    "MAT_WRITE": "MatWrite",
+    "PADDING": "Padding",
+    "SEG_ACCURACY": "SegAccuracy",
+    "UNPOOLING": "Unpooling",
+    "UPSAMPLE": "Upsample",
+    "WINDOW_SEG_DATA": "WindowSegData",
 }
 
 # One list each per weight blob became one message per weight blob.
@@ -255,6 +271,34 @@ def _recognise_mean_field(entry: V1LayerParameter, layer: LayerParameter) -> Non
             layer.multi_stage_meanfield_param.ParseFromString(settings)
         except DecodeError:
             layer.ClearField("multi_stage_meanfield_param")
+
+
+def _without_forks_words(layer: LayerParameter) -> Iterator[bool]:
+    """Say in current words what forks said in words of their own; True for each that changed.
+
+    DeepLab's first version called dilation `hole`; DeconvNet's UNPOOLING by a mask is SegNet's
+    Upsample to a given size.
+    """
+    settings = layer.convolution_param
+    for old in ("hole", "hole_h", "hole_w"):
+        values = _values(settings, old)
+        if values:
+            settings.dilation.extend(values)
+            settings.ClearField(old)
+            yield True
+    unpooling = layer.unpooling_param
+    if layer.type == "Unpooling" and len(layer.bottom) == 2:
+        size = unpooling.unpool_size
+        layer.type = "Upsample"
+        layer.upsample_param.upsample_h = unpooling.unpool_h or size
+        layer.upsample_param.upsample_w = unpooling.unpool_w or size
+        layer.ClearField("unpooling_param")
+        yield True
+
+
+def _values(message: Message, name: str) -> list[Any]:
+    """The values of a field, none if it is not set."""
+    return next((list(values) for field, values in set_fields(message) if field.name == name), [])
 
 
 _TRANSFORMED = {

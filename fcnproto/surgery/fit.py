@@ -197,6 +197,7 @@ class _Surgery:
         return parts, notes
 
     def _pieces(self, target: Target, arrays: list[Array]) -> Iterator[tuple[Place, Piece]]:
+        arrays = list(target.node.layer.arranged(arrays))
         places = [Place(target.index, number) for number in range(len(target.weights))]
         given = {place: array for place, array in zip(places, arrays, strict=False) if array.size}
         left_out = (place for place in places if place not in given)

@@ -52,6 +52,10 @@ _DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), Wire.FIXED64)
 _DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), Wire.FIXED64)
 _NUMBERS = {numbers.field: numbers for numbers in (_DATA, _DIFF, _DOUBLE_DATA, _DOUBLE_DIFF)}
 _SHAPE = 7
+_RAW_TYPE, _RAW = 10, 12
+"""NVIDIA's raw_data_type and raw_data: all numbers in one piece."""
+_RAW_DTYPES = (np.dtype("<f8"), np.dtype("<f4"), np.dtype("<f2"))
+_RAW_FLOAT = 1
 _LEGACY = (1, 2, 3, 4)  # num, channels, height, width
 
 
@@ -194,6 +198,10 @@ class _File:
         if len(shape) > MOST_AXES or any(size < 0 for size in shape):
             raise self._misfit(layer, index, f"a shape of {len(shape)} axes, {show(shape[:8])}")
         sizes = self._counts(blob)
+        if not (sizes[_DOUBLE_DATA] or sizes[_DATA]):
+            raw = self._raw(layer, index, blob, count)
+            if raw is not None:
+                return raw.reshape(shape), legacy
         data = _DOUBLE_DATA if sizes[_DOUBLE_DATA] else _DATA
         diff = _DOUBLE_DIFF if sizes[_DOUBLE_DIFF] else _DIFF
         if sizes[data] != count:
@@ -205,6 +213,31 @@ class _File:
         if sizes[diff] not in (0, count):
             raise self._misfit(layer, index, f"{sizes[diff]} gradients for {count} values")
         return self._values(blob, data, count).reshape(shape), legacy
+
+    def _raw(self, layer: str | None, index: int, blob: Field, count: int) -> Floats | None:
+        """The numbers of raw_data, widened to float32; None if there are none."""
+        kind, raw = _RAW_FLOAT, None
+        for field in self._fields(blob.start, blob.end):
+            if field.number == _RAW_TYPE and field.wire is Wire.VARINT:
+                kind = field.value
+            elif field.number == _RAW and field.wire is Wire.LENGTH:
+                raw = field
+        if raw is None:
+            return None
+        if kind >= len(_RAW_DTYPES):
+            raise self._misfit(layer, index, f"raw_data of type {kind}, which is not known")
+        dtype = _RAW_DTYPES[kind]
+        size = raw.end - raw.start
+        if size != count * dtype.itemsize or not count:
+            raise self._misfit(
+                layer,
+                index,
+                f"{size} bytes of raw_data, and its {count} numbers of {dtype.itemsize} bytes need"
+                f" {count * dtype.itemsize}",
+            )
+        values = np.empty(count, np.float32)
+        self._read(values, raw.start, dtype)
+        return values
 
     def _misfit(self, layer: str | None, index: int, what: str) -> WeightsError:
         return broken(self.path, f"blob {index} has {what}", layer)

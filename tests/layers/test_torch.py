@@ -21,7 +21,7 @@ from fcnproto.proto.caffe_pb2 import TEST, TRAIN, BlobProto, LayerParameter
 from fcnproto.proto.source import parse_net
 from fcnproto.training.net import Net
 
-FOLDERS = "layers", "layers2", "forks", "crfrnn"
+FOLDERS = "layers", "layers2", "forks", "forks2", "crfrnn"
 CASES = sorted(path for folder in FOLDERS for path in (GOLDEN / folder).glob("*.npz"))
 
 # Only its weights tell SegNet's BN from PSPNet's here, and they are in no prototxt.

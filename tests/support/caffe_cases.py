@@ -6,7 +6,7 @@ from paths import GOLDEN
 
 CASES = [
     path
-    for folder in ("layers", "layers2", "forks")
+    for folder in ("layers", "layers2", "forks", "forks2")
     for path in sorted((GOLDEN / folder).glob("*.prototxt"))
 ]
 
