@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 from fcnproto.errors import FcnprotoError
-from fcnproto.runtime import session as sessions
+from fcnproto.runtime import loading
+from fcnproto.runtime.devices import cuda_devices
 from fcnproto.runtime.session import Device, DeviceError, Session, Value
 
 
@@ -36,7 +37,7 @@ def test_devices(text, kind, index):
     "text", ["", "gpu", "cuda:", "cuda:x", "cpu:0", "CUDA", "cuda:-1", "cuda:٣"]
 )
 def test_what_is_no_device(text):
-    with pytest.raises(DeviceError, match="expected auto, cpu, cuda or cuda:1"):
+    with pytest.raises(DeviceError, match="expected auto, cpu, cuda or cuda:1, openvino"):
         Device.parse(text)
 
 
@@ -51,7 +52,7 @@ def test_values_and_metadata_and_run():
 
 
 def test_auto_takes_the_cpu_quietly_where_there_is_no_cuda(monkeypatch, capfd):
-    monkeypatch.setattr(sessions, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(loading, "cuda_devices", lambda: 0)
     session = Session(model_bytes())
     assert str(session.device) == "cpu"
     assert "CUDA" in session.reason
@@ -60,19 +61,19 @@ def test_auto_takes_the_cpu_quietly_where_there_is_no_cuda(monkeypatch, capfd):
 
 def test_auto_takes_the_cpu_quietly_where_cuda_does_not_work(monkeypatch, capfd):
     """A driver, but none of CUDA's libraries: onnxruntime would print red lines."""
-    if sessions._cuda_devices():
+    if cuda_devices():
         pytest.skip("CUDA works here")
-    monkeypatch.setattr(sessions, "_cuda_devices", lambda: 1)
+    monkeypatch.setattr(loading, "cuda_devices", lambda: 1)
     session = Session(model_bytes())
     assert str(session.device) == "cpu"
     assert capfd.readouterr() == ("", "")
 
 
 def test_cuda_is_never_replaced_by_the_cpu(monkeypatch):
-    monkeypatch.setattr(sessions, "_cuda_devices", lambda: 0)
+    monkeypatch.setattr(loading, "cuda_devices", lambda: 0)
     with pytest.raises(DeviceError, match=r"pip install 'fcnproto\[cuda\]'"):
         Session(model_bytes(), "cuda")
-    monkeypatch.setattr(sessions, "_cuda_devices", lambda: 2)
+    monkeypatch.setattr(loading, "cuda_devices", lambda: 2)
     with pytest.raises(DeviceError, match="CUDA"):
         Session(model_bytes(), "cuda:2")
 
@@ -107,7 +108,7 @@ def test_importing_it_imports_no_runtime():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not sessions._cuda_devices(), reason="there is no CUDA device")
+@pytest.mark.skipif(not cuda_devices(), reason="there is no CUDA device")
 def test_cuda_computes_what_the_cpu_computes():
     x = np.random.default_rng(0).standard_normal((5, 3), np.float32)
     on_cuda, on_cpu = Session(model_bytes("Exp"), "cuda"), Session(model_bytes("Exp"), "cpu")

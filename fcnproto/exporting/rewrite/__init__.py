@@ -11,7 +11,7 @@ from enum import Enum
 
 from fcnproto.errors import Problem
 from fcnproto.exporting.filled import Filled
-from fcnproto.exporting.rewrite import fold, matrix_upsampling, winograd
+from fcnproto.exporting.rewrite import fold, matrix_upsampling, pads, winograd
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.padding import rewrite as padding
 
@@ -30,13 +30,14 @@ class Optimize(Enum):
 
 def rewrites(optimize: Optimize) -> Sequence[Rewrite]:
     """The rewrites of a level, in the order in which they are made."""
-    # Dead first: a Crop that moves up may come to stand behind a Deconvolution. Winograd last: it
-    # takes convolutions as the others leave them.
+    # Dead first: a Crop that moves up may come to stand behind a Deconvolution. Winograd after the
+    # others: it takes convolutions as they leave them. Small pads last: what Winograd takes needs
+    # none.
     exact: list[Rewrite] = [fold.fold, matrix_upsampling.upsampling, padding.padding]
     return {
         Optimize.NONE: [],
-        Optimize.EXACT: exact,
-        Optimize.FAST: [*exact, winograd.winograd],
+        Optimize.EXACT: [*exact, pads.small_pads],
+        Optimize.FAST: [*exact, winograd.winograd, pads.small_pads],
     }[optimize]
 
 

@@ -16,13 +16,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fcnproto.exporting.cost import known, nominal
 from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.rewrite.base import Rewritten
+from fcnproto.exporting.rewrite.pads import Pads, pads_of
 from fcnproto.exporting.rewrite.toom_cook import Matrix, Transforms, toom_cook
 from fcnproto.layers.base import Plane, Tensors, Torch, Weight
 from fcnproto.layers.convolution import Convolution
@@ -33,10 +34,6 @@ from fcnproto.types import Shape
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
 
-Pads = tuple[int, int, int, int]
-"""Zeros at the top, left, bottom and right, as ONNX orders them."""
-
-
 # Costs, in multiply-adds of a MatMul, as benchmarks/winograd.py measured them.
 _TRANSFORM = 200
 """To make or read a value of a tile."""
@@ -46,15 +43,6 @@ _WORTH = 0.8
 """A layer is replaced where it takes at most so much of the time that it took."""
 
 _AT_ONCE = 64  # outputs whose kernels are transformed together: float64 takes memory
-
-
-@runtime_checkable
-class Padded(Protocol):
-    """A convolution that pads each side by its own number of zeros."""
-
-    @property
-    def pads(self) -> Pads:
-        """Zeros at the top, left, bottom and right."""
 
 
 def winograd(net: Filled) -> Rewritten:
@@ -85,21 +73,11 @@ def by_tiles(step: Step) -> Step | None:
         return None
     if step.arrays[0].array.ndim != 4:  # it convolves over other axes than rows and columns
         return None
-    pads, transforms = _pads(layer), _transforms(layer)
+    pads, transforms = pads_of(layer), _transforms(layer)
     if pads is None or transforms is None:
         return None
     fast = WinogradConvolution(layer, pads, transforms)
     return replace(step, node=replace(step.node, layer=fast))
-
-
-def _pads(layer: Convolution) -> Pads | None:
-    """The zeros around a bottom; None for layers that convolve in a way of their own."""
-    if isinstance(layer, Padded):
-        return layer.pads
-    if type(layer) is not Convolution:
-        return None
-    rows, columns = layer.plane()
-    return rows.pad, columns.pad, rows.pad, columns.pad
 
 
 _POINTS = {
