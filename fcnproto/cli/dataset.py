@@ -143,7 +143,8 @@ def split(folder: Path, output: Path, val: float, seed: int, force: bool) -> Non
     with progress("label") as advance:
         found = split_folder(folder, val, seed, progress=advance)
     train, measured = found.write(output, force=force)
-    click.echo(f"{train}: {len(found.train)} images; {measured}: {len(found.val)}", err=True)
+    click.echo(f"{train}: {len(found.train)} images", err=True)
+    click.echo(f"{measured}: {len(found.val)} images", err=True)
 
 
 @dataset.command(cls=Verb)

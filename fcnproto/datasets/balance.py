@@ -12,7 +12,7 @@ from fcnproto.datasets.base import IGNORE
 from fcnproto.datasets.check import Progress, check
 from fcnproto.datasets.folder import Layout, pair
 from fcnproto.datasets.lists import read_lines
-from fcnproto.errors import DataError, Problem, Severity
+from fcnproto.errors import DataError, Problem, Severity, raise_if_any
 from fcnproto.proto.caffe_pb2 import BlobProto
 from fcnproto.types import Array
 
@@ -89,6 +89,7 @@ def balance_folder(
     DataError.
     """
     report = check(folder, progress=progress)
+    raise_if_any(DataError, report.unread)
     maps = dict(report.maps)
     if split is not None:
         maps = {name: maps[name] for name in _names(folder, split) if name in maps}

@@ -62,6 +62,8 @@ class Report:
     """The pixels of each label 0 … 255 in a label map, by its name."""
     names: tuple[str, ...] = ()
     """The classes' names, if they are known."""
+    unread: tuple[Problem, ...] = ()
+    """Those of the problems for which a label map is not among `maps`."""
 
     @property
     def pixels(self) -> Array:
@@ -91,14 +93,16 @@ def check(
     problems: list[Problem] = []
     maps: dict[str, Array] = {}
     count = 0
+    unread: list[Problem] = []
     names: tuple[str, ...] = ()
     for pairs in _pairs(folder, classes, lists, problems):
         found = _check_pairs(pairs, progress)
         problems += found.problems
         maps |= found.maps
         count += found.labels
+        unread += found.unread
         names = names or pairs.names
-    return Report(tuple(problems), count, maps, names)
+    return Report(tuple(problems), count, maps, names, tuple(unread))
 
 
 def check_folder(
@@ -226,6 +230,8 @@ def _listed(
         # Any other text may lie here too; a split names at least one image.
         if title not in SPLITS and not any(image in images for image, _ in pairs):
             continue
+        if not any(lines):
+            problems.append(Problem("names no image: expected one in each line", str(path)))
         splits[title] = {image: label for image, label in pairs if image in images}
         for number, (image, label) in enumerate(pairs, 1):
             if lines[number - 1] and image not in images:
@@ -269,7 +275,8 @@ def _check_pairs(pairs: Pairs, progress: Progress) -> Report:
         problems += _val_alone(maps, pairs)
     if pairs.plain:
         problems += _palettes(labels)
-    return Report(tuple(problems), len(labels), maps, pairs.names)
+    unread = (problem for each in labels if each.pixels is None for problem in each.problems)
+    return Report(tuple(problems), len(labels), maps, pairs.names, tuple(unread))
 
 
 def _looked_at(pairs: Pairs, name: str) -> _Label:

@@ -66,12 +66,12 @@ def split_folder(
     if layout is None:
         raise DataError(no_layout(folder))
     report = check(folder, progress=progress)
-    unread = {str(each) for name, each in layout.label_files().items() if name not in report.maps}
-    raise_if_any(DataError, [each for each in report.problems if each.path in unread])
+    raise_if_any(DataError, report.unread)
     images = layout.image_files()
-    return share_out(
-        {name: each for name, each in report.maps.items() if name in images}, val, seed
-    )
+    maps = {name: each for name, each in report.maps.items() if name in images}
+    if len(maps) < 2:
+        raise DataError(Problem(_too_few(len(maps)), str(folder)))
+    return share_out(maps, val, seed)
 
 
 def share_out(maps: Mapping[str, Array], val: float = SHARE, seed: int = SEED) -> Split:
@@ -80,7 +80,7 @@ def share_out(maps: Mapping[str, Array], val: float = SHARE, seed: int = SEED) -
     Raises DataError for less than two images.
     """
     if len(maps) < 2:
-        raise DataError(f"{len(maps)} labelled image cannot be split: there must be two or more")
+        raise DataError(_too_few(len(maps)))
     names = sorted(maps)
     random.Random(seed).shuffle(names)
     count = min(max(1, round(val * len(names))), len(names) - 1)
@@ -88,6 +88,11 @@ def share_out(maps: Mapping[str, Array], val: float = SHARE, seed: int = SEED) -
     in_val = _chosen(present, count)
     chosen = [{name for name, each in zip(names, in_val, strict=True) if each == v} for v in (0, 1)]
     return Split(tuple(sorted(chosen[0])), tuple(sorted(chosen[1])))
+
+
+def _too_few(images: int) -> str:
+    has = "1 image has a label map" if images == 1 else f"{images} images have a label map"
+    return f"{has}: to train on some and measure on others there must be two or more"
 
 
 def _chosen(present: Array, count: int) -> Sequence[bool]:

@@ -89,6 +89,12 @@ def test_weights_are_printed_and_written(tmp_path):
     np.testing.assert_allclose(np.reshape(blob.data, (3, 3)), np.diag(expected), rtol=1e-6)
     table = call("dataset", "weights", tmp_path).stdout.splitlines()
     assert table[1].split() == ["sky", "5", "71.43%", "0.4667"]
+    broken = tmp_path / "labels" / "b.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:30])
+    done = call("dataset", "weights", tmp_path)
+    assert done.exit_code == 1 and done.stdout == "" and "b.png: error: cannot be" in done.stderr
+    broken.write_bytes(content)
     wrong = call("dataset", "weights", tmp_path, "--split", "nobody")
     assert wrong.exit_code == 1 and "there is no split 'nobody'; found train, val" in wrong.stderr
 

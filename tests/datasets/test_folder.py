@@ -179,6 +179,12 @@ def test_a_class_in_val_alone(tmp_path):
     assert said(tmp_path, lists=tmp_path / "run") == ""
 
 
+def test_a_list_without_a_name(tmp_path):
+    trees.plain(tmp_path, ["a", "b"])
+    (tmp_path / "train.txt").write_text("\n\n")
+    assert "train.txt: error: names no image" in said(tmp_path)
+
+
 def test_labels_beyond_the_classes_and_other_sizes(tmp_path):
     trees.plain(tmp_path, ["a", "b"])
     trees.save(tmp_path / "labels" / "b.png", trees.labels(0, 2, (3, 4)))

@@ -44,5 +44,5 @@ def test_a_class_of_one_image_is_trained():
 
 
 def test_one_image_cannot_be_split():
-    with pytest.raises(DataError, match="1 labelled image cannot be split"):
+    with pytest.raises(DataError, match="1 image has a label map: to train"):
         share_out({"a": image(0)})
