@@ -6,25 +6,11 @@ fp.Segmenter("net.onnx")("photo.jpg")
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from fcnproto.version import __version__
 
-if TYPE_CHECKING:
-    from fcnproto.api.measures import check, diff, doctor, upgrade, verify
-    from fcnproto.api.model import Model, export
-    from fcnproto.api.net import Net, load_net
-    from fcnproto.api.scoring import score, scores
-    from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
-    from fcnproto.api.zoo import Prototxt, nets, render
-    from fcnproto.datasets.measures import Score
-    from fcnproto.errors import FcnprotoError, Problem
-    from fcnproto.runtime.segmentation import Segmentation
-    from fcnproto.runtime.segmenter import Segmenter
-    from fcnproto.training.solver import Solver
-
 # Each name is imported from where it is defined when it is first used, so that importing the
-# package stays fast. The imports above say the same to type checkers and editors.
+# package stays fast. __init__.pyi says the same to type checkers and editors.
 _HOMES = {
     "FcnprotoError": "fcnproto.errors",
     "Fitted": "fcnproto.api.weights",

@@ -1,0 +1,43 @@
+from fcnproto.api.measures import check, diff, doctor, upgrade, verify
+from fcnproto.api.model import Model, export
+from fcnproto.api.net import Net, load_net
+from fcnproto.api.scoring import score, scores
+from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
+from fcnproto.api.zoo import Prototxt, nets, render
+from fcnproto.datasets.measures import Score
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.runtime.segmentation import Segmentation
+from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.training.solver import Solver
+
+__version__: str
+
+__all__ = [
+    "FcnprotoError",
+    "Fitted",
+    "Model",
+    "Net",
+    "Problem",
+    "Prototxt",
+    "Score",
+    "Segmentation",
+    "Segmenter",
+    "Solver",
+    "Weights",
+    "__version__",
+    "check",
+    "convert",
+    "convolutionize",
+    "diff",
+    "doctor",
+    "export",
+    "fetch",
+    "load_net",
+    "load_weights",
+    "nets",
+    "render",
+    "score",
+    "scores",
+    "upgrade",
+    "verify",
+]
