@@ -131,7 +131,7 @@ class Net(Shown):
             picture = self.draw()._repr_svg_()
         except FcnprotoError:
             return table  # Graphviz is not there, or Caffe would refuse the net
-        return f"{table}<div>{picture}</div>"
+        return f"{table}<div>{picture[picture.index('<svg') :]}</div>"  # without XML's head
 
 
 class Drawing:
