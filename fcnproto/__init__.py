@@ -12,6 +12,7 @@ from fcnproto.version import __version__
 # Each name is imported from where it is defined when it is first used, so that importing the
 # package stays fast. __init__.pyi says the same to type checkers and editors.
 _HOMES = {
+    "DenseCRF": "fcnproto.crf.dense_crf",
     "FcnprotoError": "fcnproto.errors",
     "Fitted": "fcnproto.api.weights",
     "Model": "fcnproto.api.model",
@@ -44,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DenseCRF",
     "FcnprotoError",
     "Fitted",
     "Model",
