@@ -6,26 +6,13 @@ fp.Segmenter("net.onnx")("photo.jpg")
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from fcnproto.version import __version__
 
-if TYPE_CHECKING:
-    from fcnproto.api.measures import check, diff, doctor, upgrade, verify
-    from fcnproto.api.model import Model, export
-    from fcnproto.api.net import Net, load_net
-    from fcnproto.api.scoring import score, scores
-    from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
-    from fcnproto.api.zoo import Prototxt, nets, render
-    from fcnproto.datasets.measures import Score
-    from fcnproto.errors import FcnprotoError, Problem
-    from fcnproto.runtime.segmentation import Segmentation
-    from fcnproto.runtime.segmenter import Segmenter
-    from fcnproto.training.solver import Solver
-
 # Each name is imported from where it is defined when it is first used, so that importing the
-# package stays fast. The imports above say the same to type checkers and editors.
+# package stays fast. __init__.pyi says the same to type checkers and editors.
 _HOMES = {
+    "DenseCRF": "fcnproto.crf.dense_crf",
     "FcnprotoError": "fcnproto.errors",
     "Fitted": "fcnproto.api.weights",
     "Model": "fcnproto.api.model",
@@ -35,13 +22,16 @@ _HOMES = {
     "Score": "fcnproto.datasets.measures",
     "Segmentation": "fcnproto.runtime.segmentation",
     "Segmenter": "fcnproto.runtime.segmenter",
-    "Solver": "fcnproto.training.solver",
+    "Solver": "fcnproto.api.solver",
     "Weights": "fcnproto.api.weights",
     "check": "fcnproto.api.measures",
     "convert": "fcnproto.api.weights",
     "convolutionize": "fcnproto.api.weights",
     "diff": "fcnproto.api.measures",
     "doctor": "fcnproto.api.measures",
+    "explain_crop": "fcnproto.api.net",
+    "explain_field": "fcnproto.api.net",
+    "explain_pad": "fcnproto.api.net",
     "export": "fcnproto.api.model",
     "fetch": "fcnproto.api.weights",
     "load_net": "fcnproto.api.net",
@@ -55,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DenseCRF",
     "FcnprotoError",
     "Fitted",
     "Model",
@@ -72,6 +63,9 @@ __all__ = [
     "convolutionize",
     "diff",
     "doctor",
+    "explain_crop",
+    "explain_field",
+    "explain_pad",
     "export",
     "fetch",
     "load_net",

@@ -16,6 +16,7 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import docs_stand_in
 import numpy as np
@@ -199,7 +200,7 @@ def environment(stand_ins, tmp_path_factory):
         yield {
             **os.environ,
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(docs_stand_in.__file__).parent)]),
             "OMP_NUM_THREADS": "1",  # tiny nets; two threads wait for each other
             "FCNPROTO_DOCS_THIN": "1",
             "FCNPROTO_DOCS_SERVER": f"http://127.0.0.1:{server.server_port}",
@@ -213,6 +214,7 @@ def run(block, folder, environment, place):
     program, content = ["bash", "-euo", "pipefail", "-c"], block.content
     if block.language == "python":
         program = ["python", "-c"]
+        content = f"import docs_stand_in; docs_stand_in.install()\n{content}"
     elif block.language == "console":
         # It shows what is so of the real nets.
         environment = {**environment, "FCNPROTO_DOCS_THIN": ""}

@@ -15,7 +15,9 @@ from fcnproto.api.zoo import Prototxt
 from fcnproto.errors import FcnprotoError
 from fcnproto.files import replacing
 from fcnproto.insight import draw as drawing
-from fcnproto.insight import explain_crop, explain_field, explain_pad
+from fcnproto.insight import explain_crop as crops
+from fcnproto.insight import explain_field as fields
+from fcnproto.insight import explain_pad as pads
 from fcnproto.insight import summary as summarizing
 from fcnproto.insight.summary import LayerRow, Summary
 from fcnproto.net import check as checking
@@ -90,11 +92,11 @@ class Net(Shown):
 
     def explain_crop(self, blob: str | None = None) -> CropExplanation:
         """How the offset of each Crop, or of the one that makes `blob`, comes about."""
-        return CropExplanation.of(self.graph, *explain_crop.crops(self.graph, blob))
+        return CropExplanation.of(self.graph, *crops.crops(self.graph, blob))
 
     def explain_pad(self) -> PadExplanation:
         """Which image sizes the pad of the first layer lets survive, and what it costs."""
-        return PadExplanation(explain_pad.pad(self.graph))
+        return PadExplanation(pads.pad(self.graph))
 
     def explain_field(
         self,
@@ -111,7 +113,7 @@ class Net(Shown):
         graph = self.graph
         if photo is not None:
             graph = build(self.source, self.state, (photo.shape[0], photo.shape[1]))
-        return FieldExplanation(tuple(explain_field.account(graph, blob, pixel)), photo)
+        return FieldExplanation(tuple(fields.account(graph, blob, pixel)), photo)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write its text; FcnprotoError if it cannot be written."""
@@ -129,7 +131,7 @@ class Net(Shown):
             picture = self.draw()._repr_svg_()
         except FcnprotoError:
             return table  # Graphviz is not there, or Caffe would refuse the net
-        return f"{table}<div>{picture}</div>"
+        return f"{table}<div>{picture[picture.index('<svg') :]}</div>"  # without XML's head
 
 
 class Drawing:
@@ -197,3 +199,23 @@ def checked_phase(phase: str) -> str:
 def as_net(net: NetLike) -> Net:
     """A net as it is, or loaded."""
     return net if isinstance(net, Net) else load_net(net)
+
+
+def explain_crop(net: NetLike, blob: str | None = None) -> CropExplanation:
+    """How the offset of each Crop of a net, or of the one that makes `blob`, comes about."""
+    return as_net(net).explain_crop(blob)
+
+
+def explain_pad(net: NetLike) -> PadExplanation:
+    """Which image sizes the pad of a net's first layer lets survive, and what it costs."""
+    return as_net(net).explain_pad()
+
+
+def explain_field(
+    net: NetLike,
+    blob: str,
+    pixel: tuple[int, int] | None = None,
+    image: ImageLike | None = None,
+) -> FieldExplanation:
+    """Which pixels of the image a pixel (row, column) of a net's `blob` is computed from."""
+    return as_net(net).explain_field(blob, pixel, image)

@@ -1,0 +1,50 @@
+"""The names of fcnproto, for type checkers and editors; __init__.py has where each lives."""
+
+from fcnproto.api.measures import check, diff, doctor, upgrade, verify
+from fcnproto.api.model import Model, export
+from fcnproto.api.net import Net, explain_crop, explain_field, explain_pad, load_net
+from fcnproto.api.scoring import score, scores
+from fcnproto.api.solver import Solver
+from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
+from fcnproto.api.zoo import Prototxt, nets, render
+from fcnproto.crf.dense_crf import DenseCRF
+from fcnproto.datasets.measures import Score
+from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.runtime.segmentation import Segmentation
+from fcnproto.runtime.segmenter import Segmenter
+
+__version__: str
+
+__all__ = [
+    "DenseCRF",
+    "FcnprotoError",
+    "Fitted",
+    "Model",
+    "Net",
+    "Problem",
+    "Prototxt",
+    "Score",
+    "Segmentation",
+    "Segmenter",
+    "Solver",
+    "Weights",
+    "__version__",
+    "check",
+    "convert",
+    "convolutionize",
+    "diff",
+    "doctor",
+    "explain_crop",
+    "explain_field",
+    "explain_pad",
+    "export",
+    "fetch",
+    "load_net",
+    "load_weights",
+    "nets",
+    "render",
+    "score",
+    "scores",
+    "upgrade",
+    "verify",
+]
