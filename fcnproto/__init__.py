@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fcnproto.api.scoring import score, scores
     from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
     from fcnproto.api.zoo import Prototxt, nets, render
+    from fcnproto.crf.dense_crf import Bilateral, DenseCRF, Gaussian
     from fcnproto.datasets.measures import Score
     from fcnproto.errors import FcnprotoError, Problem
     from fcnproto.runtime.segmentation import Segmentation
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 # Each name is imported from where it is defined when it is first used, so that importing the
 # package stays fast. The imports above say the same to type checkers and editors.
 _HOMES = {
+    "Bilateral": "fcnproto.crf.dense_crf",
+    "DenseCRF": "fcnproto.crf.dense_crf",
     "FcnprotoError": "fcnproto.errors",
     "Fitted": "fcnproto.api.weights",
+    "Gaussian": "fcnproto.crf.dense_crf",
     "Model": "fcnproto.api.model",
     "Net": "fcnproto.api.net",
     "Problem": "fcnproto.errors",
@@ -55,8 +59,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Bilateral",
+    "DenseCRF",
     "FcnprotoError",
     "Fitted",
+    "Gaussian",
     "Model",
     "Net",
     "Problem",
