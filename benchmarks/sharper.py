@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from skips import train
 
@@ -23,23 +24,23 @@ from fcnproto.crf.presets import names
 from fcnproto.datasets import generated
 from fcnproto.datasets.score import score_model
 from fcnproto.exporting.export import export
-from fcnproto.model.metadata import Metadata
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.segmenter import Plan, Segmenter
+from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.fit import WeightSource
 from fcnproto.weights import fetch, read
 
 SCALES = (0.75, 1.0, 1.25)
-PLANS = {
-    "as it is": Plan(),
-    "--flip": Plan(flip=True),
-    "three scales": Plan(scales=SCALES),
-    "three scales, --flip": Plan(scales=SCALES, flip=True),
-    "--refine crf": Plan(refine="crf"),
-    "--refine crf, --flip": Plan(refine="crf", flip=True),
-    "all of them": Plan(scales=SCALES, flip=True, refine="crf"),
+Settings = dict[str, Any]
+PLANS: dict[str, Settings] = {
+    "as it is": {},
+    "--flip": {"flip": True},
+    "three scales": {"scales": SCALES},
+    "three scales, --flip": {"scales": SCALES, "flip": True},
+    "--refine crf": {"refine": "crf"},
+    "--refine crf, --flip": {"refine": "crf", "flip": True},
+    "all of them": {"scales": SCALES, "flip": True, "refine": "crf"},
 }
 ITERATIONS, SEED = 3000, 1337  # as the solver of shapes-fcn32s says
 NEAR = 3
@@ -50,21 +51,21 @@ def model_of(net: str, weights: Path) -> bytes:
     return exported.model.to_proto().SerializeToString()
 
 
-def measured(model: bytes, plan: Plan, threads: int | None) -> tuple[float, float, float]:
+def measured(model: bytes, plan: Settings, threads: int | None) -> tuple[float, float, float]:
     """Mean IU, mean IU near boundaries, and the seconds of an image."""
     session = Session(model, "cpu", threads=threads)
-    segmenter = Segmenter(session, Metadata.from_props(session.metadata), plan)
+    segmenter = Segmenter(session, scores=False, **plan)
     reader = generated("shapes", "val")
-    (whole,) = score_model(segmenter, reader).values()
-    (near,) = score_model(segmenter, reader, trimap=NEAR).values()
-    pictures = [{"data": reader.picture("data", index)} for index in range(50)]
+    (whole,) = score_model(segmenter.runner, reader).values()
+    (near,) = score_model(segmenter.runner, reader, trimap=NEAR).values()
+    pictures = [reader.picture("data", index) for index in range(50)]
     start = time.perf_counter()
     for picture in pictures:
-        segmenter.label([picture])
+        segmenter(picture)
     return whole.mean_iu, near.mean_iu, (time.perf_counter() - start) / len(pictures)
 
 
-def table(net: str, model: bytes, plans: dict[str, Plan], threads: int | None) -> None:
+def table(net: str, model: bytes, plans: dict[str, Settings], threads: int | None) -> None:
     print(f"\n| {net} | mean IU | gain | within {NEAR} pixels | gain | ms an image | times |")
     print("|---|---|---|---|---|---|---|")
     first: Sequence[float] = ()
@@ -86,8 +87,8 @@ def main() -> None:
     given = parser.parse_args()
     plans = PLANS
     if given.presets:
-        crfs = {f"crf:{name}": Plan(refine=f"crf:{name}") for name in names()}
-        plans = {"as it is": Plan(), **crfs}
+        crfs = {f"crf:{name}": {"refine": f"crf:{name}"} for name in names()}
+        plans = {"as it is": {}, **crfs}
     print(f"fcnproto {__version__}, {platform.machine()}")
     with tempfile.TemporaryDirectory() as folder:
         weights = given.fcn32s

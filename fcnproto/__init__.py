@@ -12,9 +12,11 @@ from fcnproto.version import __version__
 # Each name is imported from where it is defined when it is first used, so that importing the
 # package stays fast. __init__.pyi says the same to type checkers and editors.
 _HOMES = {
+    "Bilateral": "fcnproto.crf.dense_crf",
     "DenseCRF": "fcnproto.crf.dense_crf",
     "FcnprotoError": "fcnproto.errors",
     "Fitted": "fcnproto.api.weights",
+    "Gaussian": "fcnproto.crf.dense_crf",
     "Model": "fcnproto.api.model",
     "Net": "fcnproto.api.net",
     "Problem": "fcnproto.errors",
@@ -45,9 +47,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "Bilateral",
     "DenseCRF",
     "FcnprotoError",
     "Fitted",
+    "Gaussian",
     "Model",
     "Net",
     "Problem",

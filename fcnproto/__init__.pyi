@@ -7,7 +7,7 @@ from fcnproto.api.scoring import score, scores
 from fcnproto.api.solver import Solver
 from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
 from fcnproto.api.zoo import Prototxt, nets, render
-from fcnproto.crf.dense_crf import DenseCRF
+from fcnproto.crf.dense_crf import Bilateral, DenseCRF, Gaussian
 from fcnproto.datasets.measures import Score
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.runtime.segmentation import Segmentation
@@ -16,9 +16,11 @@ from fcnproto.runtime.segmenter import Segmenter
 __version__: str
 
 __all__ = [
+    "Bilateral",
     "DenseCRF",
     "FcnprotoError",
     "Fitted",
+    "Gaussian",
     "Model",
     "Net",
     "Problem",

@@ -88,7 +88,10 @@ class Lattice:
         workers = 1 if values.size < _FEW else cores()
         step = min(_MOST_CHANNELS, -(-len(values) // workers))
         parts = [slice(first, first + step) for first in range(0, len(values), step)]
-        spread(work, parts, workers=workers)
+        if workers == 1:
+            work(iter(parts))  # starting a thread would take as long
+        else:
+            spread(work, parts, workers=workers)
         return result
 
 

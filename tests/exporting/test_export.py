@@ -11,7 +11,8 @@ from fcnproto.errors import FcnprotoError, NetError, Severity, WeightsError
 from fcnproto.exporting.export import export, weights_beside
 from fcnproto.exporting.inference import for_inference, inference
 from fcnproto.exporting.write import Result
-from fcnproto.model.metadata import Given, Metadata, given
+from fcnproto.model.metadata import Given, Metadata
+from fcnproto.model.metadata import said as said_of
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.surgery.fit import WeightSource
@@ -266,7 +267,7 @@ def test_a_net_with_other_classes_than_its_dataset_has_no_names():
 def test_what_is_given_goes_first(tmp_path):
     (tmp_path / "classes").write_text("no\nyes\n")
     (tmp_path / "palette").write_text("0 0 0\n#ff8000\n")
-    said = given("voc", (1.0, 2.0, 3.0), tmp_path / "classes", tmp_path / "palette")
+    said = said_of("voc", (1.0, 2.0, 3.0), tmp_path / "classes", tmp_path / "palette")
     props = metadata_of(exported(scores(classes=2, name="fcn16s"), given=said).model)
     assert json.loads(props["mean"]) == {"data": [1, 2, 3]}
     assert json.loads(props["classes"]) == {"score": ["no", "yes"]}
@@ -297,7 +298,7 @@ def test_palettes_that_are_none(tmp_path, content, message):
     path = tmp_path / "palette"
     path.write_bytes(content)
     with pytest.raises(FcnprotoError, match=message):
-        given(None, None, None, path)
+        said_of(None, None, None, path)
 
 
 # How a model is called ------------------------------------------------------------------------
@@ -337,7 +338,7 @@ def test_only_colour_goes_in_as_an_image():
     text = input_text(color=(1, 3, 8, 8), depth=(1, 1, 8, 8)) + layer_text(
         "Concat", ["color", "depth"], ["score"]
     )
-    said = given("nyud", None, None, None)
+    said = said_of("nyud", None, None, None)
     model = exported(text, given=said, image_input=True).model.to_proto()
     onnx.checker.check_model(model, full_check=True)
     kinds = {each.name: each.type.tensor_type.elem_type for each in model.graph.input}

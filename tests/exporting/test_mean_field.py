@@ -15,7 +15,8 @@ from fcnproto.cli import main
 from fcnproto.model.metadata import Metadata
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import read_binary_net
-from fcnproto.runtime.segmenter import Plan, Segmenter
+from fcnproto.runtime.runner import Plan, Runner
+from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
 
 CRFRNN = GOLDEN / "crfrnn"
@@ -54,14 +55,14 @@ def test_verify_compares_the_whole(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_segmenter_gives_the_labels_of_the_whole(name, tmp_path):
+def test_the_labels_are_those_of_the_whole(name, tmp_path):
     session = Session(exported(name, tmp_path), "cpu")
     arrays = golden(name)
     # As pictures come: H×W×3, RGB; here less the mean already.
     picture = {"data": arrays["in/data"][0].transpose(1, 2, 0)[:, :, ::-1]}
     about = Metadata.from_props(session.metadata)
     found = {
-        refine: Segmenter(session, about, Plan(refine=refine)).label([picture])["unary"][0]
+        refine: Runner(session, about, Plan(refine=refine)).label([picture])["unary"][0]
         for refine in (None, "none")
     }
     np.testing.assert_array_equal(found[None], arrays["out/pred"][0].argmax(0))
@@ -108,12 +109,9 @@ def test_the_image_may_go_in_as_it_is(tmp_path):
     path, other = exported("crfrnn_net_it10", tmp_path), tmp_path / "bytes"
     other.mkdir()
     bytes_in = exported("crfrnn_net_it10", other, "--image-input")
-    picture = {"data": np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)}
-    one, other = (
-        Segmenter(session, Metadata.from_props(session.metadata)).label([picture])["unary"]
-        for session in (Session(path, "cpu"), Session(bytes_in, "cpu"))
-    )
-    assert (one != other).mean() < 0.002
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    one, same = (Segmenter(each, device="cpu")(picture).labels for each in (path, bytes_in))
+    assert (one != same).mean() < 0.002
 
 
 def text(name):

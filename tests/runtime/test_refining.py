@@ -10,9 +10,7 @@ from fcnproto.crf.dense_crf import DenseCRF, Gaussian
 from fcnproto.datasets import generated
 from fcnproto.datasets.score import score_model
 from fcnproto.errors import FcnprotoError
-from fcnproto.model.metadata import Metadata
-from fcnproto.runtime.segmenter import Plan, Segmenter
-from fcnproto.runtime.session import Session
+from fcnproto.runtime.segmenter import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +23,16 @@ def model(tmp_path_factory):
     return path
 
 
-def segmenter(model, plan):
-    session = Session(model, "cpu")
-    return Segmenter(session, Metadata.from_props(session.metadata), plan)
+def labels(model, picture, **plan):
+    return Segmenter(model, device="cpu", **plan)(picture).labels
 
 
 def test_a_crf_brings_shapes_more_than_three_points(model):
     reader = generated("shapes", "val")
     found = []
-    for plan in (Plan(), Plan(refine="crf")):
-        (score,) = score_model(segmenter(model, plan), Few(reader, 20)).values()
+    for refine in (None, "crf"):
+        segmenter = Segmenter(model, device="cpu", refine=refine)
+        (score,) = score_model(segmenter.runner, Few(reader, 20)).values()
         found.append(score.mean_iu)
     assert found[1] > found[0] + 0.03
 
@@ -57,10 +55,9 @@ class Few:
 
 
 def test_tiles_give_what_the_whole_gives(model):
-    picture = {"data": generated("shapes", "val").picture("data", 3)}
+    picture = generated("shapes", "val").picture("data", 3)
     whole, tiled = (
-        segmenter(model, Plan(tile=tile, refine="crf:deconvnet")).label([picture])["score"]
-        for tile in (None, 64)
+        labels(model, picture, tile=tile, refine="crf:deconvnet") for tile in (None, 64)
     )
     np.testing.assert_array_equal(whole, tiled)
 
@@ -68,17 +65,16 @@ def test_tiles_give_what_the_whole_gives(model):
 def test_images_of_a_batch_are_refined_each_by_its_own(model):
     reader = generated("shapes", "val")
     size = (slice(0, 112), slice(0, 112))
-    pictures = [{"data": reader.picture("data", index)[size]} for index in range(3)]
-    plan = Plan(refine="crf", flip=True)
-    together = segmenter(model, plan).label(pictures)["score"]
-    alone = [segmenter(model, plan).label([each])["score"][0] for each in pictures]
-    np.testing.assert_array_equal(together, np.stack(alone))
+    pictures = [reader.picture("data", index)[size] for index in range(3)]
+    segmenter = Segmenter(model, device="cpu", refine="crf", flip=True)
+    for together, picture in zip(segmenter(pictures), pictures, strict=True):
+        np.testing.assert_array_equal(together.labels, segmenter(picture).labels)
 
 
 def test_a_crf_of_ones_own(model):
-    picture = {"data": generated("shapes", "val").picture("data", 3)}
+    picture = generated("shapes", "val").picture("data", 3)
     plain, none, strong = (
-        segmenter(model, Plan(refine=each)).label([picture])["score"]
+        labels(model, picture, refine=each)
         for each in (None, DenseCRF([], 5), DenseCRF([Gaussian(20, 50)], 5))
     )
     np.testing.assert_array_equal(plain, none)
@@ -99,7 +95,7 @@ def test_what_cannot_refine(model, tmp_path, refine, message):
     done = CliRunner().invoke(main, [*args, "--refine", refine])
     assert done.exit_code == 1 and message in done.output
     with pytest.raises(FcnprotoError):
-        segmenter(model, Plan(refine=refine))
+        Segmenter(model, device="cpu", refine=refine)
 
 
 def test_one_pixel_is_said_of_its_image(model, tmp_path):
