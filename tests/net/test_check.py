@@ -118,7 +118,8 @@ def test_what_a_solver_holds_of_an_older_form_is_not_upgraded():
 @pytest.mark.usefixtures("solver_net")
 def test_a_net_that_cannot_be_upgraded_does_not_hide_what_else_is_wrong():
     Path("mixed.prototxt").write_text("layer { } layers { }")
-    solver = 'lr_policy: "fixed" train_net: "mixed.prototxt" test_net: "gone.prototxt" test_iter: 1 test_interval: 1'
+    solver = 'lr_policy: "fixed" test_iter: 1 test_interval: 1'
+    solver += ' train_net: "mixed.prototxt" test_net: "gone.prototxt"'
     found = errors(problems_of(solver))
     assert len(found) == 2
     assert "'layers' are used" in found[0]
