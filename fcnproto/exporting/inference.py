@@ -66,7 +66,7 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
     fit. Raises NetError, with every problem, if the net has no input or output, if its shapes do
     not work out, or if layers cannot be written in ONNX.
     """
-    net = cut(graph)
+    net = _with_inputs_named(cut(graph))
     raise_if_any(NetError, _obstacles(net))
     net = _informed(net, weights)
     sources = _sources(net)
@@ -153,6 +153,33 @@ def cut(graph: Graph) -> Graph:
         outputs=outputs,
         blobs={blob: graph.blobs[blob] for blob in blobs},
     )
+
+
+def _with_inputs_named(net: Graph) -> Graph:
+    """The net with its inputs called as their blobs are, where layers overwrite them in place.
+
+    What is written there last, which has the blob's name in a graph, is called after its layer.
+    """
+    names: dict[str, str] = {}
+    for node in net.nodes:
+        for top in node.tops if node.layer.feeds else ():
+            blob = net.blobs[top]
+            if top == blob:
+                continue
+            last = net.producers.get(blob)
+            names[top] = blob
+            names[blob] = f"{blob}@{last.layer.name}" if last is not None else blob
+    if not names:
+        return net
+
+    def renamed(blobs: Sequence[str]) -> tuple[str, ...]:
+        return tuple(names.get(blob, blob) for blob in blobs)
+
+    nodes = tuple(
+        replace(node, bottoms=renamed(node.bottoms), tops=renamed(node.tops)) for node in net.nodes
+    )
+    blobs = {names.get(version, version): blob for version, blob in net.blobs.items()}
+    return replace(net, nodes=nodes, outputs=renamed(net.outputs), blobs=blobs)
 
 
 def _informed(net: Graph, weights: Weights) -> Graph:

@@ -71,6 +71,10 @@ def pad(graph: Graph) -> PadAccount:
     )
 
 
+_MOST_WALKED = 64 * 300
+"""Strides times layers: each pad that is tried takes a walk through the layers for each size."""
+
+
 @dataclass(frozen=True)
 class _Trial:
     """A net whose first pad and image size are tried out."""
@@ -101,6 +105,15 @@ class _Trial:
             for plane in seen.values()
             for axis in plane
         ]
+        period = max(strides, default=1)
+        if not 0 < period * len(graph.nodes) <= _MOST_WALKED:
+            raise NetError(
+                Problem(
+                    f"one pixel of a blob is {period} of the image's, in {len(graph.nodes)} layers:"
+                    " too many sizes would have to be tried",
+                    graph.path,
+                )
+            )
         return cls(
             graph,
             shapes,
@@ -108,7 +121,7 @@ class _Trial:
             windows[0].pad,
             windows[0].neutral_pad,
             {blob: shape for blob, shape in images.items() if shape[2:] == size},
-            max(strides, default=1),
+            period,
         )
 
     @property
@@ -272,8 +285,8 @@ def _pad_lines(account: PadAccount) -> Iterator[str]:
 
 def _cost_lines(account: PadAccount, size: str) -> Iterator[str]:
     costs = {cost.pad: cost.multiply_adds for cost in account.costs}
-    if account.pad not in costs:
-        return
+    if not costs.get(account.pad):
+        return  # not built with that pad, or nothing is multiplied
     ours = costs[account.pad]
     yield f"Multiply-adds at {size}:"
     for pad, cost in sorted(costs.items(), reverse=True):

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Pointwise, Tensors, Torch
+from fcnproto.layers.base import PerChannel, Pointwise, Tensors, Torch
 from fcnproto.proto.caffe_pb2 import (
     TEST,
     TRAIN,
     DropoutParameter,
 )
-from fcnproto.types import Shape
+from fcnproto.types import Array, Shape
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Dropout(Pointwise):
     """In training each value is 0 or scaled by 1 / (1 − ratio), else kept (dropout_layer.cpp).
 
+    With scale_train false values are scaled by 1 − ratio in TEST instead (Faster R-CNN's fork).
     With SegNet's sample_weights_test values are dropped at random in the TEST phase as well.
     """
 
@@ -42,8 +43,18 @@ class Dropout(Pointwise):
             yield "sample_weights_test drops values at random in the TEST phase too"
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """Nothing."""
-        return bottoms
+        """Nothing, or the scale that training did without."""
+        if self.param.scale_train:
+            return bottoms
+        return [b.node("Mul", bottoms[0], b.literal(1 - self.param.dropout_ratio))]
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """The scale that training did without."""
+        import numpy as np
+
+        if self.param.scale_train or self.obstacle() is not None:
+            return None
+        return PerChannel(np.array(1 - self.param.dropout_ratio), np.array(0.0), axis=0)
 
     def obstacle(self) -> str | None:
         """What it drops at random: no two runs would agree, nor with Caffe's."""
@@ -57,7 +68,8 @@ class Dropout(Pointwise):
         """Each value times a random 0 or 1 / (1 − ratio) in training."""
         (x,) = bottoms
         if self.phase == TEST and not self.param.sample_weights_test:
-            return [x]
+            return [x if self.param.scale_train else x * (1 - self.param.dropout_ratio)]
         ratio = self.param.dropout_ratio
         drawn = t.torch.rand(x.shape, generator=t.generator, device=x.device)
-        return [x * (drawn >= ratio) / (1 - ratio)]
+        kept = x * (drawn >= ratio)
+        return [kept / (1 - ratio) if self.param.scale_train else kept]

@@ -59,6 +59,11 @@ class Python(Layer):
         size = self.context.size or DEFAULT_SIZE
         return [(1, channels, *size) for _, channels in tops]
 
+    @property
+    def is_published(self) -> bool:
+        """Whether it is one of the data layers published with the FCNs, or of ours."""
+        return self.param.layer in PUBLISHED or self.param.layer == NYUD_LAYER
+
     def subtracts_mean(self) -> bool | None:
         """Whether it is a published data layer: those that are not told a mean have one inside."""
         return None if self._published_tops() is None else True
@@ -70,7 +75,7 @@ class Python(Layer):
     def _published_tops(self) -> Sequence[tuple[str, int]] | None:
         """The name and the channels of each top of a published data layer."""
         name = self.param.layer
-        if name not in PUBLISHED and name != NYUD_LAYER:
+        if not self.is_published:
             return None
         settings = self.settings_dict()
         if name in PUBLISHED:

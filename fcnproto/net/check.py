@@ -40,15 +40,17 @@ def check_solver(source: SolverSource, size: tuple[int, int] | None = None) -> l
     """
     problems = list(source.problems)
     param, path = source.solver, source.path
+    refusals = list(solver_rules.refusals(param))
     for complaints, severity in (
-        (solver_rules.refusals(param), Severity.ERROR),
+        (refusals, Severity.ERROR),
+        (solver_rules.missing_folder(param), Severity.ERROR),
         (solver_rules.oddities(param), Severity.WARNING),
     ):
         problems += [
             Problem(message, path, source.line(name), severity=severity)
             for name, message in complaints
         ]
-    if any(problem.severity is Severity.ERROR for problem in problems):
+    if refusals or any(problem.severity is Severity.ERROR for problem in source.problems):
         return problems  # which nets it means is not certain
     for nets in (_train_nets, solver_rules.test_nets):
         try:

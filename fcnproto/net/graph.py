@@ -8,8 +8,9 @@ in-place layers exist.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 from fcnproto.errors import LayerError, NetError, Problem, Severity, nearest, raise_if_any
@@ -120,6 +121,9 @@ class _Draft:
     line: int | None
 
 
+_MOST_SUGGESTIONS = 20
+
+
 @dataclass
 class _Assembly:
     source: NetSource
@@ -133,6 +137,7 @@ class _Assembly:
     unread: dict[str, None] = field(default_factory=dict)  # an ordered set of names
     memory: dict[_Version, _Memory] = field(default_factory=dict)
     overwritten: dict[str, _Version] = field(default_factory=dict)  # what a blob's memory now holds
+    suggestions: int = 0
     lost: dict[str, str] = field(default_factory=dict)  # by which layer a blob was overwritten
 
     def add(self, index: int, proto: LayerParameter) -> None:
@@ -148,7 +153,8 @@ class _Assembly:
             return
         kind = layer_types().get(proto.type)
         if kind is None:
-            complain(f"unknown layer type '{proto.type}'{nearest(proto.type, list(layer_types()))}")
+            hint = self._suggested(proto.type, layer_types())
+            complain(f"unknown layer type '{proto.type}'{hint}")
         elif kind.fork is not None:
             complain(f"type {kind.type} is not in BVLC Caffe ({kind.fork})", Severity.NOTE)
 
@@ -186,17 +192,49 @@ class _Assembly:
 
     def _why(self, index: int, name: str) -> str:
         """A guess at why a bottom is not there."""
-        layers = self.source.net.layer
-        for later in layers[index + 1 :]:
-            if name in later.top and self.state.keeps(later):
-                return f"; layer '{later.name}' makes it, but stands further down"
-        for other in layers:
-            if name in other.top and not self.state.keeps(other):
-                return f"; layer '{other.name}' makes it, but is left out in {self.state}"
-        for other in layers[:index]:
-            if other.name == name and other.top:
-                return f"; layer '{name}' calls its top '{other.top[0]}'"
-        return nearest(name, list(self.version))
+        later = next((at for at in self._makers.get(name, ()) if at[0] > index), None)
+        if later is not None:
+            return f"; layer '{later[1]}' makes it, but stands further down"
+        if name in self._left_out:
+            return f"; layer '{self._left_out[name]}' makes it, but is left out in {self.state}"
+        first, top = self._called.get(name, (index, ""))
+        if first < index:
+            return f"; layer '{name}' calls its top '{top}'"
+        return self._suggested(name, self.version)
+
+    def _suggested(self, name: str, known: Iterable[str]) -> str:
+        """A suggestion, for the first few names that are not known: each takes its time."""
+        self.suggestions += 1
+        return nearest(name, list(known)) if self.suggestions <= _MOST_SUGGESTIONS else ""
+
+    @cached_property
+    def _makers(self) -> dict[str, list[tuple[int, str]]]:
+        """For each blob the layers that make it in this state, with their numbers."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for index, layer in enumerate(self.source.net.layer):
+            if self.state.keeps(layer):
+                for top in layer.top:
+                    found.setdefault(top, []).append((index, layer.name))
+        return found
+
+    @cached_property
+    def _left_out(self) -> dict[str, str]:
+        """For each blob the first layer that makes it and is left out in this state."""
+        found: dict[str, str] = {}
+        for layer in self.source.net.layer:
+            if not self.state.keeps(layer):
+                for top in layer.top:
+                    found.setdefault(top, layer.name)
+        return found
+
+    @cached_property
+    def _called(self) -> dict[str, tuple[int, str]]:
+        """For each layer's name its number and its first top."""
+        found: dict[str, tuple[int, str]] = {}
+        for index, layer in enumerate(self.source.net.layer):
+            if layer.top:
+                found.setdefault(layer.name, (index, layer.top[0]))
+        return found
 
     def _write(
         self,
@@ -281,14 +319,23 @@ class _Assembly:
         net, path = self.source.net, self.source.path
         return Graph(net.name, nodes, outputs, blobs, self.state, path), tuple(self.problems)
 
+    @cached_property
+    def _reading(self) -> dict[_Version, list[_Draft]]:
+        """The layers that read each version of a blob."""
+        found: dict[_Version, list[_Draft]] = {}
+        for draft in self.drafts:
+            for bottom in dict.fromkeys(draft.bottoms):
+                found.setdefault(bottom, []).append(draft)
+        return found
+
     def _check_sole_reader(self, draft: _Draft) -> None:
         """Caffe copies a blob for each of several readers, and a copy cannot be overwritten."""
         for bottom, top in zip(draft.bottoms, draft.tops, strict=False):
             if bottom[0] == top[0] and self.reads[bottom] > 1:
                 others = [
                     f"'{other.layer.name}'"
-                    for other in self.drafts
-                    if other is not draft and bottom in other.bottoms
+                    for other in self._reading.get(bottom, ())[:_MOST_SUGGESTIONS]
+                    if other is not draft
                 ]
                 if draft.bottoms.count(bottom) > 1:
                     others.append("another of its own bottoms")

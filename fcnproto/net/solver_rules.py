@@ -44,7 +44,10 @@ def refusals(solver: SolverParameter) -> Iterator[Complaint]:
 
 def _policy_refusals(solver: SolverParameter) -> Iterator[Complaint]:
     policy = solver.lr_policy
-    if solver.HasField("lr_policy") and policy not in _POLICIES:
+    if not solver.HasField("lr_policy"):
+        message = "there is no lr_policy, such as fixed: Caffe stops at the first iteration"
+        yield "lr_policy", message
+    elif policy not in _POLICIES:
         yield (
             "lr_policy",
             (
@@ -91,8 +94,6 @@ def _net_refusals(solver: SolverParameter) -> Iterator[Complaint]:
 def oddities(solver: SolverParameter) -> Iterator[Complaint]:
     """What Caffe accepts in a solver though no training comes of it."""
     policy = solver.lr_policy
-    if not solver.HasField("lr_policy"):
-        yield "lr_policy", "there is no lr_policy: Caffe stops at the first iteration"
     if not solver.HasField("base_lr"):
         yield "base_lr", "there is no base_lr: the learning rate is 0"
     elif solver.base_lr <= 0:
@@ -112,9 +113,16 @@ def oddities(solver: SolverParameter) -> Iterator[Complaint]:
         yield "iter_size", f"iter_size is {solver.iter_size}: gradients are divided by it"
     if solver.HasField("clip_gradients") and solver.clip_gradients == 0:
         yield "clip_gradients", "clip_gradients 0 sets every gradient to 0"
+
+
+def missing_folder(solver: SolverParameter) -> Iterator[Complaint]:
+    """The folder of snapshots, if it is not there: Caffe stops at once, our training makes it."""
     folder = Path(solver.snapshot_prefix).parent
     if solver.snapshot and solver.HasField("snapshot_prefix") and not folder.is_dir():
-        message = f"there is no directory '{folder}' for snapshots: Caffe stops at once without it"
+        message = (
+            f"there is no directory '{folder}' for snapshots: Caffe stops at once without it;"
+            " make it, or train with fcnproto train, which does"
+        )
         yield "snapshot_prefix", message
 
 

@@ -32,6 +32,7 @@ from fcnproto.surgery.rules import (
     turned,
     widened,
     with_depth,
+    without_colour,
 )
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, Shape, show
@@ -233,6 +234,7 @@ class _Surgery:
             or reshaped(array, shape)
             or (turned(array, shape) if target.transposed else None)
             or (with_depth(array, shape) if target.sees_image else None)
+            or (without_colour(array, shape) if target.sees_image else None)
             or (regrouped(array, shape) if upsamples else None)
             or (widened(array, shape, upsamples, fresh) if target.scores else None)
             or (self._regenerated(array, target, place) if target.fixed else None)

@@ -51,6 +51,7 @@ class _Style:
 _STYLES = (
     _Style(Layout.CHAINER, re.compile(r"(.+)/([Wb])"), {"W": 0, "b": 1}),
     _Style(Layout.TENSORFLOW, re.compile(r"(.+)_([Wb])"), {"W": 0, "b": 1}),
+    _Style(Layout.TORCHVISION, re.compile(r"(.+)_(w|bn_s|bn_b)"), {"w": 0, "bn_s": 0, "bn_b": 1}),
     _Style(
         Layout.TENSORFLOW,
         re.compile(r"(.+)/(weights|biases|kernel|bias)(?::0)?"),

@@ -97,6 +97,14 @@ def with_depth(array: Array, shape: Shape) -> Piece | None:
     return Piece(np.concatenate([array, depth], axis=1), Action.WIDENED, detail)
 
 
+def without_colour(array: Array, shape: Shape) -> Piece | None:
+    """Color weights for gray images: what three equal channels add up to."""
+    if len(shape) != 4 or array.shape != (shape[0], 3, *shape[2:]) or shape[1] != 1:
+        return None
+    detail = f"{show(array.shape)} → {show(shape)}, the sum of the three channels"
+    return Piece(array.sum(axis=1, keepdims=True, dtype=np.float32), Action.RESHAPED, detail)
+
+
 def regrouped(array: Array, shape: Shape) -> Piece | None:
     """C×C×k×k without anything between channels ↔ C×1×k×k, one group for each channel."""
     channels, _, *kernel = shape

@@ -112,6 +112,12 @@ def _source(node: Node, data: Path | None, seed: int) -> Source:
             f"data of type {layer.type} are not read here: use a Python layer such as"
             " FolderSegDataLayer, or Input layers and --data"
         )
+    if not layer.is_published:
+        raise DataError(
+            f"the Python layer '{layer.param.layer}' of module '{layer.param.module}' is not known,"
+            " and no code of a net is run: give its data as a folder to FolderSegDataLayer, or by"
+            " Input layers and --data"
+        )
     settings = {"seed": seed, **layer.settings_dict()}
     reader = datasets.reader(layer.param.layer, settings, data)
     return Source(reader, dict(zip(reader.tops, layer.proto.top, strict=True)))

@@ -23,6 +23,7 @@ from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import Floats
 from fcnproto.weights import caffemodel, caffemodel_writer, hdf5, npz, tensors
 from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
+from fcnproto.weights.kinds import HEAD, mistaken
 
 __all__ = [
     "Array",
@@ -61,6 +62,9 @@ def load(path: str | os.PathLike[str]) -> Loaded:
     if str(path) == _STANDARD:
         return _load_stdin()
     head, size = _head(path)
+    kind = mistaken(head) if not _is_zip(path, head, size) else _not_numpy(path)
+    if kind is not None and not _is_hdf5(path, head, size):
+        raise broken(path, f"this is {kind}, not weights")
     reader = next(reader for matches, reader in _FORMATS if matches(path, head, size))
     return reader(path)
 
@@ -69,7 +73,7 @@ def _head(path: Path) -> tuple[bytes, int]:
     """How a file begins, and its size; WeightsError if it cannot be read, or is empty."""
     try:
         with path.open("rb") as file:
-            head, size = file.read(32), path.stat().st_size
+            head, size = file.read(HEAD), path.stat().st_size
     except OSError as error:
         raise broken(path, f"cannot be read: {error.strerror or error}") from error
     if not size:
@@ -189,11 +193,18 @@ def _read_hdf5(path: Path) -> Loaded:
     return Loaded(path, hdf5.read(path), caffes_own=True)
 
 
+_UNPICKLE = (
+    "d = pickle.load(open(file, 'rb'), encoding='latin1'); then numpy.savez('weights.npz',"
+    " **{f'{k}/{i}': a for k in d for i, a in (d[k].items() if isinstance(d[k], dict) else"
+    " enumerate(d[k]))})"
+)
+
+
 def _refuse_pickle(path: Path) -> Loaded:
     raise broken(
         path,
         "it is a pickle, which is never loaded since it could run code;"
-        " save its arrays with numpy.savez where you trust it",
+        f" where you trust it: {_UNPICKLE}",
     )
 
 
@@ -206,6 +217,19 @@ def _is_hdf5(path: Path, _head: bytes, size: int) -> bool:
             if file.read(8) == b"\x89HDF\r\n\x1a\n":
                 return True
     return False
+
+
+def _not_numpy(path: Path) -> str | None:
+    """What a zip is that holds neither arrays of numpy nor a file of torch; None if it does."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
+        return None  # whose reader says what is wrong with it
+    known = any(name.endswith((".npy", "data.pkl")) for name in names)
+    if known or not names:
+        return None
+    return f"a zip archive that holds {names[0]} (unpack it first)"
 
 
 def _is_zip(_path: Path, head: bytes, _size: int) -> bool:

@@ -21,6 +21,8 @@ import numpy as np
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.types import Floats, Shape, show
 from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Weights, broken
+from fcnproto.weights.kinds import HEAD as _HEAD
+from fcnproto.weights.kinds import mistaken
 from fcnproto.wire import Field, Wire, WireError, fields, read_varint, signed
 
 LARGEST_MESSAGE = 2**31 - 1
@@ -330,25 +332,13 @@ class _File:
             raise self._malformed(str(error)) from error
 
     def _malformed(self, what: str) -> WeightsError:
-        head = self.content[:64].lstrip()
-        for start, kind in _MISTAKEN:
-            if head.startswith(start):
-                return broken(self.path, f"this is {kind}, not weights")
+        kind = mistaken(self.content[:_HEAD])
+        if kind is not None:
+            return broken(self.path, f"this is {kind}, not weights")
         return broken(
             self.path,
             f"it is no whole .caffemodel, nor any other weights: {what}",
         )
-
-
-_MISTAKEN = (
-    (b"<", "a web page or XML (was the download an error page?)"),
-    (b"version https://git-lfs", "a pointer of Git LFS (fetch the file itself)"),
-    (b"\x1f\x8b", "a gzip file (unpack it first)"),
-    (b"name:", "a prototxt"),
-    (b"layer", "a prototxt"),
-    (b"input", "a prototxt"),
-    (b"#", "text"),
-)
 
 
 def _meant(shape: Shape, index: int, arrays: list[Floats]) -> Shape:

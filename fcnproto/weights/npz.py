@@ -143,7 +143,7 @@ def read_npy(path: Path) -> Arrays:
             "it is a pickled dictionary, which is never loaded since it could run code; where"
             " you trust it: d = numpy.load(file, allow_pickle=True, encoding='latin1').item();"
             " then numpy.savez('weights.npz', **{f'{k}/{i}': a for k in d for i, a in"
-            " enumerate(d[k].values() if isinstance(d[k], dict) else d[k])})",
+            " (d[k].items() if isinstance(d[k], dict) else enumerate(d[k]))})",
         )
     names = header.dtype.names
     if names is None or prod(header.shape) != 1:

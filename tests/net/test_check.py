@@ -39,7 +39,10 @@ def solver_net(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("solver_net")
 @pytest.mark.parametrize("case", CHECKED, ids=lambda case: case["case"])
 def test_what_caffe_refuses_is_an_error_and_what_it_accepts_is_none(case):
+    # Without an lr_policy Caffe builds a solver, and stops at the first iteration.
     found = errors(problems_of(case["prototxt"]))
+    if case["kind"] == "solver" and not case["aborted"]:
+        found = [line for line in found if "no lr_policy" not in line]
     assert bool(found) == case["aborted"], found or case["caffe_message"]
     assert all(line.count("\n") == 0 for line in found)
 
@@ -106,7 +109,7 @@ def test_a_data_layer_that_makes_its_own_tops_is_no_loss():
 
 @pytest.mark.usefixtures("solver_net")
 def test_what_a_solver_holds_of_an_older_form_is_not_upgraded():
-    net = 'net_param { input: "data" input_dim: [1, 3, 8, 8] %s }'
+    net = 'lr_policy: "fixed" net_param { input: "data" input_dim: [1, 3, 8, 8] %s }'
     (error,) = errors(problems_of(net % 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'))
     assert "no layer before it makes its bottom 'data'" in error
     assert not errors(problems_of(net % 'layers { type: RELU bottom: "nowhere" top: "r" }'))
@@ -115,7 +118,8 @@ def test_what_a_solver_holds_of_an_older_form_is_not_upgraded():
 @pytest.mark.usefixtures("solver_net")
 def test_a_net_that_cannot_be_upgraded_does_not_hide_what_else_is_wrong():
     Path("mixed.prototxt").write_text("layer { } layers { }")
-    solver = 'train_net: "mixed.prototxt" test_net: "gone.prototxt" test_iter: 1 test_interval: 1'
+    solver = 'lr_policy: "fixed" test_iter: 1 test_interval: 1'
+    solver += ' train_net: "mixed.prototxt" test_net: "gone.prototxt"'
     found = errors(problems_of(solver))
     assert len(found) == 2
     assert "'layers' are used" in found[0]
