@@ -34,8 +34,15 @@ class Problem:
         )
         subject = f"layer '{self.layer}': " if self.layer is not None else ""
         line = f"{place + ': ' if place else ''}{self.severity.value}: {subject}{self.message}"
-        # Names come from strangers' files: a line stays a line, and a terminal is told nothing.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+        return printable(line)
+
+
+def printable(text: str, *, kept: str = "") -> str:
+    """Text as one may print it: names come from strangers' files, and say nothing to a terminal.
+
+    What is not printable is shown as Python writes it, but for the characters in `kept`.
+    """
+    return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
 
 
 class FcnprotoError(Exception):

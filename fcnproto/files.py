@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,24 +13,43 @@ from pathlib import Path
 
 from fcnproto.errors import FcnprotoError, Problem
 
+_PREFIX = ".fcnproto-"
+_STALE = re.compile(re.escape(_PREFIX) + r"(\d+)-\w+", re.ASCII)
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when the block ends without an error.
 
-    Raises FcnprotoError where the file cannot be written; the temporary file never stays.
+    A link stays one, and what it leads to is replaced; a device or a pipe is written to. Without
+    `force` a file that is there, or that another process makes meanwhile, is left alone, which is
+    an error. Raises FcnprotoError where the file cannot be written; the temporary file never
+    stays, and those of processes that were killed are removed.
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = path.resolve() if path.is_symlink() else path
+        is_file = not target.exists() or stat.S_ISREG(target.stat().st_mode)
+        folder = target.parent if is_file else Path(tempfile.gettempdir())
+        _remove_stale(folder)
+        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder)
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if not is_file:
+            with temporary.open("rb") as written, target.open("wb") as stream:
+                shutil.copyfileobj(written, stream)
+            return
         # mkstemp makes files private; a new file gets what the user's umask allows.
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-        temporary.replace(path)
+        temporary.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~mask)
+        if force:
+            temporary.replace(target)
+        else:
+            target.hardlink_to(temporary)  # unlike a rename, this refuses to replace
+    except FileExistsError as error:
+        raise FcnprotoError(Problem("it exists; --force overwrites it", str(path))) from error
     except OSError as error:
         raise FcnprotoError(
             Problem(f"cannot be written: {error.strerror or error}", str(path))
@@ -36,3 +58,22 @@ def replacing(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove temporary files whose process is gone: one that is killed cannot do it itself."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            match = _STALE.fullmatch(entry.name)
+            if match and not _is_running(int(match[1])):
+                Path(entry.path).unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, printable
 from fcnproto.files import replacing
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def tell_refining(segmenter: Segmenter) -> None:
             what = f"mean field '{on.top}' is applied to '{blob}'; --refine none leaves it out"
         else:
             what = f"mean field '{on.top}' of '{blob}' is left out"
-        click.echo(what, err=True)
+        echo(what, err=True)
 
 
 class Verb(click.Command):
@@ -57,12 +60,15 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake becomes lines on stderr, not a traceback."""
         try:
-            return super().invoke(ctx)
+            with _terminable():
+                return super().invoke(ctx)
         except BrokenPipeError:
             # Whoever read our output has seen enough; stdout must not be flushed into it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
-        except (FcnprotoError, OSError) as error:
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
+        except (FcnprotoError, OSError, MemoryError) as error:
             if ctx.meta.get(_DEBUG):
                 raise
             tell(error.problems if isinstance(error, FcnprotoError) else [_problem(error)])
@@ -70,21 +76,46 @@ class Verb(click.Command):
 
 
 _DEBUG = "fcnproto.debug"
+_INTERRUPTED, _TERMINATED = 128 + 2, 128 + 15  # as shells report the signals
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a verb as an exception does, so that nothing is left behind."""
+
+    def end(_signal: int, _frame: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta[_DEBUG] = value
 
 
-def _problem(error: OSError) -> Problem:
+def _problem(error: OSError | MemoryError) -> Problem:
+    if isinstance(error, MemoryError):
+        return Problem(f"there is not enough memory: {error}".rstrip(": "))
     name = None if error.filename is None else os.fsdecode(error.filename)
     return Problem(error.strerror or str(error), name)
+
+
+def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+    """Print text without control characters but line ends and tabs."""
+    click.echo(printable(text, kept="\n\t"), nl=nl, err=err)
 
 
 def tell(problems: Iterable[Problem]) -> None:
     """Write problems to stderr, a line each."""
     for problem in problems:
-        click.echo(str(problem), err=True)
+        echo(str(problem), err=True)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -166,5 +197,5 @@ def write_output(output: str | None, content: bytes, force: bool) -> None:
         click.echo(content, nl=False)
         return
     check_output(output, force)
-    with replacing(Path(str(output))) as temporary:
+    with replacing(Path(str(output)), force=force) as temporary:
         temporary.write_bytes(content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fcnproto.cli.common import CameraType, Verb, check_output, tell, write_output
+from fcnproto.cli.common import CameraType, Verb, check_output, echo, tell, write_output
 from fcnproto.cli.score import progress
 from fcnproto.errors import Severity
 
@@ -49,13 +49,13 @@ def check(ctx: click.Context, folder: Path, classes: int | None) -> None:
     with progress("label") as advance:
         report = check_dataset(folder, classes, progress=advance)
     for problem in report.problems:
-        click.echo(str(problem))
+        echo(str(problem))
     used = [label for label in report.used if label != 255]
     ignored = report.pixels[255] / max(1, report.pixels.sum())
     shown = f"{used[0]} to {used[-1]}" if used else "none"
     errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
     warnings = len(report.problems) - errors
-    click.echo(
+    echo(
         f"{folder}: {report.labels} label maps, classes {shown} ({len(used)}), {ignored:.1%} of"
         f" pixels ignored; {errors} error{'s' * (errors != 1)},"
         f" {warnings} warning{'s' * (warnings != 1)}",
@@ -99,13 +99,13 @@ def convert(folder: Path, output: Path, nearest: bool, resize: bool) -> None:
     with progress("file") as advance:
         done = convert_dataset(folder, output, nearest=nearest, resize=resize, progress=advance)
     tell(done.notes)
-    click.echo(f"{output}: {done.labels} class maps, {done.rule.value}", err=True)
+    echo(f"{output}: {done.labels} class maps, {done.rule.value}", err=True)
     number = 0
     for entry in done.legend:
         title = "255" if entry.name == "void" else str(number)
         number += entry.name != "void"
         colour = " ".join(map(str, entry.colour or ()))
-        click.echo(f"  {title:>3} {entry.name} {colour}".rstrip(), err=True)
+        echo(f"  {title:>3} {entry.name} {colour}".rstrip(), err=True)
 
 
 @dataset.command(cls=Verb)
@@ -143,8 +143,8 @@ def split(folder: Path, output: Path, val: float, seed: int, force: bool) -> Non
     with progress("label") as advance:
         found = split_folder(folder, val, seed, progress=advance)
     train, measured = found.write(output, force=force)
-    click.echo(f"{train}: {len(found.train)} images", err=True)
-    click.echo(f"{measured}: {len(found.val)} images", err=True)
+    echo(f"{train}: {len(found.train)} images", err=True)
+    echo(f"{measured}: {len(found.val)} images", err=True)
 
 
 @dataset.command(cls=Verb)
@@ -174,7 +174,7 @@ def weights(
         found, problems = balance_folder(folder, split, progress=advance)
     tell(problems)
     if output != "-":
-        click.echo(_as_json(found) if as_json else _as_table(found))
+        echo(_as_json(found) if as_json else _as_table(found))
     if output is not None:
         write_output(output, found.blob(), force)
 
@@ -244,7 +244,7 @@ def hha(
                 failed = True
             else:
                 down = " ".join(f"{each:.3f}" for each in outcome.found.gravity)
-                click.echo(
+                echo(
                     f"{outcome.path}: down {down}, floor {outcome.found.floor:.2f} m under the"
                     f" camera, {outcome.found.holes:.1%} holes"
                 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fcnproto.cli.common import Verb
+from fcnproto.cli.common import Verb, echo
 
 
 @click.command(cls=Verb)
@@ -30,6 +30,6 @@ def demo(folder: Path, as_json: bool) -> None:
     """
     from fcnproto.runs import demo as demonstration
 
-    done = demonstration.run(folder, lambda command: click.echo(command, err=True))
-    click.echo(f"look at {done.picture}", err=True)
-    click.echo(json.dumps(done.score.as_json(), indent=2) if as_json else str(done.score))
+    done = demonstration.run(folder, lambda command: echo(command, err=True))
+    echo(f"look at {done.picture}", err=True)
+    echo(json.dumps(done.score.as_json(), indent=2) if as_json else str(done.score))

@@ -14,6 +14,7 @@ from fcnproto.cli.common import (
     Size,
     Verb,
     check_output,
+    echo,
     output_option,
     tell,
     write_output,
@@ -67,9 +68,9 @@ def summary(as_json: bool, markdown: bool, **net: Any) -> None:
     """
     found = _loaded(**net).summary()
     if as_json:
-        click.echo(json.dumps(summarizing.as_json(found), indent=2))
+        echo(json.dumps(summarizing.as_json(found), indent=2))
     else:
-        click.echo(summarizing.table(found, markdown=markdown), nl=False)
+        echo(summarizing.table(found, markdown=markdown), nl=False)
 
 
 @click.command(cls=Verb)
@@ -106,9 +107,9 @@ def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: 
     """Say how the offset of each Crop of NET, or of the one that makes BLOB, comes about."""
     found = _loaded(**net).explain_crop(blob)
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+        echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     elif found.accounts:
-        click.echo(str(found))
+        echo(str(found))
     tell(found.problems)
     if found.problems:
         ctx.exit(1)
@@ -120,7 +121,7 @@ def explain_crop(ctx: click.Context, /, blob: str | None, as_json: bool, **net: 
 def explain_pad(as_json: bool, **net: Any) -> None:
     """Say which image sizes the pad of NET's first layer lets survive, and what it costs."""
     found = _loaded(**net).explain_pad()
-    click.echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
+    echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
 
 
 class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -169,9 +170,9 @@ def explain_field(
         found.picture().save(buffer, "PNG")
         write_output(output, buffer.getvalue(), force)
     if as_json:
-        click.echo(json.dumps(found.as_json(), indent=2))
+        echo(json.dumps(found.as_json(), indent=2))
     elif output != "-":
-        click.echo(str(found))
+        echo(str(found))
 
 
 @click.command(cls=Verb)
@@ -193,8 +194,8 @@ def doctor(
     photos = [] if image is None else images.find([image])
     findings = examine(_loaded(**net), weights, *photos)
     if as_json:
-        click.echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
+        echo(json.dumps(list(map(examining.as_json, findings)), indent=2))
     else:
-        click.echo(str(findings))
+        echo(str(findings))
     if any(finding.severity is not Severity.NOTE for finding in findings):
         ctx.exit(1)

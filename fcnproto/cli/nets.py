@@ -11,7 +11,7 @@ import click
 
 from fcnproto.api.zoo import nets
 from fcnproto.api.zoo import render as render_net
-from fcnproto.cli.common import Size, Verb, check_output, output_option, tell, write_output
+from fcnproto.cli.common import Size, Verb, check_output, echo, output_option, tell, write_output
 from fcnproto.errors import Severity
 
 # What the other verbs need is imported where it is needed, so that each starts fast.
@@ -22,7 +22,7 @@ from fcnproto.errors import Severity
 def list_names(as_json: bool) -> None:
     """The nets, datasets and backbones that can be named."""
     found = nets()
-    click.echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
+    echo(json.dumps(asdict(found), indent=2) if as_json else str(found))
 
 
 @click.command(cls=Verb)
@@ -116,10 +116,10 @@ def check(
         net, phase=phase, level=level, stages=stages, size=size, lenient=lenient
     )
     for problem in problems:
-        click.echo(str(problem))
+        echo(str(problem))
     counts = Counter(problem.severity for problem in problems)
     summary = [f"{counts[kind]} {kind.value}{'s' * (counts[kind] != 1)}" for kind in Severity]
-    click.echo(f"{net}: {', '.join(summary)}", err=True)
+    echo(f"{net}: {', '.join(summary)}", err=True)
     if counts[Severity.ERROR]:
         ctx.exit(1)
 
@@ -137,7 +137,7 @@ def diff(ctx: click.Context, first: str, second: str) -> None:
 
     lines = measures.diff(first, second)
     for line in lines:
-        click.echo(line)
+        echo(line)
     if lines:
         ctx.exit(1)
 

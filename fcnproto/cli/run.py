@@ -16,6 +16,7 @@ from fcnproto.cli.common import (
     Function,
     Verb,
     check_output,
+    echo,
     refine_option,
     tell,
     tell_refining,
@@ -124,7 +125,7 @@ def export_onnx(
     source = load_net(net)
     beside = weights_beside(net) if weights is None and net != "-" else None
     if beside is not None:
-        click.echo(f"weights: {beside}", err=True)
+        echo(f"weights: {beside}", err=True)
     model = export(
         source,
         weights or beside,
@@ -139,12 +140,12 @@ def export_onnx(
         palette=palette,
     )
     tell(model.notes)
-    click.echo(str(model.cost), err=True)
+    echo(str(model.cost), err=True)
     if (output or net) == "-":
         model.write(sys.stdout.buffer)
         return
     files = model.save(Path(output) if output else Path(net).with_suffix(".onnx"))
-    click.echo(f"wrote {' and '.join(map(str, files))}", err=True)
+    echo(f"wrote {' and '.join(map(str, files))}", err=True)
 
 
 @click.command(cls=Verb)
@@ -203,9 +204,9 @@ def verify(
         comparison = verify_model(model, other, rtol=rtol, atol=atol)
     tell(comparison.notes)
     if as_json:
-        click.echo(json.dumps(verifying.as_json(comparison), indent=2))
+        echo(json.dumps(verifying.as_json(comparison), indent=2))
     else:
-        click.echo(str(comparison))
+        echo(str(comparison))
     if not comparison.agrees:
         ctx.exit(1)
 
@@ -303,7 +304,7 @@ def segment(
     )
     if device == "auto":
         reason = f" ({segmenter.reason})" if segmenter.reason else ""
-        click.echo(f"device: {segmenter.device}{reason}", err=True)
+        echo(f"device: {segmenter.device}{reason}", err=True)
     tell_refining(segmenter)
     tell(segmenter.warnings)
     readers = {}
@@ -325,7 +326,7 @@ def segment(
         for outcome in segment_images(segmenter, sources, folder, companions, readers):
             bar.clear()
             if isinstance(outcome, Segmented):
-                click.echo(_as_json(outcome) if as_json else _as_text(outcome))
+                echo(_as_json(outcome) if as_json else _as_text(outcome))
             else:
                 tell([outcome])
                 failed = failed or outcome.severity is Severity.ERROR

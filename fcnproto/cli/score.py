@@ -15,6 +15,7 @@ import click
 from fcnproto.cli.common import (
     Verb,
     check_output,
+    echo,
     refine_option,
     tell,
     tell_refining,
@@ -100,7 +101,7 @@ def score(
     )
     if segmenter is not None and device == "auto":
         reason = f" ({segmenter.reason})" if segmenter.reason else ""
-        click.echo(f"device: {segmenter.device}{reason}", err=True)
+        echo(f"device: {segmenter.device}{reason}", err=True)
     if segmenter is not None:
         tell_refining(segmenter)
     with ExitStack() as bars:
@@ -121,10 +122,10 @@ def score(
         tell(cautions(next(iter(results.values())), str(truth or data or dataset)))
     if as_json:
         found = {top: each.as_json() for top, each in results.items()}
-        click.echo(json.dumps(next(iter(found.values())) if len(found) == 1 else found, indent=2))
+        echo(json.dumps(next(iter(found.values())) if len(found) == 1 else found, indent=2))
     else:
         for top, each in results.items():
-            click.echo(f"{top}:\n{each}" if len(results) > 1 else str(each))
+            echo(f"{top}:\n{each}" if len(results) > 1 else str(each))
     if picture is not None:
         _draw(results, picture, force)
 

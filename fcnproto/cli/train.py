@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from fcnproto import weights as weight_files
-from fcnproto.cli.common import Verb, tell
+from fcnproto.cli.common import Verb, echo, tell
 from fcnproto.proto.source import read_solver
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def train(
             pretrained = bool(weights or resume or source.solver.weights)
             tell(cautions(learner, trained, pretrained=pretrained))
             _check_labels(training)
-            click.echo(f"training on {own}, seed {seed}", err=True)
+            echo(f"training on {own}, seed {seed}", err=True)
             with _watched(learner.iteration, source.solver.max_iter) as training.watcher:
                 done = training.run()
     if not done:
@@ -89,7 +89,7 @@ def _report(left: list[str], path: Path) -> None:
     """Say which layers a file of weights did not fill."""
     if left:
         names = ", ".join(left)
-        click.echo(f"{path}: has nothing for {names}: left as their fillers made them", err=True)
+        echo(f"{path}: has nothing for {names}: left as their fillers made them", err=True)
 
 
 def _check_labels(training: Training) -> None:

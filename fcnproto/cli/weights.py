@@ -11,7 +11,7 @@ from fcnproto import weights
 from fcnproto.api.net import load_net
 from fcnproto.api.weights import convert
 from fcnproto.api.weights import convolutionize as make_convolutional
-from fcnproto.cli.common import Verb, check_output, tell
+from fcnproto.cli.common import Verb, check_output, echo, tell
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.surgery.fit import Entry
 from fcnproto.surgery.naming import Layout
@@ -103,12 +103,12 @@ def convert_weights(
     if strict and fitted.refused:
         raise WeightsError(*fitted.refused)
     written = fitted.weights.save(output or f"{Path(net).stem}.npz")
-    click.echo(f"wrote {written}", err=True)
+    echo(f"wrote {written}", err=True)
 
 
 def _report(report: Iterable[Entry], notes: Iterable[Problem]) -> None:
     for entry in report:
-        click.echo(str(entry), err=True)
+        echo(str(entry), err=True)
     tell(notes)
 
 
@@ -133,7 +133,7 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
     _report(result.report, result.notes)
     result.weights.save(paths[1])
     result.net.save(paths[0])
-    click.echo(f"wrote {' and '.join(paths)}", err=True)
+    echo(f"wrote {' and '.join(paths)}", err=True)
 
 
 @click.command(cls=Verb)
@@ -143,4 +143,4 @@ def fetch(net: str, url: str | None) -> None:
     """Fetch a net's published weights into the cache, and print where they lie."""
     fetched = fetching.fetch(net, url)
     tell(fetched.notes)
-    click.echo(fetched.path)
+    echo(str(fetched.path))

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,7 @@ class Metadata:
             net=props.get("net", ""),
             dataset=props.get("dataset", ""),
             images=read("images", _mapping(_text)) or {},
-            mean=read("mean", _mapping(_list(_number))) or {},
+            mean=read("mean", _mapping(_some(_number))) or {},
             classes=read("classes", _mapping(_list(_text))) or {},
             palette=read("palette", _list(_colour)) or (),
             tiling=read("tiling", _tiling),
@@ -311,11 +312,12 @@ def _check(condition: bool) -> None:
 
 def _text(value: Any) -> str:
     _check(isinstance(value, str))
+    str(value).encode()  # half a surrogate pair cannot be printed
     return str(value)
 
 
 def _number(value: Any) -> float:
-    _check(isinstance(value, int | float) and not isinstance(value, bool))
+    _check(isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value))
     return float(value)
 
 
@@ -327,10 +329,19 @@ def _list(parse: Parser) -> Parser:
     return parse_list
 
 
+def _some(parse: Parser) -> Parser:
+    def parse_some(value: Any) -> tuple[Any, ...]:
+        values: tuple[Any, ...] = _list(parse)(value)
+        _check(len(values) > 0)
+        return values
+
+    return parse_some
+
+
 def _mapping(parse: Parser) -> Parser:
     def parse_mapping(value: Any) -> dict[str, Any]:
         _check(isinstance(value, dict))
-        return {key: parse(item) for key, item in value.items()}
+        return {_text(key): parse(item) for key, item in value.items()}
 
     return parse_mapping
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fcnproto.errors import nearest
 from fcnproto.net.graph import State
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, NetState, SolverParameter
+from fcnproto.proto.schema import readable
 from fcnproto.proto.source import NetSource, SolverSource, read_net
 
 _TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
@@ -152,8 +153,9 @@ def located(solver: SolverSource, name: str) -> str:
 
     That is relative to the working directory, as in Caffe; if there is none, beside the solver.
     """
-    beside = Path(solver.path).parent / name
-    return str(beside) if not Path(name).exists() and beside.exists() else name
+    text = readable(name)  # which may be bytes that are no UTF-8
+    beside = Path(solver.path).parent / text
+    return str(beside) if not Path(text).exists() and beside.exists() else text
 
 
 def test_nets(solver: SolverSource) -> list[SolverNet]:

@@ -33,6 +33,12 @@ BROKEN = (
     IndexError,
     KeyError,
     OverflowError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ZeroDivisionError,
+    AttributeError,
+    AssertionError,
     MemoryError,
     struct.error,
     zlib.error,
@@ -40,6 +46,23 @@ BROKEN = (
     Image.DecompressionBombWarning,
 )
 """All that Pillow's readers raise for files that are not what they seem."""
+
+
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "BMP",
+    "GIF",
+    "JPEG2000",
+    "PPM",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
+    "AVIF",
+)
+"""The formats of Pillow that are decoded at all: some others run programs or are seldom read."""
 
 
 class ImageError(FcnprotoError):
@@ -86,7 +109,7 @@ def _find(argument: str) -> list[Source]:
         return _from_stdin(sys.stdin.buffer.read())
     path = Path(argument)
     if path.is_dir():
-        endings = Image.registered_extensions()
+        endings = _endings()
         files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
         return [Source(each) for each in files if each.is_file()]
     if path.exists():
@@ -98,9 +121,14 @@ def _find(argument: str) -> list[Source]:
     raise ImageError(Problem("there is no such file", argument))
 
 
+def _endings() -> set[str]:
+    """The endings of files that are looked for in a folder."""
+    return {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
+
+
 def _from_stdin(content: bytes) -> list[Source]:
     try:
-        with Image.open(io.BytesIO(content)):
+        with Image.open(io.BytesIO(content), formats=FORMATS):
             return [Source(Path("stdin"), content)]
     except BROKEN:
         return _listed(content, "<stdin>")
@@ -175,7 +203,7 @@ def is_eight_bit(source: Source) -> bool:
 
 def _opened(source: Source, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
-    image: Image.Image = _guarded(source, lambda: Image.open(content), large=large)
+    image: Image.Image = _guarded(source, lambda: Image.open(content, formats=FORMATS), large=large)
     if 0 in image.size:
         width, height = image.size
         raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))

@@ -75,6 +75,8 @@ class Found:
 
     labels: Mapping[str, Array]
     """N×H×W uint8, or uint16 beyond 256 classes."""
+    finite: Array
+    """For each image whether the best scores of all its pixels are finite numbers."""
     scores: Mapping[str, Array]
     """N×C×H×W, of those that were to be kept and that the model gives."""
 
@@ -124,8 +126,10 @@ class Runner:
             averaged = self._averaged(pictures, height, width)
             if self.refining:
                 averaged = self._refined(pictures, averaged)
+            best = {blob: labels_of(score) for blob, score in averaged.items()}
             return Found(
-                {blob: labels_of(score) for blob, score in averaged.items()},
+                {blob: labels for blob, (labels, _) in best.items()},
+                np.logical_and.reduce([finite for _, finite in best.values()]),
                 averaged if keep_scores else {},
             )
         shape = len(pictures), height, width
@@ -134,6 +138,7 @@ class Runner:
         wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
         scored = {each.blob: each.score for each in self.maps if each.score and keep_scores}
         scores: dict[str, Array] = {}
+        finite = np.ones(len(pictures), bool)
         ready = [each for each in prepared if each is not None]
         for piece in self._run(
             pictures,
@@ -142,10 +147,13 @@ class Runner:
         ):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
-                labels = labels_of(part) if part.ndim == 4 else part
+                labels = part
+                if part.ndim == 4:
+                    labels, certain = labels_of(part)
+                    finite &= certain
                 found[blob][:, piece.rows, piece.columns] = labels
             scores = {blob: piece.outputs[name] for blob, name in scored.items()}
-        return Found(found, scores)
+        return Found(found, finite, scores)
 
     def prepare(self, picture: Picture) -> Prepared | None:
         """A picture as the inputs take it, or None where it is cut or scaled before."""
@@ -287,6 +295,9 @@ class Runner:
 
     def _fitted(self, name: str, output: Array, size: tuple[int, int]) -> Array:
         """An output at the size of what went in; scores are scaled, labels cannot be."""
+        if not output.size:
+            shape = "×".join(map(str, output.shape))
+            raise ImageError(Problem(f"output '{name}' is empty: {shape}"))
         if output.shape[-2:] == size:
             return output
         if output.ndim == 4 and self.plan.tile is None:
@@ -440,11 +451,11 @@ def _kind_of(classes: int | None) -> np.dtype[Any]:
     return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
 
 
-def labels_of(score: Array) -> Array:
+def labels_of(score: Array) -> tuple[Array, Array]:
     """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W.
 
-    A plane at a time, since numpy's argmax along axis 1 steps through memory; NaN is the highest,
-    as it is there.
+    With it, for each image whether all highest scores are finite. A plane at a time, since numpy's
+    argmax along axis 1 steps through memory; NaN is the highest, as it is there.
     """
     kind = _kind_of(score.shape[1])
     best = score[:, 0].copy()
@@ -455,9 +466,10 @@ def labels_of(score: Array) -> Array:
         np.greater(plane, best, out=higher)
         np.copyto(labels, kind.type(index), where=higher)
         np.maximum(best, plane, out=best)
-    if np.isnan(best).any():
+    finite: Array = np.asarray(np.isfinite(best).all(axis=(1, 2)))
+    if not finite.all() and np.isnan(best).any():
         labels = score.argmax(axis=1).astype(kind)
-    return labels
+    return labels, finite
 
 
 def _resized(image: Array, height: int, width: int) -> Array:

@@ -193,6 +193,12 @@ class Segmenter:
             each.result = Segmentation(each.title, error=type(error)(*problems))
             return
         for index, each in enumerate(group):
+            if not found.finite[index]:
+                message = (
+                    "some of its scores are infinite or not a number: the weights have diverged, or"
+                    " the model's mean is not finite"
+                )
+                each.notes.append(Problem(message, each.title, severity=Severity.WARNING))
             each.result = Segmentation(
                 each.title,
                 each.picture,

@@ -68,7 +68,7 @@ class Session:
         session = self._session
         self.inputs = tuple(map(_value, session.get_inputs()))
         self.outputs = tuple(map(_value, session.get_outputs()))
-        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        self.metadata = _metadata(session, self.path)
         self._last: object = None
 
     @property
@@ -178,3 +178,12 @@ def _value(node: Any) -> Value:
     except TypeError:
         dtype = np.dtype(object)
     return Value(node.name, dtype, tuple(node.shape))
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: str | None) -> Mapping[str, str]:
+    """What a model says of itself; FcnprotoError if that is no text."""
+    try:
+        return dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        message = f"its metadata are not UTF-8: found the byte 0x{error.object[error.start]:02x}"
+        raise FcnprotoError(Problem(message, path)) from error

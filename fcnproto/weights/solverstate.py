@@ -24,6 +24,9 @@ from fcnproto.weights.arrays import broken
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
 
 
+_LONGEST_NAME = 2**16
+
+
 @dataclass(frozen=True)
 class Stop:
     """Where training stopped: how many iterations were done, and what they left behind.
@@ -82,6 +85,8 @@ def _read_hdf5(path: Path) -> Stop:
         with h5py.File(path, "r") as file:
             iteration, step = (_number(path, file, name) for name in ("iter", "current_step"))
             net = file.get("learned_net", b"")
+            if getattr(net, "nbytes", 0) > _LONGEST_NAME:
+                raise broken(path, "its '/learned_net' is longer than any name of a file")
             name = net[()] if isinstance(net, h5py.Dataset) else net
             history = hdf5.numbered(h5py, path, file, "history")
             return Stop(iteration, bytes(name).decode(), step, history)
@@ -90,7 +95,10 @@ def _read_hdf5(path: Path) -> Stop:
 
 
 def _number(path: Path, file: Any, name: str) -> int:
-    values = np.asarray(file[name]).reshape(-1) if name in file else np.empty(0)
+    found = file.get(name)
+    # Looked at before it is read: a few bytes of HDF5 can stand for gigabytes of one number.
+    small = getattr(found, "size", None) == 1
+    values = np.asarray(found).reshape(-1) if small else np.empty(0)
     if values.size != 1 or values.dtype.kind not in "iu":
         raise broken(path, f"expected one whole number '/{name}', as Caffe writes it")
     return int(values[0])

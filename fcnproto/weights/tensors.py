@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from fcnproto.errors import WeightsError
+from fcnproto.errors import Problem, WeightsError
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_AXES,
@@ -73,7 +73,10 @@ def _checked(path: Path, key: str, array: np.ndarray[Any, Any]) -> Floats:
 
 def write_safetensors(path: Path, weights: Weights) -> None:
     """Write each array under `<layer>/<i>`."""
-    save_file({key: np.asarray(array, order="C") for key, array in keyed(weights)}, path)
+    try:
+        save_file({key: np.asarray(array, order="C") for key, array in keyed(weights)}, path)
+    except SafetensorError as error:
+        raise WeightsError(Problem(f"cannot be written: {error}", str(path))) from error
 
 
 def read_pytorch(path: Path) -> Arrays:
