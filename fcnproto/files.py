@@ -15,19 +15,28 @@ from fcnproto.errors import FcnprotoError, Problem
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place when the block ends without an error.
 
-    Raises FcnprotoError where the file cannot be written; the temporary file never stays.
+    A link stays a link: what it leads to is replaced. A device or a pipe is written into. Raises
+    FcnprotoError where the file cannot be written; the temporary file never stays.
     """
     temporary = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target = path.resolve() if path.is_symlink() else path
+        special = target.exists() and not (target.is_file() or target.is_dir())
+        # The name is short, so that one of 255 bytes, the longest there is, can be written too.
+        handle, name = tempfile.mkstemp(prefix=".fcnproto-", dir=None if special else target.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        if special:
+            with temporary.open("rb") as source, target.open("wb") as sink:
+                while block := source.read(1 << 20):
+                    sink.write(block)
+            return
         # mkstemp makes files private; a new file gets what the user's umask allows.
         mask = os.umask(0)
         os.umask(mask)
-        temporary.chmod(path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-        temporary.replace(path)
+        temporary.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~mask)
+        temporary.replace(target)
     except OSError as error:
         raise FcnprotoError(
             Problem(f"cannot be written: {error.strerror or error}", str(path))

@@ -62,6 +62,11 @@ class Verb(click.Command):
             # Whoever read our output has seen enough; stdout must not be flushed into it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
+        except MemoryError as error:
+            if ctx.meta.get(_DEBUG):
+                raise
+            tell([Problem(f"there is not enough memory: {error}".removesuffix(": "))])
+            ctx.exit(1)
         except (FcnprotoError, OSError) as error:
             if ctx.meta.get(_DEBUG):
                 raise

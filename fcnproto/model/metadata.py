@@ -145,6 +145,14 @@ def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
                     f" {found}"
                 )
             )
+    problems += [
+        Problem(
+            f"its metadata 'mean' has {len(mean)} channels for input '{blob}', which has"
+            f" {blobs.inputs[blob]}"
+        )
+        for blob, mean in metadata.mean.items()
+        if blob in blobs.inputs and len(mean) != blobs.inputs[blob]
+    ]
     if given.classes:
         fitting = [
             blob for blob, count in blobs.scores.items() if count in (None, len(given.classes))
@@ -311,11 +319,13 @@ def _check(condition: bool) -> None:
 
 def _text(value: Any) -> str:
     _check(isinstance(value, str))
+    value.encode()  # a ValueError for half of a surrogate pair, which no file or terminal takes
     return str(value)
 
 
 def _number(value: Any) -> float:
     _check(isinstance(value, int | float) and not isinstance(value, bool))
+    _check(math.isfinite(value))
     return float(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,11 +148,12 @@ def train_net(solver: SolverSource) -> SolverNet:
     return _in_state(net, TRAIN, param.train_state)
 
 
-def located(solver: SolverSource, name: str) -> str:
+def located(solver: SolverSource, name: str | bytes) -> str:
     """Where a file lies that a solver names.
 
     That is relative to the working directory, as in Caffe; if there is none, beside the solver.
     """
+    name = os.fsdecode(name)  # protobuf gives bytes for what is not UTF-8
     beside = Path(solver.path).parent / name
     return str(beside) if not Path(name).exists() and beside.exists() else name
 

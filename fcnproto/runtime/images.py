@@ -25,8 +25,14 @@ Colour = tuple[int, int, int]
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
+"""The formats that are decoded at all, whatever a file's ending says."""
+
 BROKEN = (
     OSError,
+    NotImplementedError,
+    TypeError,
+    AttributeError,
     SyntaxError,  # what Pillow raises for a broken PNG
     ValueError,
     EOFError,
@@ -100,7 +106,7 @@ def _find(argument: str) -> list[Source]:
 
 def _from_stdin(content: bytes) -> list[Source]:
     try:
-        with Image.open(io.BytesIO(content)):
+        with Image.open(io.BytesIO(content), formats=FORMATS):
             return [Source(Path("stdin"), content)]
     except BROKEN:
         return _listed(content, "<stdin>")
@@ -175,7 +181,7 @@ def is_eight_bit(source: Source) -> bool:
 
 def _opened(source: Source, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
-    image: Image.Image = _guarded(source, lambda: Image.open(content), large=large)
+    image: Image.Image = _guarded(source, lambda: Image.open(content, formats=FORMATS), large=large)
     if 0 in image.size:
         width, height = image.size
         raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))

@@ -68,7 +68,10 @@ class Session:
         session = self._session
         self.inputs = tuple(map(_value, session.get_inputs()))
         self.outputs = tuple(map(_value, session.get_outputs()))
-        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        try:
+            self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise FcnprotoError(Problem("its metadata is not UTF-8 text", self.path)) from error
         self._last: object = None
 
     @property
