@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -39,6 +43,27 @@ def tell_refining(segmenter: Segmenter) -> None:
         click.echo(what, err=True)
 
 
+class Terminated(BaseException):
+    """SIGTERM came: what is under way cleans up, as after Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM raises Terminated, so that temporary files are removed."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Verb(click.Command):
     """A command that says what is wrong with its input in lines, and exits with 1."""
 
@@ -57,7 +82,10 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake becomes lines on stderr, not a traceback."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
+        except Terminated:
+            ctx.exit(128 + signal.SIGTERM)
         except BrokenPipeError:
             # Whoever read our output has seen enough; stdout must not be flushed into it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ from fcnproto.runtime.images import ImageError
 from fcnproto.runtime.refining import Refining, as_input, starts
 from fcnproto.runtime.session import Session, Value
 from fcnproto.runtime.staged import Staged
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 from fcnproto.zoo.specs import voc_palette
 
 Picture = Mapping[str, Array]
@@ -440,12 +440,20 @@ def _kind_of(classes: int | None) -> np.dtype[Any]:
     return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
 
 
+def _filled(score: Array) -> Array:
+    """The scores, if there are any."""
+    if not score.size:
+        raise FcnprotoError(f"the model gives scores without elements: {show(score.shape)}")
+    return score
+
+
 def labels_of(score: Array) -> Array:
     """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W.
 
-    A plane at a time, since numpy's argmax along axis 1 steps through memory; NaN is the highest,
-    as it is there.
+    A plane at a time, since numpy's argmax along axis 1 steps through memory. Raises FcnprotoError
+    where there are no classes, or no highest score: not a number.
     """
+    _filled(score)
     kind = _kind_of(score.shape[1])
     best = score[:, 0].copy()
     labels: Array = np.zeros(best.shape, kind)
@@ -456,7 +464,7 @@ def labels_of(score: Array) -> Array:
         np.copyto(labels, kind.type(index), where=higher)
         np.maximum(best, plane, out=best)
     if np.isnan(best).any():
-        labels = score.argmax(axis=1).astype(kind)
+        raise FcnprotoError("the model gives scores that are not a number: look at its weights")
     return labels
 
 
@@ -472,7 +480,7 @@ def _resized_scores(score: Array, height: int, width: int) -> Array:
     """N×C×H×W scores at another size, each plane bilinearly."""
     if score.shape[2:] == (height, width):
         return score
-    planes = score.reshape(-1, *score.shape[2:]).astype(np.float32)
+    planes = _filled(score).reshape(-1, *score.shape[2:]).astype(np.float32)
     resized = [
         Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
         for plane in planes

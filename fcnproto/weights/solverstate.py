@@ -81,8 +81,7 @@ def _read_hdf5(path: Path) -> Stop:
     try:
         with h5py.File(path, "r") as file:
             iteration, step = (_number(path, file, name) for name in ("iter", "current_step"))
-            net = file.get("learned_net", b"")
-            name = net[()] if isinstance(net, h5py.Dataset) else net
+            name = hdf5.scalar(h5py, path, file, "learned_net") or b""
             history = hdf5.numbered(h5py, path, file, "history")
             return Stop(iteration, bytes(name).decode(), step, history)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
@@ -90,7 +89,8 @@ def _read_hdf5(path: Path) -> Stop:
 
 
 def _number(path: Path, file: Any, name: str) -> int:
-    values = np.asarray(file[name]).reshape(-1) if name in file else np.empty(0)
+    value = hdf5.scalar(hdf5.h5py_module(), path, file, name)
+    values = np.empty(0) if value is None else np.asarray(value).reshape(-1)
     if values.size != 1 or values.dtype.kind not in "iu":
         raise broken(path, f"expected one whole number '/{name}', as Caffe writes it")
     return int(values[0])
