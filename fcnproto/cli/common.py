@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -42,6 +43,27 @@ def tell_refining(segmenter: Segmenter) -> None:
         echo(what, err=True)
 
 
+class Terminated(BaseException):
+    """SIGTERM came: what is under way cleans up, as after Ctrl-C."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM raises Terminated, so that temporary files are removed."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Verb(click.Command):
     """A command that says what is wrong with its input in lines, and exits with 1."""
 
@@ -60,15 +82,22 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; a user's mistake becomes lines on stderr, not a traceback."""
         try:
-            with _terminable():
+            with terminable():
                 return super().invoke(ctx)
+        except Terminated:
+            ctx.exit(128 + signal.SIGTERM)
+        except KeyboardInterrupt:
+            ctx.exit(128 + signal.SIGINT)
         except BrokenPipeError:
             # Whoever read our output has seen enough; stdout must not be flushed into it again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(1)
-        except KeyboardInterrupt:
-            ctx.exit(_INTERRUPTED)
-        except (FcnprotoError, OSError, MemoryError) as error:
+        except MemoryError as error:
+            if ctx.meta.get(_DEBUG):
+                raise
+            tell([Problem(f"there is not enough memory: {error}".removesuffix(": "))])
+            ctx.exit(1)
+        except (FcnprotoError, OSError) as error:
             if ctx.meta.get(_DEBUG):
                 raise
             tell(error.problems if isinstance(error, FcnprotoError) else [_problem(error)])
@@ -76,33 +105,13 @@ class Verb(click.Command):
 
 
 _DEBUG = "fcnproto.debug"
-_INTERRUPTED, _TERMINATED = 128 + 2, 128 + 15  # as shells report the signals
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a verb as an exception does, so that nothing is left behind."""
-
-    def end(_signal: int, _frame: object) -> None:
-        raise SystemExit(_TERMINATED)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     ctx.meta[_DEBUG] = value
 
 
-def _problem(error: OSError | MemoryError) -> Problem:
-    if isinstance(error, MemoryError):
-        return Problem(f"there is not enough memory: {error}".rstrip(": "))
+def _problem(error: OSError) -> Problem:
     name = None if error.filename is None else os.fsdecode(error.filename)
     return Problem(error.strerror or str(error), name)
 

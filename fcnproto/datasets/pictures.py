@@ -11,16 +11,13 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fcnproto.errors import DataError, Problem
-from fcnproto.runtime.images import BROKEN
+from fcnproto.runtime.images import BROKEN, FORMATS
 from fcnproto.types import Array
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 LABELS = (".png", ".npy", ".bmp", ".tif", ".tiff")
 LOSSY = (".jpg", ".jpeg")
 """The endings of JPEGs, which lose classes where two of them meet."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-"""The formats that are decoded at all, whatever a file's ending says."""
 
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 """Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""

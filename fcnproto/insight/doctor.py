@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import Severity
+from fcnproto.layers.batch_norm import BatchNorm
 from fcnproto.layers.dropout import Dropout
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.layers.pooling import Pooling
@@ -111,6 +112,8 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
             "training has diverged: take an earlier snapshot, and a lower learning rate",
             target.name,
         )
+    elif isinstance(target.layer, BatchNorm):
+        yield from _statistics(target, arrays)
     elif not kernels.any():
         yield Finding(Severity.ERROR, *_all_zero(target), target.name)
     elif target.upsamples:
@@ -126,6 +129,20 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
         yield from _dead(target, kernels)
         if target.sees_image:
             yield from _channel_order(target, kernels)
+
+
+def _statistics(target: Target, arrays: Sequence[Array]) -> Iterator[Finding]:
+    """Statistics that were never gathered; forks' fused layers do not look at the factor."""
+    gathered = "run iterations of training, which gathers them, or take a later snapshot"
+    if len(arrays) == 3 and not arrays[2].any():
+        yield Finding(
+            Severity.ERROR,
+            "its factor is 0, so that it has no statistics: mean and variance count as 0",
+            gathered,
+            target.name,
+        )
+    elif len(arrays) >= 3 and not arrays[1].any():
+        yield Finding(Severity.ERROR, "its variance is 0 in every channel", gathered, target.name)
 
 
 def _all_zero(target: Target) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from pathlib import PurePath
 from typing import Any
 from xml.etree import ElementTree
 
-from fcnproto.errors import FcnprotoError, LayerError, Problem
+from fcnproto.errors import FcnprotoError, LayerError, Problem, printable
 from fcnproto.insight.summary import (
     LayerRow,
     Summary,
@@ -274,6 +274,7 @@ def _text(words: str) -> str:
 
 
 def _quoted(words: str) -> str:
+    words = printable(words)
     return '"' + words.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
 
 

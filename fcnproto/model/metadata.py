@@ -146,6 +146,14 @@ def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
                     f" {found}"
                 )
             )
+    problems += [
+        Problem(
+            f"its metadata 'mean' has {len(mean)} channels for input '{blob}', which has"
+            f" {blobs.inputs[blob]}"
+        )
+        for blob, mean in metadata.mean.items()
+        if blob in blobs.inputs and len(mean) != blobs.inputs[blob]
+    ]
     if given.classes:
         fitting = [
             blob for blob, count in blobs.scores.items() if count in (None, len(given.classes))

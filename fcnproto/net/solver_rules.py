@@ -148,7 +148,7 @@ def train_net(solver: SolverSource) -> SolverNet:
     return _in_state(net, TRAIN, param.train_state)
 
 
-def located(solver: SolverSource, name: str) -> str:
+def located(solver: SolverSource, name: str | bytes) -> str:
     """Where a file lies that a solver names.
 
     That is relative to the working directory, as in Caffe; if there is none, beside the solver.

@@ -25,8 +25,12 @@ Colour = tuple[int, int, int]
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""
 
+
 BROKEN = (
     OSError,
+    NotImplementedError,
+    TypeError,
+    AttributeError,
     SyntaxError,  # what Pillow raises for a broken PNG
     ValueError,
     EOFError,

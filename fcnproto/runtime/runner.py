@@ -17,7 +17,7 @@ from fcnproto.runtime.images import ImageError
 from fcnproto.runtime.refining import Refining, as_input, starts
 from fcnproto.runtime.session import Session, Value
 from fcnproto.runtime.staged import Staged
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 from fcnproto.zoo.specs import voc_palette
 
 Picture = Mapping[str, Array]
@@ -75,8 +75,6 @@ class Found:
 
     labels: Mapping[str, Array]
     """N×H×W uint8, or uint16 beyond 256 classes."""
-    finite: Array
-    """For each image whether the best scores of all its pixels are finite numbers."""
     scores: Mapping[str, Array]
     """N×C×H×W, of those that were to be kept and that the model gives."""
 
@@ -126,10 +124,8 @@ class Runner:
             averaged = self._averaged(pictures, height, width)
             if self.refining:
                 averaged = self._refined(pictures, averaged)
-            best = {blob: labels_of(score) for blob, score in averaged.items()}
             return Found(
-                {blob: labels for blob, (labels, _) in best.items()},
-                np.logical_and.reduce([finite for _, finite in best.values()]),
+                {blob: labels_of(score) for blob, score in averaged.items()},
                 averaged if keep_scores else {},
             )
         shape = len(pictures), height, width
@@ -138,7 +134,6 @@ class Runner:
         wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
         scored = {each.blob: each.score for each in self.maps if each.score and keep_scores}
         scores: dict[str, Array] = {}
-        finite = np.ones(len(pictures), bool)
         ready = [each for each in prepared if each is not None]
         for piece in self._run(
             pictures,
@@ -147,13 +142,10 @@ class Runner:
         ):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
-                labels = part
-                if part.ndim == 4:
-                    labels, certain = labels_of(part)
-                    finite &= certain
+                labels = labels_of(part) if part.ndim == 4 else part
                 found[blob][:, piece.rows, piece.columns] = labels
             scores = {blob: piece.outputs[name] for blob, name in scored.items()}
-        return Found(found, finite, scores)
+        return Found(found, scores)
 
     def prepare(self, picture: Picture) -> Prepared | None:
         """A picture as the inputs take it, or None where it is cut or scaled before."""
@@ -451,12 +443,20 @@ def _kind_of(classes: int | None) -> np.dtype[Any]:
     return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
 
 
-def labels_of(score: Array) -> tuple[Array, Array]:
+def _filled(score: Array) -> Array:
+    """The scores, if there are any."""
+    if not score.size:
+        raise FcnprotoError(f"the model gives scores without elements: {show(score.shape)}")
+    return score
+
+
+def labels_of(score: Array) -> Array:
     """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W.
 
-    With it, for each image whether all highest scores are finite. A plane at a time, since numpy's
-    argmax along axis 1 steps through memory; NaN is the highest, as it is there.
+    A plane at a time, since numpy's argmax along axis 1 steps through memory. Raises FcnprotoError
+    where there are no classes, or where the highest score is no finite number.
     """
+    _filled(score)
     kind = _kind_of(score.shape[1])
     best = score[:, 0].copy()
     labels: Array = np.zeros(best.shape, kind)
@@ -466,10 +466,12 @@ def labels_of(score: Array) -> tuple[Array, Array]:
         np.greater(plane, best, out=higher)
         np.copyto(labels, kind.type(index), where=higher)
         np.maximum(best, plane, out=best)
-    finite: Array = np.asarray(np.isfinite(best).all(axis=(1, 2)))
-    if not finite.all() and np.isnan(best).any():
-        labels = score.argmax(axis=1).astype(kind)
-    return labels, finite
+    if not np.isfinite(best).all():
+        raise FcnprotoError(
+            "the model gives scores that are infinite or not a number: its weights have diverged,"
+            " or its mean is not finite"
+        )
+    return labels
 
 
 def _resized(image: Array, height: int, width: int) -> Array:
@@ -484,7 +486,7 @@ def _resized_scores(score: Array, height: int, width: int) -> Array:
     """N×C×H×W scores at another size, each plane bilinearly."""
     if score.shape[2:] == (height, width):
         return score
-    planes = score.reshape(-1, *score.shape[2:]).astype(np.float32)
+    planes = _filled(score).reshape(-1, *score.shape[2:]).astype(np.float32)
     resized = [
         Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
         for plane in planes

@@ -183,22 +183,22 @@ class Segmenter:
                 [each.prepared for each in group],
                 keep_scores=self._scores,
             )
-        except FcnprotoError as error:
+        except Exception as error:  # whatever one image raises, the others go on
             if len(group) > 1:
                 for each in group:
                     self._run([each])
                 return
             (each,) = group
+            if not isinstance(error, FcnprotoError):
+                message = f"cannot be segmented: {error or type(error).__name__}"
+                each.result = Segmentation(
+                    each.title, error=FcnprotoError(Problem(message, each.title))
+                )
+                return
             problems = [replace(problem, path=each.title) for problem in error.problems]
             each.result = Segmentation(each.title, error=type(error)(*problems))
             return
         for index, each in enumerate(group):
-            if not found.finite[index]:
-                message = (
-                    "some of its scores are infinite or not a number: the weights have diverged, or"
-                    " the model's mean is not finite"
-                )
-                each.notes.append(Problem(message, each.title, severity=Severity.WARNING))
             each.result = Segmentation(
                 each.title,
                 each.picture,

@@ -67,6 +67,19 @@ def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Floats]
     return _arrays(datasets)
 
 
+def scalar(h5py: ModuleType, path: Path, root: Any, name: str) -> Any:
+    """The one value in a dataset, or None if it is not there; nothing else is ever read."""
+    dataset = _member(h5py, path, root, name)
+    if dataset is None:
+        return None
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or prod(dataset.shape) != 1:
+        raise broken(path, f"expected one value '/{name}', as Caffe writes it")
+    if dataset.is_virtual or dataset.external:
+        raise broken(path, f"the values of '{dataset.name}' lie in another file: not followed")
+    _check_sizes(path, [dataset])
+    return dataset[()]
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -24,9 +24,6 @@ from fcnproto.weights.arrays import broken
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
 
 
-_LONGEST_NAME = 2**16
-
-
 @dataclass(frozen=True)
 class Stop:
     """Where training stopped: how many iterations were done, and what they left behind.
@@ -84,10 +81,7 @@ def _read_hdf5(path: Path) -> Stop:
     try:
         with h5py.File(path, "r") as file:
             iteration, step = (_number(path, file, name) for name in ("iter", "current_step"))
-            net = file.get("learned_net", b"")
-            if getattr(net, "nbytes", 0) > _LONGEST_NAME:
-                raise broken(path, "its '/learned_net' is longer than any name of a file")
-            name = net[()] if isinstance(net, h5py.Dataset) else net
+            name = hdf5.scalar(h5py, path, file, "learned_net") or b""
             history = hdf5.numbered(h5py, path, file, "history")
             return Stop(iteration, bytes(name).decode(), step, history)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
@@ -95,10 +89,8 @@ def _read_hdf5(path: Path) -> Stop:
 
 
 def _number(path: Path, file: Any, name: str) -> int:
-    found = file.get(name)
-    # Looked at before it is read: a few bytes of HDF5 can stand for gigabytes of one number.
-    small = getattr(found, "size", None) == 1
-    values = np.asarray(found).reshape(-1) if small else np.empty(0)
+    value = hdf5.scalar(hdf5.h5py_module(), path, file, name)
+    values = np.empty(0) if value is None else np.asarray(value).reshape(-1)
     if values.size != 1 or values.dtype.kind not in "iu":
         raise broken(path, f"expected one whole number '/{name}', as Caffe writes it")
     return int(values[0])

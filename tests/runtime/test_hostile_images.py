@@ -1,0 +1,32 @@
+"""Images that are none are told in a line, whatever Pillow knows of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fcnproto.errors import FcnprotoError
+from fcnproto.runtime import images
+from fcnproto.runtime.runner import labels_of
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        b"DDS " + (124).to_bytes(4, "little") + b"\1\0\0\0" * 30,
+    ],
+)
+def test_formats_beyond_the_list_are_never_decoded(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(content)
+    with pytest.raises(images.ImageError, match="cannot identify"):
+        images.read(images.Source(path))
+
+
+@pytest.mark.parametrize("score", [np.zeros((1, 0, 2, 2)), np.full((1, 3, 2, 2), np.nan)])
+def test_scores_that_name_no_class_are_refused(score: np.ndarray) -> None:  # type: ignore[type-arg]
+    with pytest.raises(FcnprotoError, match="scores"):
+        labels_of(score)
