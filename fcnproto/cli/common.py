@@ -20,6 +20,7 @@ from fcnproto.files import replacing
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
     from fcnproto.runtime.segmenter import Segmenter
+    from fcnproto.runtime.session import Session
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -192,6 +193,57 @@ def output_option(what: str, default: str | None = None) -> Callable[[Function],
         return click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")(function)
 
     return decorate
+
+
+def device_options(function: Function) -> Function:
+    """The options of a verb that runs models: --device, --fast, --no-cache."""
+    options: list[Callable[[Function], Function]] = [
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            metavar="D",
+            is_eager=True,
+            callback=_listed_devices,
+            help="auto, cpu, cuda[:i], openvino[:cpu|:gpu|:npu], tensorrt, webgpu, or another that"
+            " `--device list` names.",
+        ),
+        click.option(
+            "--fast",
+            is_flag=True,
+            help="Let the device compute in less than float32: TF32, fp16 or bf16.",
+        ),
+        click.option(
+            "--no-cache", is_flag=True, help="Keep nothing of what an engine compiles of the model."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _listed_devices(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    if value != "list" or ctx.resilient_parsing:
+        return value
+    from fcnproto.runtime.devices import listed
+
+    rows = list(listed())
+    width = max(len(name) for name, _ in rows)
+    for name, what in rows:
+        click.echo(f"{name.ljust(width)}  {what}")
+    raise click.exceptions.Exit
+
+
+def opened(model: Path, device: str, fast: bool, no_cache: bool) -> Session:
+    """A model on a device; says on stderr which auto chose, and what --fast came to."""
+    from fcnproto.runtime.session import Session
+
+    session = Session(model, device, fast=fast, cache=not no_cache)
+    reason = f" ({session.reason})" if session.reason else ""
+    if device == "auto" or fast:
+        precision = f", {session.precision}" if fast else ""
+        click.echo(f"device: {session.device}{precision}{reason}", err=True)
+    return session
 
 
 def check_output(output: str | None, force: bool) -> None:

@@ -16,7 +16,9 @@ from fcnproto.cli.common import (
     Function,
     Verb,
     check_output,
+    device_options,
     echo,
+    opened,
     refine_option,
     tell,
     tell_refining,
@@ -159,12 +161,11 @@ def export_onnx(
 )
 @click.option("--net", metavar="NET", help="Compare with the plain model of this net.")
 @click.option("--weights", metavar="W", help="Its weights; by default those beside NET.")
+@device_options
 @click.option(
     "--rtol",
     type=click.FloatRange(0),
-    default=1e-4,
-    show_default=True,
-    help="Of the largest magnitude in the blob.",
+    help="Of the largest magnitude in the blob; by default 1e-4, with --fast 0.05.",
 )
 @click.option("--atol", type=click.FloatRange(0), default=1e-6, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -176,11 +177,16 @@ def verify(
     reference: Path | None,
     net: str | None,
     weights: str | None,
-    rtol: float,
+    device: str,
+    fast: bool,
+    no_cache: bool,
+    rtol: float | None,
     atol: float,
     as_json: bool,
 ) -> None:
     """Compare MODEL blob by blob with arrays, with a net, or with the model OTHER.
+
+    With --device alone: what it computes there with what onnxruntime computes in float32.
 
     Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
     """
@@ -189,11 +195,19 @@ def verify(
     from fcnproto.api.net import load_net
     from fcnproto.insight import verify as verifying
 
-    if sum(each is not None for each in (other, reference, net)) != 1:
-        raise click.UsageError("give one of --reference FILE, --net NET, and a second model")
+    chosen = sum(each is not None for each in (other, reference, net))
+    if chosen > 1 or bool(chosen) == (device != "auto"):
+        raise click.UsageError(
+            "give one of --reference FILE, --net NET, a second model, and --device D"
+        )
     if weights is not None and net is None:
         raise click.UsageError("--weights goes with --net")
-    if net is not None:
+    if rtol is None:
+        rtol = verifying.FAST_RTOL if fast else verifying.RTOL
+    if device != "auto":
+        on = verifying.On(device, fast, not no_cache)
+        comparison = verifying.with_itself(model, verifying.Tolerance(rtol, atol), on)
+    elif net is not None:
         found = weights or weights_beside(net)
         if found is None:
             raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))
@@ -223,10 +237,7 @@ def verify(
     type=click.Path(path_type=Path),
     help="Where the results go; by default here.",
 )
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to run."
-)
-@click.option("--fast", is_flag=True, help="Let CUDA round factors to TF32, 10 bits.")
+@device_options
 @click.option(
     "--tile",
     type=click.IntRange(1),
@@ -262,6 +273,7 @@ def segment(
     folder: Path,
     device: str,
     fast: bool,
+    no_cache: bool,
     tile: int | None,
     scales: tuple[float, ...],
     flip: bool,
@@ -289,9 +301,7 @@ def segment(
 
     sources = images.find(arguments)
     segmenter = Segmenter(
-        model,
-        device=device,
-        fast=fast,
+        opened(model, device, fast, no_cache),
         tile=tile,
         scales=scales or (1.0,),
         flip=flip,
@@ -302,9 +312,6 @@ def segment(
         palette=palette,
         scores=False,
     )
-    if device == "auto":
-        reason = f" ({segmenter.reason})" if segmenter.reason else ""
-        echo(f"device: {segmenter.device}{reason}", err=True)
     tell_refining(segmenter)
     tell(segmenter.warnings)
     readers = {}

@@ -15,7 +15,9 @@ import click
 from fcnproto.cli.common import (
     Verb,
     check_output,
+    device_options,
     echo,
+    opened,
     refine_option,
     tell,
     tell_refining,
@@ -48,7 +50,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
 @click.option(
     "--ignore", type=int, default=255, show_default=True, metavar="L", help="The ignored label."
 )
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]")
+@device_options
 @refine_option
 @click.option(
     "--trimap",
@@ -69,6 +71,8 @@ def score(
     classes: int | None,
     ignore: int,
     device: str,
+    fast: bool,
+    no_cache: bool,
     refine: str | None,
     trimap: int | None,
     picture: str | None,
@@ -96,12 +100,10 @@ def score(
     from fcnproto.datasets.score import cautions
     from fcnproto.runtime.segmenter import Segmenter
 
-    segmenter = (
-        None if model is None else Segmenter(model, device=device, refine=refine, scores=False)
-    )
-    if segmenter is not None and device == "auto":
-        reason = f" ({segmenter.reason})" if segmenter.reason else ""
-        echo(f"device: {segmenter.device}{reason}", err=True)
+    segmenter = None
+    if model is not None:
+        session = opened(model, device, fast, no_cache)
+        segmenter = Segmenter(session, refine=refine, scores=False)
     if segmenter is not None:
         tell_refining(segmenter)
     with ExitStack() as bars:

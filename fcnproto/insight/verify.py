@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,26 @@ OPEN_SIZES = (2, 3, 224, 288)
 """What open dimensions N, C, H and W are set to for seeded inputs."""
 
 
+RTOL = 1e-4
+"""What float32 may differ by."""
+
+FAST_RTOL = 0.05
+"""What fp16, TF32 and bf16 may: with its 8 bits a deep net's scores move by a hundredth or two."""
+
+
+@dataclass(frozen=True)
+class On:
+    """Where the model that is verified runs: on which device, how precisely, cached or not."""
+
+    device: str = "cpu"
+    fast: bool = False
+    cache: bool = True
+
+    def session(self, model: Path | bytes) -> Session:
+        """The model there."""
+        return Session(model, self.device, fast=self.fast, cache=self.cache)
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """A difference is allowed up to atol + rtol · the largest magnitude in its blob.
@@ -32,7 +53,7 @@ class Tolerance:
     those.
     """
 
-    rtol: float = 1e-4
+    rtol: float = RTOL
     atol: float = 1e-6
 
 
@@ -151,6 +172,27 @@ def _after(
     }
 
 
+def with_itself(model: Path, tolerance: Tolerance = Tolerance(), on: On = On()) -> Comparison:
+    """Compare a model on a device with the same on onnxruntime's own kernels, in float32.
+
+    On seeded inputs; every blob that the model computes is looked at.
+    """
+    plain = Session(model, "cpu")
+    feeds = seeded(plain, plain)
+    blobs = list(_blobs(onnx_model(model)))
+    wanted = run_exposed(model, feeds, blobs, str(model))
+    found = run_exposed(model, feeds, blobs, str(model), on)
+    return _compared(found, wanted, str(model), tolerance)
+
+
+def _blobs(model: ModelProto) -> Iterator[str]:
+    """The values that layers make, without those that they make on the way."""
+    for node in model.graph.node:
+        for output in node.output:
+            if output and not re.search(rf"/{node.op_type}(_\d+)?$", output):
+                yield output
+
+
 def onnx_model(path: Path) -> ModelProto:
     """A model from a file, external data included; FcnprotoError if it is none."""
     try:
@@ -210,7 +252,11 @@ def _title(model: Path | ModelProto) -> str:
 
 
 def run_exposed(
-    given: Path | ModelProto, feeds: Mapping[str, Array], blobs: Sequence[str], source: str | None
+    given: Path | ModelProto,
+    feeds: Mapping[str, Array],
+    blobs: Sequence[str],
+    source: str | None,
+    on: On = On(),
 ) -> dict[str, Array]:
     """Run a model and give those of `blobs` that are values in it, outputs or not.
 
@@ -223,7 +269,7 @@ def run_exposed(
     for blob in blobs:
         if blob in made and blob not in outputs:
             model.graph.output.add(name=blob)
-    session = _session(model, title)
+    session = _session(model, title, on)
     missing = [value.name for value in session.inputs if value.name not in feeds]
     if missing:
         raise FcnprotoError(
@@ -238,12 +284,12 @@ def run_exposed(
     return session.run(typed, [blob for blob in blobs if blob in made])
 
 
-def _session(model: ModelProto, path: str) -> Session:
+def _session(model: ModelProto, path: str, on: On = On()) -> Session:
     if model.ByteSize() > LARGEST_MODEL:
         raise FcnprotoError(
             Problem("it is larger than 2 GB: only the outputs of two files can be compared", path)
         )
-    session = Session(model.SerializeToString(), "cpu")
+    session = on.session(model.SerializeToString())
     session.path = path
     return session
 
