@@ -89,11 +89,15 @@ def with_offsets(source: NetSource) -> NetParameter:
         return net
     for phase in (TEST, TRAIN):
         graph, problems = assemble(source, State(phase))
-        found = {node.layer.name: node.layer.proto for node in graph.nodes}
+        # By their tops too: the crops of CRF-RNN all have one name.
+        found = {
+            (node.layer.name, *node.layer.proto.top): node.layer.proto for node in graph.nodes
+        }
         for layer in net.layer:
-            if layer.type == AutoCrop.type and layer.name in found:
+            key = layer.name, *layer.top
+            if layer.type == AutoCrop.type and key in found:
                 raise_if_any(NetError, [p for p in problems if p.layer == layer.name])
-                layer.CopyFrom(found[layer.name])
+                layer.CopyFrom(found[key])
     return net
 
 

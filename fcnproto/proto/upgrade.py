@@ -61,6 +61,7 @@ def upgrade_net(net: NetParameter) -> Upgraded[NetParameter]:
     else:
         current = NetParameter()
         current.CopyFrom(net)
+    _find_own_crops(current)
     forked = [change for layer in current.layer for change in _without_forks_words(layer)]
     if current.input:
         _make_input_layer(current, origins, warnings)
@@ -251,6 +252,22 @@ def _v1_to_v2(net: NetParameter) -> NetParameter:
                     layer.param.add()
                 put(layer.param[index], new, value)
     return current
+
+
+def _find_own_crops(net: NetParameter) -> None:
+    """Let the crops of CRF-RNN's first release find their offsets, as those of its code do.
+
+    Its nets have settings of the mean field that no later code takes; that has BVLC's Crop.
+    """
+    fields = [layer.multi_stage_meanfield_param for layer in net.layer]
+    if any(
+        field.HasField(name)
+        for field in fields
+        for name in ("spatial_filter_weight", "bilateral_filter_weight")
+    ):
+        for layer in net.layer:
+            if layer.type == "Crop" and not layer.HasField("crop_param"):
+                layer.type = _V1_TYPES["CROP"]
 
 
 _MEAN_FIELD = 42  # and its settings 44: by these numbers, DeconvNet has UNPOOLING

@@ -223,3 +223,24 @@ def test_crfrnn_is_rendered_trained_and_run(tmp_path):
     )
     said = mean_field_of(tmp_path / "net.onnx")["unary"]
     assert np.diag(said["bilateral"]).tolist() == [5] * 5
+
+
+def test_the_crops_of_the_first_release_find_their_offsets(tmp_path):
+    """Its text has no offsets and several crops of one name, in V1 and in the current form."""
+    current = """
+        input: "data" input_dim: 1 input_dim: 3 input_dim: 40 input_dim: 40
+        layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+          convolution_param { num_output: 3 pad: 10 kernel_size: 3 } }
+        layer { name: "crop" type: "Crop" bottom: "a" bottom: "data" top: "b" }
+        layer { name: "c" type: "Convolution" bottom: "b" top: "c"
+          convolution_param { num_output: 3 pad: 5 kernel_size: 3 } }
+        layer { name: "crop" type: "Crop" bottom: "c" bottom: "data" top: "coarse" }
+    """
+    mean_field = text("crfrnn_2015_batch2").partition("layer {")[2].replace('"unary"', '"coarse"')
+    mean_field = mean_field.replace('"Q0"', '"coarse"')
+    old = tmp_path / "old.prototxt"
+    old.write_text(current + "layer {" + mean_field)
+    run("upgrade", old, "-o", tmp_path / "new.prototxt")
+    found = re.findall(r"offset: (\d+)", (tmp_path / "new.prototxt").read_text())
+    assert found == ["9", "4"]
+    assert "0 errors, 0 warnings" in run("check", old).output
