@@ -57,11 +57,12 @@ def browser(downloads: Path, *, dark: bool = False) -> Iterator[Chrome]:
     options = ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", "--disable-gpu"):
         options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     # Without the path, selenium would look for one on the network.
     driver = Chrome(options, Service(shutil.which("chromedriver")))
     try:
+        allowed = {"behavior": "allow", "downloadPath": str(downloads)}
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
         if dark:
             feature = {"name": "prefers-color-scheme", "value": "dark"}
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
@@ -79,6 +80,12 @@ def drop(driver: Chrome, images: dict[str, bytes]) -> None:
 def wait(driver: Chrome, condition: str) -> None:
     """Until a condition, in JavaScript, holds."""
     WebDriverWait(driver, 30).until(lambda each: each.execute_script(f"return {condition}"))
+
+
+def wait_until_done(driver: Chrome) -> None:
+    """Until each image has its seconds."""
+    states = "[...document.querySelectorAll('.state')]"
+    wait(driver, f"{states}.length && {states}.every((each) => / s$/.test(each.textContent))")
 
 
 def scenes(count: int) -> dict[str, bytes]:
@@ -122,8 +129,7 @@ def main() -> None:
                     if not dark and width > 600:
                         driver.save_screenshot(str(PICTURES / "serve-empty.png"))
                     drop(driver, scenes(4))
-                    done = "[...document.querySelectorAll('.state')].every(e => / s$/.test(e.textContent))"
-                    wait(driver, done)
+                    wait_until_done(driver)
                     click_pixel(driver)
                     driver.save_screenshot(str(PICTURES / f"{picture}.png"))
 

@@ -15,7 +15,7 @@ from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Prepared, Runner
 from fcnproto.types import Array
 
 
-class Full(Exception):
+class Full(Exception):  # noqa: N818  a state of the line
     """As many images wait as may; `seconds` is when to come again."""
 
     def __init__(self, seconds: int) -> None:
@@ -43,8 +43,9 @@ class _Job:
     answer: Future[Answer] = field(default_factory=Future)
 
     @property
-    def size(self) -> tuple[int, ...]:
-        return next(iter(self.picture.values())).shape[:2]
+    def size(self) -> tuple[int, int]:
+        height, width = next(iter(self.picture.values())).shape[:2]
+        return height, width
 
 
 class Batcher:

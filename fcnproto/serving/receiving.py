@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from PIL import Image
@@ -23,7 +23,7 @@ RAW = "application/octet-stream"
 MULTIPART = "multipart/form-data"
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818  an answer, not a failure of ours
     """A request that is answered with a status and words."""
 
     def __init__(self, status: int, words: str, headers: dict[str, str] | None = None) -> None:
@@ -85,7 +85,7 @@ class Receiver:
 async def _part(request: Request, body: bytes) -> bytes:
     """The part called `image` of a form."""
 
-    async def whole() -> AsyncIterator[bytes]:
+    async def whole() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
@@ -95,11 +95,13 @@ async def _part(request: Request, body: bytes) -> bytes:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
         raise Refused(400, "the form cannot be read: send one file, as the part image") from error
-    async with form:
+    try:
         part = form.get("image")
         if part is None or isinstance(part, str):
             raise Refused(422, "the form has no file called image")
         return await part.read()
+    finally:
+        await form.close()
 
 
 def decoded(content: bytes, limits: Limits) -> Array:
@@ -108,6 +110,11 @@ def decoded(content: bytes, limits: Limits) -> Array:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        words = (
+            f"the image has too many pixels: at most {limits.pixels / 1e6:.1f} million are taken"
+        )
+        raise Refused(413, words) from error
     except BROKEN as error:
         kinds = "PNG, JPEG, WebP, GIF, BMP or TIFF"
         raise Refused(422, f"this cannot be read as an image: expected {kinds}") from error

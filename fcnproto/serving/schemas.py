@@ -105,7 +105,9 @@ SEGMENT: dict[str, Any] = {
             "description": "The label map.",
             "content": {JSON: {}, PNG: _BINARY, JPEG: _BINARY},
         },
-        **{status: {"model": ErrorSchema, "description": words} for status, words in _WORDS.items()},
+        **{
+            status: {"model": ErrorSchema, "description": words} for status, words in _WORDS.items()
+        },
     },
     "openapi_extra": {
         "requestBody": {
