@@ -81,6 +81,10 @@ _VERBS = {
         "insight.doctor",
         "Look for what is wrong with WEIGHTS in NET and, with IMAGE, with what they make of it.",
     ),
+    "serve": (
+        "serve.serve",
+        "Serve a page on which to drop an image, and an HTTP interface, until Ctrl-C.",
+    ),
     "demo": (
         "demo.demo",
         "Do everything once, on images that are drawn and with weights that come with fcnproto.",
