@@ -230,7 +230,7 @@ def _listed_devices(ctx: click.Context, _param: click.Parameter, value: str) -> 
     rows = list(listed())
     width = max(len(name) for name, _ in rows)
     for name, what in rows:
-        click.echo(f"{name.ljust(width)}  {what}")
+        echo(f"{name.ljust(width)}  {what}")
     raise click.exceptions.Exit
 
 
@@ -242,7 +242,7 @@ def opened(model: Path, device: str, fast: bool, no_cache: bool) -> Session:
     reason = f" ({session.reason})" if session.reason else ""
     if device == "auto" or fast:
         precision = f", {session.precision}" if fast else ""
-        click.echo(f"device: {session.device}{precision}{reason}", err=True)
+        echo(f"device: {session.device}{precision}{reason}", err=True)
     return session
 
 

@@ -90,9 +90,7 @@ def with_offsets(source: NetSource) -> NetParameter:
     for phase in (TEST, TRAIN):
         graph, problems = assemble(source, State(phase))
         # By their tops too: the crops of CRF-RNN all have one name.
-        found = {
-            (node.layer.name, *node.layer.proto.top): node.layer.proto for node in graph.nodes
-        }
+        found = {(node.layer.name, *node.layer.proto.top): node.layer.proto for node in graph.nodes}
         for layer in net.layer:
             key = layer.name, *layer.top
             if layer.type == AutoCrop.type and key in found:

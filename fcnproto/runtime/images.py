@@ -54,7 +54,6 @@ BROKEN = (
 
 FORMATS = (
     "JPEG",
-    "MPO",
     "PNG",
     "BMP",
     "GIF",
@@ -64,7 +63,6 @@ FORMATS = (
     "TGA",
     "TIFF",
     "WEBP",
-    "AVIF",
 )
 """The formats of Pillow that are decoded at all: some others run programs or are seldom read."""
 
