@@ -64,6 +64,16 @@ class Prepared:
         return self.filled.inference
 
     @property
+    def thresholds(self) -> dict[str, float]:
+        """The outputs of one channel, with the number above which each means class 1."""
+        made = {top: node.layer for node in self.inference.graph.nodes for top in node.tops}
+        return {
+            blob: made[blob].decides_at
+            for blob, sizes in self.inference.outputs.items()
+            if len(sizes) == 4 and sizes[1] == 1
+        }
+
+    @property
     def blobs(self) -> Blobs:
         """The channels of its inputs and the classes of its outputs."""
         return Blobs(
@@ -73,7 +83,7 @@ class Prepared:
                 if (channels := _second(sizes)) is not None
             },
             {
-                blob: _second(sizes)
+                blob: 2 if blob in self.thresholds else _second(sizes)
                 for blob, sizes in self.inference.outputs.items()
                 if len(sizes) > 1
             },
@@ -142,7 +152,12 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
     """
     known = metadata.of_net(net.inference.graph.name or name, net.blobs)
     about = metadata.completed(known, given, net.blobs)
-    return replace(about, tiling=_tiling(net.inference), mean_fields=net.mean_fields)
+    return replace(
+        about,
+        tiling=_tiling(net.inference),
+        thresholds=net.thresholds,
+        mean_fields=net.mean_fields,
+    )
 
 
 def interface_of(

@@ -369,7 +369,7 @@ def _is_non_negative(graph: Graph, blob: str) -> bool:
 # Scores ---------------------------------------------------------------------------------------
 
 
-_SURER = 0.25
+SURER = 0.25
 """So much less doubt with channels exchanged is no accident of one image."""
 
 

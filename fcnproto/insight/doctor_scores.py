@@ -12,12 +12,14 @@ from fcnproto.errors import NetError, Problem, Severity
 from fcnproto.exporting.filled import with_weights as filled
 from fcnproto.exporting.inference import Inference, inference
 from fcnproto.exporting.write import write
-from fcnproto.insight.doctor import _SURER, Finding, Weights
+from fcnproto.insight.doctor import SURER, Finding, Weights
 from fcnproto.layers.fillers import start
 from fcnproto.net.graph import Graph
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.layouts import image_mean
 from fcnproto.types import Array
+
+_SURE = 0.99  # a net that is so sure cannot be told surer
 
 
 def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> Iterator[Finding]:
@@ -56,7 +58,7 @@ def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> It
         )
     if swapped is not None:
         ours, theirs = _sureness(scores), _sureness(swapped)
-        if theirs > ours + _SURER * (1 - ours):
+        if ours < _SURE and theirs > ours + SURER * (1 - ours):
             yield Finding(
                 Severity.WARNING,
                 f"with red and blue exchanged the net is surer of '{blob}': its best class has a"

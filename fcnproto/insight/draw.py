@@ -269,8 +269,7 @@ def _small(words: str) -> str:
 
 def _text(words: str) -> str:
     """Text for a label: escaped, and never empty, which Graphviz's labels must not be."""
-    printable = "".join(c if c.isprintable() else " " for c in words)
-    return escape(printable) or " "
+    return escape(printable(words)) or " "
 
 
 def _quoted(words: str) -> str:
@@ -385,7 +384,7 @@ def page(net: Picture, svg: str) -> str:
     data = json.dumps({"boxes": boxes, "totals": totals}).replace("<", "\\u003c")
     return fill_template(
         "draw.html.j2",
-        title=escape(net.title),
+        title=escape(printable(net.title)),
         svg=svg[svg.index("<svg") :],
         data=data,
     )

@@ -183,6 +183,8 @@ class Layer:
     """Whether its top has one size whatever the bottom's is, so that only one of these fits."""
     items_by_data: ClassVar[bool] = False
     """Whether what the data hold decides how many items its tops have along axis 0."""
+    decides_at: ClassVar[float] = 0.0
+    """Above which a number of its top says yes, where one channel tells two classes apart."""
     kind: ClassVar[Kind] = Kind.OTHER
     other_settings: ClassVar[tuple[str, ...]] = ()
     """Further fields of LayerParameter that this type reads, such as loss_param."""

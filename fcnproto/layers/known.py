@@ -20,8 +20,11 @@ class Known(Layer):
     """A layer of which no more is known than its name and arity."""
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """Unknown."""
-        return [None] * len(self.proto.top)
+        """Unknown, but for images (of 3 channels) of data layers where a size is given."""
+        shapes: list[Shape | None] = [None] * len(self.proto.top)
+        if self.feeds and self.context.size is not None and shapes:
+            shapes[0] = (1, 3, *self.context.size)
+        return shapes
 
 
 class AnnotatedData(Known):

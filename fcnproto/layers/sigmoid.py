@@ -21,6 +21,7 @@ class Sigmoid(Pointwise):
 
     type = "Sigmoid"
     settings = "sigmoid_param"
+    decides_at = 0.5
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Sigmoid."""

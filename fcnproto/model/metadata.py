@@ -50,6 +50,8 @@ class Metadata:
     """The class names of each score blob."""
     palette: tuple[Colour, ...] = ()
     tiling: Tiling | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Above which a score blob of one channel means class 1, below it class 0."""
     mean_fields: Mapping[str, OnScores] = field(default_factory=dict)
     """The mean field that follows each score blob, which the model itself does not compute."""
 
@@ -69,7 +71,7 @@ class Metadata:
             "channel_order": CHANNEL_ORDER,
             "fcnproto_version": __version__,
         }
-        for key in ("images", "mean", "classes", "palette"):
+        for key in ("images", "mean", "classes", "palette", "thresholds"):
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
         props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
@@ -91,6 +93,7 @@ class Metadata:
             classes=read("classes", _mapping(_list(_text))) or {},
             palette=read("palette", _list(_colour)) or (),
             tiling=read("tiling", _tiling),
+            thresholds=read("thresholds", _mapping(_number)) or {},
             mean_fields=read("mean_fields", _mapping(_on_scores)) or {},
         )
         if read.problems:

@@ -111,7 +111,7 @@ def _find(argument: str) -> list[Source]:
         return _from_stdin(sys.stdin.buffer.read())
     path = Path(argument)
     if path.is_dir():
-        endings = _endings()
+        endings = Image.registered_extensions()  # of all formats: what is not decoded is named
         files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
         return [Source(each) for each in files if each.is_file()]
     if path.exists():
@@ -121,11 +121,6 @@ def _find(argument: str) -> list[Source]:
         # Path.glob knows no patterns that begin at the root.
         return [Source(Path(each)) for each in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207
     raise ImageError(Problem("there is no such file", argument))
-
-
-def _endings() -> set[str]:
-    """The endings of files that are looked for in a folder."""
-    return {ending for ending, name in Image.registered_extensions().items() if name in FORMATS}
 
 
 def _from_stdin(content: bytes) -> list[Source]:

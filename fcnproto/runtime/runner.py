@@ -120,12 +120,23 @@ class Runner:
         run in tiles, whose labels alone are put together.
         """
         height, width = _shape_of(pictures)
+        size = self._size(height, width)
+        if size != (height, width) and not (self.plan.averages or self.refining):
+            scaled = [
+                {blob: _resized(image, *size) for blob, image in picture.items()}
+                for picture in pictures
+            ]
+            own = self.run(scaled, keep_scores=keep_scores)
+            return Found(
+                {blob: _enlarged(labels, height, width) for blob, labels in own.labels.items()},
+                {blob: _resized_scores(each, height, width) for blob, each in own.scores.items()},
+            )
         if not self._as_they_are(height, width):
             averaged = self._averaged(pictures, height, width)
             if self.refining:
                 averaged = self._refined(pictures, averaged)
             return Found(
-                {blob: labels_of(score) for blob, score in averaged.items()},
+                {blob: self._labels(blob, score) for blob, score in averaged.items()},
                 averaged if keep_scores else {},
             )
         shape = len(pictures), height, width
@@ -142,10 +153,18 @@ class Runner:
         ):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
-                labels = labels_of(part) if part.ndim == 4 else part
+                labels = self._labels(blob, part) if part.ndim == 4 else part
                 found[blob][:, piece.rows, piece.columns] = labels
             scores = {blob: piece.outputs[name] for blob, name in scored.items()}
         return Found(found, scores)
+
+    def _labels(self, blob: str, score: Array) -> Array:
+        threshold = self.metadata.thresholds.get(blob)
+        if threshold is None or score.shape[1] != 1:
+            return labels_of(score)
+        labels_of(score)  # which refuses what is no number
+        above: Array = (score[:, 0] > threshold).astype(np.uint8)
+        return above
 
     def prepare(self, picture: Picture) -> Prepared | None:
         """A picture as the inputs take it, or None where it is cut or scaled before."""
@@ -384,16 +403,17 @@ def _run_batch(
 
 def label_maps(session: Session) -> tuple[LabelMap, ...]:
     """The label maps that a model gives, by its outputs of scores and of labels."""
-    scores = {
-        value.name: value
-        for value in session.outputs
-        if len(value.sizes) == 4 and value.dtype.kind == "f" and value.sizes[1] != 1
-    }
-    maps = {
-        blob: LabelMap(blob, blob, None, classes, _kind_of(classes))
-        for blob, value in scores.items()
-        for classes in [_fixed(value.sizes[1])]
-    }
+    thresholds = session.metadata.get("thresholds", "")
+    maps = {}
+    for value in session.outputs:
+        if len(value.sizes) != 4 or value.dtype.kind != "f":
+            continue
+        classes = _fixed(value.sizes[1])
+        if classes == 1:
+            if f'"{value.name}"' not in thresholds:
+                continue  # one number for each pixel, such as its depth
+            classes = 2
+        maps[value.name] = LabelMap(value.name, value.name, None, classes, _kind_of(classes))
     for value in session.outputs:
         if len(value.sizes) != 3 or value.dtype.kind not in "ui":
             continue
@@ -480,6 +500,14 @@ def _resized(image: Array, height: int, width: int) -> Array:
         return image
     how = Image.Resampling.BILINEAR if image.ndim == 3 else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(image).resize((width, height), how))
+
+
+def _enlarged(labels: Array, height: int, width: int) -> Array:
+    """Label maps N×H×W at another size, by the nearest pixel: classes do not mix."""
+    rows = np.arange(height) * labels.shape[1] // height
+    columns = np.arange(width) * labels.shape[2] // width
+    enlarged: Array = labels[:, rows[:, None], columns]
+    return enlarged
 
 
 def _resized_scores(score: Array, height: int, width: int) -> Array:

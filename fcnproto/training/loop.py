@@ -77,6 +77,7 @@ class Training:
         number; the snapshots before stay.
         """
         solver, param = self.solver, self.solver.param
+        raise_if_any(TrainingError, _not_finite(solver))
         Path(solver.prefix).parent.mkdir(parents=True, exist_ok=True)
         log = Log(Path(f"{solver.prefix}_log.csv"), solver.iteration) if self.leads else None
         if log is not None:
@@ -253,3 +254,11 @@ def _flat(
     """Labels and predicted classes, pixel by pixel."""
     truth = labels.reshape(-1).long().cpu().numpy()
     return truth, scores.argmax(1).reshape(-1).cpu().numpy()
+
+
+def _not_finite(solver: Solver) -> Iterator[Problem]:
+    """The layers whose weights are infinite or not a number before anything is learned."""
+    for layer, arrays in solver.net.weights.items():
+        if not all(np.isfinite(array).all() for array in arrays):
+            message = "the weights that it starts from are infinite or not a number"
+            yield Problem(message, solver.source.path, layer=layer)

@@ -214,8 +214,14 @@ def test_what_is_rendered_for_a_folder_can_be_trained():
     ):
         result = CliRunner().invoke(main, ["render", *asked, *words, "-o", name])
         assert result.exit_code == 0, result.output
+    # Caffe stops where there is no folder for snapshots; train makes it.
     checked = CliRunner().invoke(main, ["check", "solver.prototxt"])
-    assert checked.exit_code == 0, checked.output
+    assert checked.exit_code == 1 and checked.stdout.count("error") == 1
+    assert "there is no directory 'snapshot'" in checked.stdout
+    Path("snapshot").mkdir()
+    checked = CliRunner().invoke(main, ["check", "solver.prototxt"])
+    assert checked.exit_code == 0 and not checked.stdout, checked.output
+    Path("snapshot").rmdir()
     solver = Path("solver.prototxt")
     text = solver.read_text()
     for old, new in (("max_iter: 100000", "max_iter: 2"), ("iter_size: 20", "iter_size: 2")):
