@@ -32,13 +32,13 @@ class DataLayer(caffe.Layer):  # type: ignore[misc,unused-ignore]
 
     def reshape(self, _bottom: Any, top: Any) -> None:
         """Give the tops the size of the image that comes next."""
-        for blob, name in zip(top, self._reader.tops, strict=True):
-            blob.reshape(1, *self._arrays[name].shape)
+        for number, name in enumerate(self._reader.tops):  # pycaffe's blobs cannot be iterated over
+            top[number].reshape(1, *self._arrays[name].shape)
 
     def forward(self, _bottom: Any, top: Any) -> None:
         """Feed the image, and read the next."""
-        for blob, name in zip(top, self._reader.tops, strict=True):
-            blob.data[...] = self._arrays[name]
+        for number, name in enumerate(self._reader.tops):
+            top[number].data[...] = self._arrays[name]
         self._next()
 
     def backward(self, _top: Any, _propagate_down: Any, _bottom: Any) -> None:
