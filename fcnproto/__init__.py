@@ -42,6 +42,7 @@ _HOMES = {
     "render": "fcnproto.api.zoo",
     "score": "fcnproto.api.scoring",
     "scores": "fcnproto.api.scoring",
+    "train": "fcnproto.runs.train",
     "upgrade": "fcnproto.api.measures",
     "verify": "fcnproto.api.measures",
 }
@@ -78,6 +79,7 @@ __all__ = [
     "render",
     "score",
     "scores",
+    "train",
     "upgrade",
     "verify",
 ]

@@ -10,6 +10,7 @@ from fcnproto.api.zoo import Prototxt, nets, render
 from fcnproto.crf.dense_crf import Bilateral, DenseCRF, Gaussian
 from fcnproto.datasets.measures import Score
 from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.runs.train import train
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import Segmenter
 
@@ -47,6 +48,7 @@ __all__ = [
     "render",
     "score",
     "scores",
+    "train",
     "upgrade",
     "verify",
 ]

@@ -81,8 +81,10 @@ def render(
     """A net of the papers as Caffe prototxt, or the solver that trains it.
 
     `phase` is deploy (the score is the output), train or val. `recipe` is heavy (single images and
-    high momentum, the default) or batch (20 images). `dataset` is what it is trained on, which lies
-    in `data_dir`; `backbone` is vgg16 by default; `classes` are by default those of the dataset.
+    high momentum), batch (20 images), scratch or finetune (Adam, from nothing or from weights): by
+    default heavy, on data of one's own scratch for small nets and else finetune. `dataset` is what
+    it is trained on, which lies in `data_dir`; `backbone` is vgg16 by default; `classes` are by
+    default those of the dataset.
     `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
     Raises ZooError for a name that the zoo does not have, and for options that the net cannot take.

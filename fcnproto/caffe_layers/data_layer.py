@@ -32,14 +32,13 @@ class DataLayer(caffe.Layer):  # type: ignore[misc,unused-ignore]
 
     def reshape(self, _bottom: Any, top: Any) -> None:
         """Give the tops the size of the image that comes next."""
-        # By index: pycaffe's vector of blobs can be indexed, but not iterated.
-        for index, name in enumerate(self._reader.tops):
-            top[index].reshape(1, *self._arrays[name].shape)
+        for number, name in enumerate(self._reader.tops):  # pycaffe's blobs cannot be iterated over
+            top[number].reshape(1, *self._arrays[name].shape)
 
     def forward(self, _bottom: Any, top: Any) -> None:
         """Feed the image, and read the next."""
-        for index, name in enumerate(self._reader.tops):
-            top[index].data[...] = self._arrays[name]
+        for number, name in enumerate(self._reader.tops):
+            top[number].data[...] = self._arrays[name]
         self._next()
 
     def backward(self, _top: Any, _propagate_down: Any, _bottom: Any) -> None:

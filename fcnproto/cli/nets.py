@@ -37,8 +37,10 @@ def list_names(as_json: bool) -> None:
 @click.option("--solver", is_flag=True, help="The solver that trains the net, instead.")
 @click.option(
     "--recipe",
-    type=click.Choice(["heavy", "batch"]),
-    help="Train by single images and high momentum (heavy, the default), or by 20 images (batch).",
+    type=click.Choice(["heavy", "batch", "scratch", "finetune"]),
+    help="Train as the papers do, by single images (heavy) or by 20 (batch), or by Adam: from"
+    " nothing (scratch) or from weights (finetune). By default heavy; on a folder scratch for"
+    " small nets, else finetune.",
 )
 @click.option("--dataset", metavar="D", help="What it is trained on; see fcnproto list.")
 @click.option("--data-dir", metavar="DIR", help="Where the dataset lies.")

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from fcnproto import weights as weight_files
 from fcnproto.cli.common import Verb, echo, tell
+from fcnproto.errors import FcnprotoError, raise_if_any
 from fcnproto.proto.source import read_solver
 
 if TYPE_CHECKING:
@@ -24,34 +25,118 @@ STOPPED = 130
 
 
 @click.command(cls=Verb)
-@click.argument("solver", type=click.Path(path_type=Path))
+@click.argument("source", metavar="DIR|SOLVER", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Of DIR: where everything goes; by default run. What is there stays: run-2 is next.",
+)
+@click.option("--net", metavar="N", help="Of DIR: by default fcn8s; see fcnproto list.")
+@click.option("--backbone", metavar="B", help="Of DIR: by default vgg-small; see fcnproto list.")
+@click.option(
+    "--minutes", type=float, metavar="M", help="Of DIR: about how long it may train; by default 10."
+)
+@click.option("--iterations", type=int, metavar="N", help="Of DIR: instead of --minutes.")
+@click.option(
+    "--batch", type=int, metavar="N", help="Of DIR: how many images make a step; by default 2."
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="W", help="What to start from.")
 @click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="S", help="A .solverstate to go on from."
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="S",
+    help="Of SOLVER: a .solverstate to go on from; of DIR: its RUN.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the dataset lies; else where the net's data layers say.",
+    metavar="FOLDER",
+    help="Of SOLVER: where the dataset lies; else where the net's data layers say.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.pass_context
 def train(
     ctx: click.Context,
-    solver: Path,
+    source: Path,
+    output: Path | None,
+    net: str | None,
+    backbone: str | None,
+    minutes: float | None,
+    iterations: int | None,
+    batch: int | None,
     weights: Path | None,
     resume: Path | None,
     data: Path | None,
     device: str,
 ) -> None:
-    """Train the net of a Caffe solver as Caffe would.
+    """Train a net on a folder of images and label maps, or as a Caffe solver says.
 
-    Snapshots are Caffe's own (.caffemodel and .solverstate); a log (_log.csv) and a picture of the
-    loss (_loss.png) lie beside them. Ctrl-C writes a snapshot and stops.
+    DIR has images/ and labels/ (or masks/). Its data are checked and split, a net and its solver
+    are rendered and trained, and the best is kept: RUN has model.onnx, card.md with its measures,
+    pictures, a log, and the prototxts with which Caffe does the same.
+
+    A SOLVER is followed as Caffe would. Snapshots are Caffe's own (.caffemodel and .solverstate); a
+    log (_log.csv) and a picture of the loss (_loss.png) lie beside them.
+
+    Ctrl-C writes a snapshot and stops.
+
+    \b
+    Examples:
+      fcnproto train data -o run --minutes 10
+      fcnproto train solver.prototxt --weights net.npz
     """
     if weights is not None and resume is not None:
         raise click.UsageError("--resume has weights of its own: give it or --weights, not both")
+    if iterations is not None and minutes is not None:
+        raise click.UsageError("how long it trains is said by --minutes or --iterations, not both")
+    given = {
+        "net": net,
+        "backbone": backbone,
+        "minutes": minutes,
+        "iterations": iterations,
+        "batch": batch,
+        "output": output,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if source.is_dir():
+        if data is not None:
+            raise click.UsageError(f"--data is for a solver: {source} is a folder of data itself")
+        if resume is not None and chosen:
+            names = ", ".join(f"--{name}" for name in chosen)
+            raise click.UsageError(f"--resume goes on with what RUN has: {names} cannot change it")
+        if resume is not None:
+            chosen |= {"output": resume, "resume": True}
+        if not _train_folder(source, weights, device, chosen):
+            ctx.exit(STOPPED)
+        return
+    if chosen:
+        names = ", ".join(f"--{name}" for name in chosen)
+        raise click.UsageError(f"{source} is no folder, and a solver takes no {names}")
+    if not _train_solver(source, weights, resume, data, device):
+        ctx.exit(STOPPED)
+
+
+def _train_folder(data: Path, weights: Path | None, device: str, chosen: dict[str, Any]) -> bool:
+    """Data of one's own to a model; False if it was stopped before."""
+    from fcnproto.runs.train import train
+
+    def say(text: str) -> None:
+        echo(text, err=True)
+
+    run = train(data, weights=weights, device=device, progress=say, **chosen)
+    if run.best is None:
+        return False
+    echo(str(run.best))
+    echo(f"{run.model}: mean IU {run.best.mean_iu:.4f}; see {run.path / 'card.md'}")
+    return True
+
+
+def _train_solver(
+    solver: Path, weights: Path | None, resume: Path | None, data: Path | None, device: str
+) -> bool:
+    """What a solver says; False if it was stopped before."""
     from fcnproto.training.devices import chosen_device
     from fcnproto.training.processes import joined
 
@@ -76,13 +161,14 @@ def train(
             done = training.run()
         else:
             pretrained = bool(weights or resume or source.solver.weights)
-            tell(cautions(learner, trained, pretrained=pretrained))
+            found = list(cautions(learner, trained, pretrained=pretrained))
+            raise_if_any(FcnprotoError, found)
+            tell(found)
             _check_labels(training)
             echo(f"training on {own}, seed {seed}", err=True)
             with _watched(learner.iteration, source.solver.max_iter) as training.watcher:
                 done = training.run()
-    if not done:
-        ctx.exit(STOPPED)
+    return done
 
 
 def _report(left: list[str], path: Path) -> None:

@@ -12,7 +12,7 @@ from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import BackboneSpec, DatasetSpec, FcnSpec, RecipeSpec, TrainingSpec
 
 RECIPE = "heavy"
-"""How ours are trained by default."""
+"""How ours are trained by default on a dataset of the papers."""
 
 Spec = TypeVar("Spec")
 
@@ -34,7 +34,8 @@ class Fcn:
         """What the options name; raises ZooError with everything that does not fit."""
         backbone = _named(options.backbone or spec.backbone, specs.backbone)
         dataset = _named(options.dataset or spec.dataset, specs.dataset)
-        recipe = options.recipe or (spec.training.recipe if spec.training else RECIPE)
+        usual = backbone.recipe if dataset.own else RECIPE
+        recipe = options.recipe or (spec.training.recipe if spec.training else usual)
         classes = [len(label.classes) for label in dataset.labels]
         classes[0] = options.classes or classes[0]
         problems = [
@@ -58,7 +59,7 @@ class Fcn:
             spec,
             backbone,
             dataset,
-            specs.recipe(recipe),
+            _named(recipe, specs.recipe),
             tuple(classes),
             options.data_dir or spec.data_root,
         )
@@ -98,7 +99,8 @@ class Fcn:
         if spec.training is not None:
             return spec.training
         if recipe.max_iter is not None:
-            lr, steps = self.backbone.batch_lr, recipe.max_iter
+            lr = self.backbone.batch_lr if recipe.base_lr is None else recipe.base_lr
+            steps = recipe.max_iter
         else:
             published = _trainings(spec)
             like = published.get(self.dataset.name, next(iter(published.values())))

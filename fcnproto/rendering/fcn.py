@@ -26,7 +26,7 @@ from fcnproto.rendering.head import (
 )
 from fcnproto.rendering.options import Options, by
 from fcnproto.zoo import specs
-from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec, FcnSpec
+from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec, FcnSpec, RecipeSpec
 from fcnproto.zoo.specs import NetSpec
 from fcnproto.zoo.templates import from_template
 
@@ -38,7 +38,7 @@ def render(
     net: str | NetSpec,
     *,
     phase: str = "deploy",
-    recipe: str | None = None,
+    recipe: str | RecipeSpec | None = None,
     dataset: str | DatasetSpec | None = None,
     data_dir: str | None = None,
     backbone: str | BackboneSpec | None = None,
@@ -49,7 +49,8 @@ def render(
     """The prototxt of a net of the zoo.
 
     `phase` is deploy (the score is the output), train or val; the loss of a net that learns is that
-    of `recipe`: heavy (a sum over pixels), the default, or batch (their mean). `data_dir` is the
+    of `recipe`: heavy (a sum over pixels) or batch, scratch and finetune (their mean). By default
+    it is heavy; on data of one's own scratch for small nets, else finetune. `data_dir` is the
     folder in which its data layers look for datasets. `classes` are those of the dataset's first
     label map. `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
@@ -71,17 +72,18 @@ def render(
 def render_solver(
     net: str | NetSpec,
     *,
-    recipe: str | None = None,
+    recipe: str | RecipeSpec | None = None,
     dataset: str | DatasetSpec | None = None,
     data_dir: str | None = None,
     backbone: str | BackboneSpec | None = None,
     classes: int | None = None,
     pad: int | None = None,
+    folder: str | None = None,
 ) -> str:
     """The solver that trains a net of the zoo, rendered with the same options.
 
-    A published net's is the published one. Ours reads train.prototxt and val.prototxt from the
-    working directory, and its head says how to render them.
+    A published net's is the published one. Ours reads train.prototxt and val.prototxt and writes
+    snapshot/, all in `folder`, by default the working directory; its head says how to render them.
 
     Raises ZooError as `render` does, and for classifiers, which nothing here trains.
     """
@@ -95,6 +97,8 @@ def render_solver(
         phase: source.file if spec.published else f"{phase}.prototxt"
         for phase, source in sources.items()
     }
+    if folder is not None:
+        files = {phase: f"{folder}/{file}" for phase, file in files.items()}
     training = fcn.training
     header = [
         f"{fcn.title}: solver",
@@ -115,6 +119,7 @@ def render_solver(
         base_lr=training.base_lr,
         max_iter=training.max_iter,
         snapshot=training.snapshot,
+        prefix="snapshot/train" if folder is None else f"{folder}/snapshot/train",
     )
 
 

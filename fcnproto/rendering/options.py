@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fcnproto.errors import ZooError
 from fcnproto.types import INT_MAX
 from fcnproto.zoo import specs
-from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec
+from fcnproto.zoo.kinds import BackboneSpec, ClassifierSpec, DatasetSpec, RecipeSpec
 from fcnproto.zoo.specs import NetSpec
 
 PHASES = ("deploy", "train", "val")
@@ -19,7 +19,7 @@ PHASES = ("deploy", "train", "val")
 class Options:
     """What a caller asks of a net, each None unless asked."""
 
-    recipe: str | None = None
+    recipe: str | RecipeSpec | None = None
     dataset: str | DatasetSpec | None = None
     data_dir: str | None = None
     backbone: str | BackboneSpec | None = None
@@ -30,7 +30,7 @@ class Options:
     def given(self) -> dict[str, str | int]:
         """What was asked, by the option's name on the command line."""
         values = {
-            "--recipe": self.recipe,
+            "--recipe": _name(self.recipe),
             "--dataset": _name(self.dataset),
             "--data-dir": self.data_dir,
             "--backbone": _name(self.backbone),
@@ -100,7 +100,7 @@ def _fixed(spec: NetSpec) -> dict[str, str | int | None]:
     }
 
 
-def _name(given: str | DatasetSpec | BackboneSpec | None) -> str | None:
+def _name(given: str | DatasetSpec | BackboneSpec | RecipeSpec | None) -> str | None:
     return given if given is None or isinstance(given, str) else given.name
 
 

@@ -5,12 +5,12 @@ All is drawn or shipped with the package; nothing is fetched, and nothing needs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from fcnproto import weights
 from fcnproto.datasets import Reader, find, generated
@@ -21,7 +21,8 @@ from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.images import Colour, Source, read, write_labels
+from fcnproto.runs.sheet import sheet
+from fcnproto.runtime.images import Source, read, write_labels
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.surgery import fit
@@ -81,7 +82,7 @@ def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> 
     picture = folder / "demo.png"
     rows = [_row(folder, each) for each in done]
     with replacing(picture) as temporary:
-        sheet(rows, reader.spec.classes, segmenter.runner.palette).save(temporary, "PNG")
+        sheet(_TITLES, rows, reader.spec.classes, segmenter.runner.palette).save(temporary, "PNG")
     return Demo(score, picture)
 
 
@@ -122,7 +123,6 @@ def _writing(folder: Path) -> Iterator[None]:
 # The picture ----------------------------------------------------------------------------------
 
 _TITLES = ("image", "what the net says", "over the image", "truth")
-_CELL, _GAP, _LINE = 336, 12, 30
 
 
 def _row(folder: Path, done: Segmented) -> list[Image.Image]:
@@ -132,32 +132,3 @@ def _row(folder: Path, done: Segmented) -> list[Image.Image]:
     truth = folder / "labels" / name
     files = (done.source.path, labels, done.overlay, truth)
     return [Image.fromarray(read(Source(path))) for path in files]
-
-
-def sheet(
-    rows: Sequence[Sequence[Image.Image]], classes: Sequence[str], palette: Sequence[Colour]
-) -> Image.Image:
-    """Rows of pictures under their titles, each pixel twice as large, and the classes' colours."""
-    heights = [max(picture.height for picture in row) * 2 for row in rows]
-    width = len(_TITLES) * (_CELL + _GAP) + _GAP
-    height = 2 * _LINE + sum(heights) + len(rows) * _GAP
-    canvas = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
-    for column, title in enumerate(_TITLES):
-        middle = _GAP + column * (_CELL + _GAP) + _CELL // 2
-        pen.text((middle, _LINE // 2), title, "#222222", font, "mm")
-    top = _LINE
-    for row, tall in zip(rows, heights, strict=True):
-        for column, picture in enumerate(row):
-            large = picture.resize(
-                (picture.width * 2, picture.height * 2), Image.Resampling.NEAREST
-            )
-            left = _GAP + column * (_CELL + _GAP) + (_CELL - large.width) // 2
-            canvas.paste(large, (left, top + (tall - large.height) // 2))
-        top += tall + _GAP
-    x, y = _GAP, height - _LINE // 2
-    for name, colour in zip(classes, palette, strict=False):
-        pen.rectangle((x, y - 8, x + 16, y + 8), colour)
-        pen.text((x + 24, y), name, "#222222", font, "lm")
-        x += 24 + int(pen.textlength(name, font)) + 2 * _GAP
-    return canvas

@@ -504,8 +504,8 @@ def _resized(image: Array, height: int, width: int) -> Array:
 
 def _enlarged(labels: Array, height: int, width: int) -> Array:
     """Label maps N×H×W at another size, by the nearest pixel: classes do not mix."""
-    rows = np.arange(height) * labels.shape[1] // height
-    columns = np.arange(width) * labels.shape[2] // width
+    rows = (2 * np.arange(height) + 1) * labels.shape[1] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * labels.shape[2] // (2 * width)
     enlarged: Array = labels[:, rows[:, None], columns]
     return enlarged
 

@@ -23,7 +23,7 @@ _BY_SIZE = ("SGD", "Nesterov")  # the others do not care how large a gradient is
 
 def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Problem]:
     """Warnings of zeros that no gradient passes, of rates that do not fit the loss, of RGB
-    means, of masks in which nothing but class 0 is learned.
+    means, of masks in which nothing but class 0 is learned; an error for a rate that cannot learn.
 
     `pretrained` says whether weights were loaded.
     """
@@ -31,7 +31,7 @@ def cautions(solver: Solver, data: Data, *, pretrained: bool) -> Iterator[Proble
         message = "snapshot_diff: gradients are not written to snapshots; Caffe does not read them"
         yield Problem(message, solver.source.path, severity=Severity.WARNING)
     yield from _zeros(solver, pretrained)
-    yield from _rates(solver)
+    yield from _rates(solver, pretrained)
     yield from _means(data)
     yield from _masks(data)
 
@@ -76,7 +76,7 @@ def _lies_upon(graph: Graph, node: Node, others: Sequence[Node]) -> bool:
     return False
 
 
-def _rates(solver: Solver) -> Iterator[Problem]:
+def _rates(solver: Solver, pretrained: bool) -> Iterator[Problem]:
     """Losses that are sums where the rate is one for means, and the reverse."""
     graph, rate = solver.net.graph, solver.learning_rate
     if solver.param.type not in _BY_SIZE or not rate > 0:
@@ -95,6 +95,14 @@ def _rates(solver: Solver) -> Iterator[Problem]:
                 f"it adds up the loss of {summed} labels, for which {line} is too large: about"
                 f" {1e-3 / summed:.0e} is usual; or set loss_param {{ normalization: VALID }}",
                 Severity.WARNING,
+            )
+        elif summed > 1 and rate * summed < SMALL and not pretrained:
+            yield graph.problem(
+                node,
+                f"it adds up the loss of {summed} labels, for which {line} is a rate to go on from"
+                " weights: from nothing it learns nothing; give --weights, or render net and solver"
+                " by --recipe scratch",
+                Severity.ERROR,
             )
         elif summed == 1 and rate < SMALL:
             yield graph.problem(

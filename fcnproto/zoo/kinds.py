@@ -47,6 +47,8 @@ class DatasetSpec:
     labels: tuple[LabelSpec, ...]
     train: SourceSpec
     val: SourceSpec
+    own: bool
+    """Whether it is anybody's own data, for which no published net was trained."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -79,6 +81,8 @@ class BackboneSpec:
     """The classifier's last layer with weights."""
     batch_lr: float
     """The learning rate of the batch recipe."""
+    recipe: str
+    """How it is trained by default on data of one's own."""
     options: Mapping[str, bool]
     """What else its template can be told, with the values that hold unless a net says others."""
 
@@ -93,6 +97,8 @@ class RecipeSpec:
     lr_policy: str
     power: float | None
     """Of the policy poly."""
+    base_lr: float | None
+    """None where it is that of the published net most like a net, or of its backbone."""
     momentum: float
     weight_decay: float
     iter_size: int
@@ -100,7 +106,8 @@ class RecipeSpec:
     normalize: bool
     """Whether the loss is the mean over an image's labelled pixels, or their sum."""
     max_iter: int | None
-    """None where a net has its length and learning rate from the published net most like it."""
+    """None where a net has its length and learning rate from the published net most like it; a net
+    with a training of its own has both from there."""
     snapshot: int
     test_interval: int | None
     """None where the net of phase val is there to be run by hand."""

@@ -81,6 +81,7 @@ def dataset(name: str, models: Path = MODELS) -> DatasetSpec:
         labels=tuple(map(_label, table.tables("labels"))),
         train=_source(table.table("train")),
         val=_source(table.table("val")),
+        own=table.switch("own", False),
     )
     if not (spec.labels and spec.mean):
         table.complain("a dataset has at least one of [[labels]] and one kind of image in 'mean'")
@@ -109,6 +110,7 @@ def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
         type=table.text("type", "SGD"),
         lr_policy=table.text("lr_policy", "fixed"),
         power=table.number("power") if "power" in table else None,
+        base_lr=table.number("base_lr") if "base_lr" in table else None,
         momentum=table.number("momentum"),
         weight_decay=table.number("weight_decay"),
         iter_size=table.integer("iter_size"),
@@ -284,6 +286,7 @@ def _backbone(name: str, trunk: Table) -> BackboneSpec:
         skips={int(stride): skips.text(stride) for stride in skips if stride.isdecimal()},
         classifier=trunk.text("classifier"),
         batch_lr=trunk.number("batch_lr"),
+        recipe=trunk.text("recipe", "finetune"),
         options=_switches(trunk.table("options", required=False)),
     )
 

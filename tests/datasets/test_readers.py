@@ -509,6 +509,25 @@ class Blob:
         self.data = np.zeros(shape, np.float32)
 
 
+class Blobs:
+    """A vector of blobs as pycaffe's: it has a length and numbers, and cannot be iterated over."""
+
+    __iter__ = None
+
+    def __init__(self, count: int) -> None:
+        self._blobs = [Blob() for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __getitem__(self, index: int) -> Blob:
+        if not isinstance(index, int):
+            raise TypeError("Invalid index type")
+        if not -len(self) <= index < len(self):
+            raise IndexError("Index out of range")
+        return self._blobs[index]
+
+
 @pytest.fixture
 def caffe(monkeypatch):
     module = types.ModuleType("caffe")
@@ -533,21 +552,21 @@ def test_real_caffe_finds_every_published_layer(tmp_path, caffe, published):
     layer = found["VOCSegDataLayer"]()
     folder = str(tmp_path / "pascal" / "VOC2011")
     layer.param_str = repr({"voc_dir": folder, "split": "seg11valid", "mean": MEAN})
-    top = [Blob(), Blob()]
-    layer.setup([], top)
+    top = Blobs(2)
+    layer.setup(Blobs(0), top)
     reader = datasets.find(tmp_path / "pascal" / "VOC2011")
     for index in (0, 1, 2, 0):
-        layer.reshape([], top)
-        layer.forward([], top)
+        layer.reshape(Blobs(0), top)
+        layer.forward(Blobs(0), top)
         expected = reader.read(index)
         assert top[0].data.shape == (1, 3, 6, 8) and top[1].data.shape == (1, 1, 6, 8)
         np.testing.assert_allclose(top[0].data[0], expected["data"], rtol=0, atol=1e-4)
         np.testing.assert_array_equal(top[1].data[0], expected["label"])
-    layer.backward(top, [True, True], [])
+    layer.backward(top, [True, True], Blobs(0))
     with pytest.raises(DataError, match=r"has 2 tops \(data, label\), found 1"):
-        layer.setup([], top[:1])
+        layer.setup(Blobs(0), Blobs(1))
     with pytest.raises(DataError, match="takes no bottoms"):
-        layer.setup([Blob()], top)
+        layer.setup(Blobs(1), top)
 
 
 def test_published_modules_are_found_on_the_printed_path():

@@ -710,3 +710,41 @@ def test_two_label_maps(tmp_path):
 
 def test_nets_without_a_size_of_their_own_parse():
     assert parse_net(input_text(data=(1, 3, 4, 4))).net.layer
+
+
+def test_a_net_of_one_size_gives_its_own_labels_enlarged(tmp_path):
+    """Scores that are scaled could mix classes; a label map of the net's own size cannot."""
+    text = input_text(data=(1, 3, 8, 12)) + layer_text(
+        "InnerProduct", ["data"], ["fc"], "inner_product_param { num_output: 288 }"
+    ).replace('name: "it"', 'name: "fc"')
+    text += layer_text(
+        "Reshape", ["fc"], ["score"], "reshape_param { shape { dim: 0 dim: 3 dim: 8 dim: 12 } }"
+    )
+    rng = np.random.default_rng(0)
+    kernels = [rng.standard_normal((288, 288), np.float32), np.zeros(288, np.float32)]
+    given = Given(mean=(0.0, 0.0, 0.0))
+    model = export(parse_net(text), WeightSource("w", {"fc": kernels}), given=given).model
+    model.save(tmp_path / "m.onnx")
+    segment = Segmenter(tmp_path / "m.onnx")
+    picture = rng.integers(0, 256, (24, 24, 3), np.uint8)
+    small = Image.fromarray(picture).resize((12, 8), Image.Resampling.BILINEAR)
+    expected = segment(small).labels.repeat(3, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(segment(picture).labels, expected)
+
+
+@pytest.mark.parametrize(("layer", "threshold"), [("Sigmoid", 0.5), ("ReLU", 0.0)])
+def test_one_channel_is_a_label_map_by_its_threshold(tmp_path, layer, threshold):
+    text = input_text(data=(1, 3, 9, 9)) + layer_text(
+        "Convolution", ["data"], ["s"], "convolution_param { num_output: 1 kernel_size: 1 }"
+    ).replace('name: "it"', 'name: "s"')
+    text += layer_text(layer, ["s"], ["prob"])
+    arrays = [np.full((1, 3, 1, 1), 0.01, np.float32), np.full(1, -3.0, np.float32)]
+    given = Given(mean=(0.0, 0.0, 0.0))
+    export(parse_net(text), WeightSource("w", {"s": arrays}), given=given).model.save(
+        tmp_path / "m.onnx"
+    )
+    picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    found = Segmenter(tmp_path / "m.onnx")(picture)
+    score = picture.sum(axis=2) * 0.01 - 3
+    np.testing.assert_array_equal(found.labels, score > 0)
+    np.testing.assert_array_equal(found.labels, found.scores[0] > threshold)
