@@ -77,6 +77,7 @@ def train(
     """
     folder = Path(data)
     own = chosen_device(device)
+    fitted = None
     if resume:
         if (
             weights is not None
