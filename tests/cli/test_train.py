@@ -263,6 +263,23 @@ def test_a_rate_that_does_not_fit_the_loss_is_warned_of():
 
 
 @pytest.mark.usefixtures("place")
+def test_a_rate_that_learns_nothing_from_nothing_is_refused():
+    asked = ["fcn8s", "--backbone", "vgg-small", "--dataset", "folder", "--data-dir", "data"]
+    asked += ["--classes", "3", "--recipe", "heavy", "--force"]
+    for words, name in (
+        (["--phase", "train"], "train.prototxt"),
+        (["--phase", "val"], "val.prototxt"),
+        (["--solver"], "solver.prototxt"),
+    ):
+        CliRunner().invoke(main, ["render", *asked, *words, "-o", name])
+    result = train("solver.prototxt")
+    assert result.exit_code == 1
+    assert "for which base_lr 1e-14 is a rate to go on from weights" in result.stderr
+    assert "--recipe scratch" in result.stderr
+    assert not Path("snapshot").exists()
+
+
+@pytest.mark.usefixtures("place")
 def test_a_mean_in_rgb_is_warned_of():
     for split in ("train", "val"):
         path = Path(f"{split}.prototxt")

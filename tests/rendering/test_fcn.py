@@ -299,6 +299,18 @@ def test_recipes_agree_between_net_and_solver():
 
 
 @pytest.mark.parametrize(
+    ("backbone", "rate"), [("vgg-small", 2e-3), ("vgg16", 1e-4), ("alexnet", 1e-4)]
+)
+def test_own_data_have_recipes_that_learn(backbone, rate):
+    options = {"dataset": "folder", "backbone": backbone}
+    solver = parsed(render_solver("fcn32s", **options), SolverParameter)
+    assert (solver.type, solver.lr_policy, solver.iter_size) == ("Adam", "poly", 2)
+    assert solver.base_lr == pytest.approx(rate)
+    (loss,) = of_type(parsed(render("fcn32s", phase="train", **options)), "SoftmaxWithLoss")
+    assert loss.loss_param.normalize
+
+
+@pytest.mark.parametrize(
     ("net", "dataset", "like"),
     [
         ("fcn32s", "voc", "voc-fcn32s"),

@@ -1,0 +1,329 @@
+"""`fcnproto train DIR`: a folder of images and label maps to a model, pictures and a card."""
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import fcnproto as fp
+from fcnproto.cli import main
+from fcnproto.runs import plan
+from fcnproto.training import curve
+
+NAMES = ("ground", "square", "bar")
+COLOURS = ((0, 0, 0), (230, 60, 60), (60, 120, 230))
+SIZE = (40, 56)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def trained(*arguments):
+    return invoke("train", *arguments, "--device", "cpu")
+
+
+def write(folder, count=20, classes=3):
+    """Squares and bars on a ground, each class in its own colours, with noise."""
+    rng = np.random.default_rng(count)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for number in range(count):
+        labels = np.zeros(SIZE, np.uint8)
+        y, x = rng.integers(0, 20, 2)
+        labels[y : y + 16, x : x + 16] = 1
+        if classes > 2:
+            x = rng.integers(40, 50)
+            labels[:, x : x + 6] = 2
+        image = np.array([(90, 110, 90), (220, 60, 60), (60, 60, 220)])[labels]
+        image = image + rng.normal(0, 15, image.shape)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"images/{number}.png")
+        Image.fromarray(labels).save(folder / f"masks/{number}.png")
+    legend = [f"{n} {r} {g} {b}\n" for n, (r, g, b) in zip(NAMES, COLOURS, strict=True)]
+    (folder / "classes.txt").write_text("".join(legend[:classes]))
+
+
+def bytes_of(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with data."""
+    folder = tmp_path_factory.mktemp("train")
+    write(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(place):
+    """What the verb printed; run is beside the data."""
+    before = bytes_of(place / "data")
+    result = trained(place / "data", "-o", place / "run", "--iterations", 4)
+    assert result.exit_code == 0, result.output
+    assert bytes_of(place / "data") == before, "the data's own folder is left alone"
+    return result
+
+
+@pytest.fixture
+def run(place, done):
+    return place / "run"
+
+
+def test_what_a_run_holds(run):
+    files = {path.name for path in run.iterdir()}
+    assert files == {
+        "card.md",
+        "confusion.png",
+        "curves.png",
+        "deploy.prototxt",
+        "log.csv",
+        "model.onnx",
+        "run.json",
+        "samples.png",
+        "snapshot",
+        "solver.prototxt",
+        "train.prototxt",
+        "train.txt",
+        "val.prototxt",
+        "val.txt",
+    }
+    for name in ("confusion", "curves", "samples"):
+        with Image.open(run / f"{name}.png") as picture:
+            assert len(picture.convert("RGB").getcolors(2**24)) > 10
+    rows = curve.read(run / "log.csv")
+    assert [row.iteration for row in rows if row.loss is not None] == [0, 1, 2, 3]
+    assert [row.iteration for row in rows if row.mean_iu is not None] == [1, 2, 3, 4]
+
+
+def test_images_are_shared_out(run):
+    train, val = ((run / f"{name}.txt").read_text().split() for name in ("train", "val"))
+    assert len(val) == 4 and sorted([*train, *val]) == sorted(map(str, range(20)))
+
+
+def test_nets_and_solver_are_taken_by_check(run):
+    for name in ("solver", "train", "val", "deploy"):
+        result = invoke("check", run / f"{name}.prototxt")
+        assert result.exit_code == 0 and result.stdout == "", result.output
+
+
+def test_the_model_says_what_it_is(run):
+    about = fp.Segmenter(run / "model.onnx", device="cpu").metadata
+    assert about.classes == {"score": NAMES}
+    assert about.palette == COLOURS
+    assert about.mean == {"data": (104.00699, 116.66877, 122.67892)}
+
+
+def test_the_card_has_the_models_measures(place, run, done):
+    """Counted once more, pixel by pixel, from what the model makes of val's images."""
+    segmenter = fp.Segmenter(run / "model.onnx", device="cpu")
+    confusion = np.zeros((3, 3), int)
+    for name in (run / "val.txt").read_text().split():
+        truth = np.asarray(Image.open(place / "data" / "masks" / f"{name}.png"))
+        labels = segmenter(place / "data" / "images" / f"{name}.png").labels
+        np.add.at(confusion, (truth, labels), 1)
+    right = confusion.diagonal()
+    ius = right / (confusion.sum(0) + confusion.sum(1) - right)
+    card = (run / "card.md").read_text()
+    assert f"| {ius.mean():.4f} |" in card
+    for name, iu in zip(NAMES, ius, strict=True):
+        assert f"| {name} | {iu:.4f} |" in card
+    assert "recipe: scratch (Adam, base_lr 0.002" in card
+    assert "16 images to train on, 4 to measure on" in card
+    assert f"mean IU {ius.mean():.4f}" in done.stdout
+
+
+def test_a_run_is_never_overwritten(place, run):
+    before = bytes_of(run)
+    for name in ("run-2", "run-3"):
+        result = trained(place / "data", "-o", run, "--iterations", 1)
+        assert result.exit_code == 0, result.output
+        assert (place / name / "model.onnx").is_file()
+    assert bytes_of(run) == before
+
+
+def test_lists_of_the_folder_are_kept(place, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(place / "data", data)
+    (data / "val.txt").write_text("0\n1\n2\n")
+    result = trained(data, "-o", tmp_path / "a", "--iterations", 1)
+    assert result.exit_code == 1 and "no train.txt" in result.stderr
+    (data / "train.txt").write_text("".join(f"{n}\n" for n in range(3, 20)))
+    result = trained(data, "-o", tmp_path / "a", "--iterations", 1)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "a" / "val.txt").exists()
+    assert "17 images to train on, 3 to measure on" in (tmp_path / "a" / "card.md").read_text()
+
+
+def test_minutes_plan_the_iterations(place, tmp_path):
+    lines = []
+    run = fp.train(
+        place / "data", output=tmp_path / "run", minutes=0.05, device="cpu", progress=lines.append
+    )
+    count = int(re.search(r"(\d+) iterations fit into 0.05 minutes", "\n".join(lines))[1])
+    assert sum(row.loss is not None for row in run.history) == count
+    assert f"max_iter: {count}\n" in (run.path / "solver.prototxt").read_text()
+    assert run.best.mean_iu > 0 and run.model == run.path / "model.onnx"
+
+
+def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(place, run, tmp_path):
+    def stop(text):
+        if text.startswith("iteration 2, test net"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = fp.train(
+        place / "data", output=tmp_path / "run", iterations=4, device="cpu", progress=stop
+    )
+    assert stopped.model is None and stopped.best is None
+    assert (stopped.path / "snapshot" / "train_iter_2.solverstate").is_file()
+    assert not (stopped.path / "model.onnx").exists()
+    result = trained(place / "data", "--resume", stopped.path)
+    assert result.exit_code == 0, result.output
+    assert "going on at iteration 2 of 4" in result.stderr
+    last = Path("snapshot", "train_iter_4.caffemodel")
+    assert (stopped.path / last).read_bytes() == (run / last).read_bytes()
+    mine, whole = (curve.read(each / "log.csv") for each in (stopped.path, run))
+    assert [(row.iteration, row.loss, row.mean_iu) for row in mine] == [
+        (row.iteration, row.loss, row.mean_iu) for row in whole
+    ]
+
+
+def test_what_cannot_be_resumed(place, run, tmp_path):
+    write(tmp_path / "other", 5)
+    result = trained(tmp_path / "other", "--resume", run)
+    assert result.exit_code == 1 and "this run was begun on" in result.stderr
+    result = trained(place / "data", "--resume", tmp_path)
+    assert result.exit_code == 1 and "there is no run here" in result.stderr
+    result = trained(place / "data", "--resume", run, "--iterations", 3)
+    assert result.exit_code == 2 and "--iterations cannot change it" in result.stderr
+
+
+def test_weights_of_another_net_are_taken_over(run, tmp_path):
+    write(tmp_path / "two", 6, classes=2)
+    weights = run / "snapshot" / "train_best.caffemodel"
+    result = trained(
+        tmp_path / "two", "-o", tmp_path / "a", "--iterations", 1, "--weights", weights
+    )
+    assert result.exit_code == 0, result.output
+    assert "recipe finetune: it starts from" in result.stderr
+    assert "has nothing that fits score_fr, " in result.stderr
+    assert "base_lr: 0.0001\n" in (tmp_path / "a" / "solver.prototxt").read_text()
+    start, old = (
+        fp.load_weights(path)
+        for path in (tmp_path / "a" / "snapshot" / "start.caffemodel", weights)
+    )
+    np.testing.assert_array_equal(start["conv1_1"][0], old["conv1_1"][0])
+    assert start["score_fr"][0].shape[0] == 2
+
+
+# Bad input ------------------------------------------------------------------------------------
+
+
+def _one_image(data):
+    for number in range(1, 20):
+        (data / f"images/{number}.png").unlink()
+        (data / f"masks/{number}.png").unlink()
+
+
+def _no_masks(data):
+    shutil.rmtree(data / "masks")
+
+
+def _other_size(data):
+    Image.new("L", (9, 9)).save(data / "masks/3.png")
+
+
+def _beyond(data):
+    Image.new("L", SIZE[::-1], 7).save(data / "masks/3.png")
+
+
+def _all_ignored(data):
+    for path in (data / "masks").iterdir():
+        Image.new("L", SIZE[::-1], 255).save(path)
+
+
+def _other_names(data):
+    for path in list((data / "masks").iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+
+
+def _no_image(data):
+    (data / "images/3.png").write_bytes(b"no image")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_one_image, "1 image has a label map"),
+        (_no_masks, "there are no label maps"),
+        (_other_size, "3.png"),
+        (_beyond, "7"),
+        (_all_ignored, "255"),
+        (_other_names, "label map"),
+        (_no_image, "3.png"),
+    ],
+)
+def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message):
+    data = tmp_path / "data"
+    shutil.copytree(place / "data", data)
+    spoil(data)
+    result = trained(data, "-o", tmp_path / "run", "--iterations", 1)
+    assert result.exit_code == 1, result.output
+    errors = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert errors and any(message in line for line in errors), result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--net", "fcn9s"], 1, "there is no net 'fcn9s'; did you mean 'fcn8s'?"),
+        (["--backbone", "vgg"], 1, "there is no backbone 'vgg'"),
+        (["--weights", "none.npz"], 1, "none.npz"),
+        (["--iterations", "0"], 1, "iterations must be at least 1"),
+        (["--minutes", "-1"], 1, "minutes must be more than 0"),
+        (["--minutes", "nan"], 1, "minutes must be more than 0"),
+        (["--batch", "0"], 1, "batch must be at least 1"),
+        (["--minutes", "1", "--iterations", "1"], 2, "not both"),
+        (["--data", "x"], 2, "--data is for a solver"),
+    ],
+)
+def test_bad_options(place, tmp_path, options, code, message):
+    result = trained(place / "data", "-o", tmp_path / "run", *options)
+    assert result.exit_code == code and message in result.stderr, result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_a_folder_are_not_for_a_solver(run, tmp_path):
+    result = trained(run / "solver.prototxt", "--minutes", 1, "-o", tmp_path / "x")
+    assert result.exit_code == 2 and "takes no --minutes, --output" in result.stderr
+
+
+# The plan -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 7, 20, 100, 101, 3000])
+def test_the_last_iteration_is_measured(count):
+    found = plan.of_iterations(count)
+    assert found.iterations == count and count % found.interval == 0
+    assert count // found.interval <= plan.MEASURED
+
+
+def test_a_plan_fits_its_time():
+    for seconds, step, measurement in ((600, 0.1, 2), (60, 0.5, 30), (600, 0.01, 0.01)):
+        found = plan.of_seconds(seconds, step, measurement)
+        taken = found.iterations * step + found.iterations // found.interval * measurement
+        assert 0.8 * seconds < taken <= 0.9 * seconds
+    assert plan.of_seconds(1, 50, 50) == plan.Plan(1, 1)
+
+
+@pytest.mark.slow
+def test_it_learns(place, tmp_path):
+    run = fp.train(place / "data", output=tmp_path / "run", iterations=300, device="cpu")
+    assert run.best.mean_iu > 0.8
