@@ -239,10 +239,9 @@ def opened(model: Path, device: str, fast: bool, no_cache: bool) -> Session:
     from fcnproto.runtime.session import Session
 
     session = Session(model, device, fast=fast, cache=not no_cache)
-    reason = f" ({session.reason})" if session.reason else ""
     if device == "auto" or fast:
         precision = f", {session.precision}" if fast else ""
-        echo(f"device: {session.device}{precision}{reason}", err=True)
+        echo(f"device: {session.device}{precision}", err=True)
     return session
 
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from exporting import input_text, layer_text
 from PIL import Image
 
+import fcnproto as fp
 from fcnproto.cli import main
 from fcnproto.zoo import specs
 
@@ -267,7 +268,23 @@ def test_segment_in_tiles_gives_the_same(model, photo):
 
 
 def test_segment_with_scales_and_flip(model, photo):
-    call("segment", photo, "--model", model, "--scale", 0.5, "--scale", 1, "--flip", "-o", "out")
+    def labels(folder, *flags):
+        call("segment", photo, "--model", model, "--device", "cpu", "-o", folder, *flags)
+        with Image.open(Path(folder) / "photo.png") as image:
+            return np.asarray(image)
+
+    plain = labels("plain")
+    for number, (flags, settings) in enumerate(
+        [
+            (["--flip"], {"flip": True}),
+            (["--scale", 0.5], {"scales": (0.5,)}),
+            (["--scale", 0.5, "--scale", 1, "--flip"], {"scales": (0.5, 1.0), "flip": True}),
+        ]
+    ):
+        found = labels(f"out{number}", *flags)
+        assert (found != plain).any(), flags
+        expected = fp.Segmenter(model, device="cpu", **settings)(photo).labels
+        np.testing.assert_array_equal(found, expected)
     call("segment", photo, "--model", model, "--scale", 0, code=2)
 
 

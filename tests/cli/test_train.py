@@ -131,6 +131,7 @@ def test_going_on_gives_what_one_run_gives():
     assert [row["loss"] for row in logged()] == [row["loss"] for row in table]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_two_processes_give_what_one_gives():
     write_solver("one.prototxt", iterations=8, prefix="one", more="iter_size: 4 weight_decay: 0.01")
@@ -155,6 +156,7 @@ def test_two_processes_give_what_one_gives():
             np.testing.assert_allclose(array, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_ctrl_c_writes_a_snapshot_first():
     write_solver(iterations=1_000_000, prefix="snap/t")

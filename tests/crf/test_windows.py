@@ -28,6 +28,7 @@ def test_an_image_that_fits_is_seen_whole():
     assert windows == [(slice(0, 40), slice(0, 40))]
 
 
+@pytest.mark.slow
 def test_no_seam_is_seen():
     """Nine drawn images side by side: labels of windows are those of the whole but for few."""
     reader = generated("shapes", "val")

@@ -29,6 +29,11 @@ def test_every_image_once_and_as_many_as_asked_for(images, share, seed):
     assert found == share_out(maps, share, seed)
 
 
+def test_one_image_at_least_is_left_to_train_on():
+    found = share_out({"a": image(0), "b": image(1)}, 0.9)
+    assert len(found.train) == len(found.val) == 1
+
+
 def test_classes_are_kept_in_proportion():
     maps = {f"a{n}": image(0) for n in range(60)}
     maps |= {f"b{n}": image(0, 1) for n in range(30)}

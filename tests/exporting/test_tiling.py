@@ -289,6 +289,7 @@ ZOO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"), [(n, size) for n, sizes in ZOO.items() for size in sizes]
 )

@@ -75,6 +75,7 @@ def exported(net, weights, **settings):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FCNS)
 def test_fcns_at_any_size(name):
     net = inference(build(thinned(parse_net(render(name)))))
@@ -98,6 +99,7 @@ def test_batches_at_every_size():
             check(net, weights, session, batch, size)
 
 
+@pytest.mark.slow
 def test_a_large_image():
     net = inference(build(thinned(parse_net(render("fcn8s")))))
     weights = random_weights(net)

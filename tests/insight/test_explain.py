@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from exporting import input_text
 from PIL import Image
 
+import fcnproto as fp
 from fcnproto.cli import main
 from fcnproto.errors import NetError, ZooError
 from fcnproto.insight import explain_field
@@ -303,3 +305,16 @@ def test_blobs_and_pixels_that_are_not_there(fcnproto):
     assert "blob 'fc7' has 16×16 pixels" in wrong.stderr
     assert fcnproto("explain", "field", "fcn32s", "fc7", "--pixel", "one").exit_code == 2
     assert fcnproto("explain", "field", "fcn32s", "fc7", "--image", "x.png").exit_code == 2
+
+
+def test_formulas_of_rows_and_columns_are_both_said_where_they_differ():
+    text = input_text(data=(1, 3, 9, 9)) + (
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {'
+        " num_output: 1 kernel_size: 1 stride_h: 2 stride_w: 4 } }"
+        'layer { name: "u" type: "Deconvolution" bottom: "c" top: "u" convolution_param {'
+        " num_output: 1 kernel_size: 1 stride_h: 2 stride_w: 4 } }"
+        'layer { name: "crop" type: "Crop" bottom: "u" bottom: "data" top: "crop"'
+        " crop_param { axis: 2 } }"
+    )
+    said = str(fp.explain_crop(text))
+    assert "2·" in said and "4·" in said, said

@@ -276,3 +276,17 @@ def test_exact_nets_give_what_caffe_gave(path, tmp_path):
         assert found.shape == expected.shape
         scale = np.abs(expected).max(initial=0)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * max(scale, 1e-3))
+
+
+def test_devices_that_are_only_virtual_are_not_taken(monkeypatch):
+    """onnxruntime lists them for compiling elsewhere; nothing runs on them."""
+
+    def device(name, metadata):
+        return SimpleNamespace(ep_name=name, device=SimpleNamespace(metadata=metadata))
+
+    real = device("Engine", {})
+    listed = [device("Engine", {"is_virtual": "1"}), real, device("Other", {})]
+    monkeypatch.setattr(engines, "installed", lambda: {"engine": object()})
+    monkeypatch.setattr(engines, "_register", lambda module: {"Engine"})
+    monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: listed)
+    assert engines.devices("engine") == [real]

@@ -49,6 +49,7 @@ def test_rewritten_nets_give_what_caffe_gave(path):
 FCNS = sorted(name for name in specs.nets() if isinstance(specs.net(name), kinds.FcnSpec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FCNS)
 def test_every_fcn_of_the_zoo(name):
     plain = filled(thinned(render(name), 16))
