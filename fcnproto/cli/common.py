@@ -246,8 +246,8 @@ def opened(model: Path, device: str, fast: bool, no_cache: bool) -> Session:
 
 
 def check_output(output: str | None, force: bool) -> None:
-    """Refuse an output that exists, before any work is done."""
-    if output not in (None, "-") and not force and Path(str(output)).exists():
+    """Refuse a file that exists, before any work is done; devices and pipes are written to."""
+    if output not in (None, "-") and not force and Path(str(output)).is_file():
         raise FcnprotoError(Problem("it exists; --force overwrites it", output))
 
 
