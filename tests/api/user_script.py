@@ -33,6 +33,7 @@ def all_of_it(photos: list[Path], image: Image.Image) -> float:
     print(fp.explain_crop(net), fp.explain_pad(net), fp.explain_field(net, "score", (1, 2)))
     try:
         fp.Solver.from_file("solver.prototxt").solve()
+        print(fp.train("data", output="run", minutes=1.0).best)
     except fp.FcnprotoError as error:
         print(error.problems)
     score: fp.Score = fp.score(model, dataset="shapes")
