@@ -1,6 +1,7 @@
 """Windows: what lies in them is kept, and no seam is seen."""
 
 import numpy as np
+import pytest
 
 from fcnproto.crf.presets import preset
 from fcnproto.crf.windows import in_windows
