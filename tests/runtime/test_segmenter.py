@@ -317,12 +317,10 @@ def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
         assert isinstance(outcome, kind)
 
 
-def test_what_is_cut_or_scaled_is_not_prepared_as_it_is(fcn):
+def test_what_is_cut_into_tiles_is_not_prepared_as_it_is(fcn):
     picture = {"data": photograph(64, 64)}
     assert segmenter_of(fcn()).runner.prepare(picture) is not None
-    for plan in (Plan(tile=32), Plan(scales=(0.5,))):
-        runner = segmenter_of(fcn(), plan).runner
-        assert (runner.prepare(picture) is None) == (plan.tile is not None)
+    assert segmenter_of(fcn(), Plan(tile=32)).runner.prepare(picture) is None
 
 
 def test_tiles_and_scales_together(fcn):
