@@ -317,4 +317,4 @@ def test_formulas_of_rows_and_columns_are_both_said_where_they_differ():
         " crop_param { axis: 2 } }"
     )
     said = str(fp.explain_crop(text))
-    assert "2·" in said and "4·" in said, said
+    assert "(x/2, x/4) of c" in said and "(2x, 4x) of data" in said, said

@@ -618,3 +618,9 @@ def test_a_net_of_ones_own():
         "upscore8",
     ]
     assert shapes.infer(built(text, (1, 77))).blobs["score"] == (1, 21, 1, 77)
+
+
+@pytest.mark.parametrize(("classes", "said"), [(1, "1 class"), (2, "2 classes")])
+def test_one_class_is_no_plural(classes, said):
+    text = render("fcn8s", dataset="folder", classes=classes)
+    assert text.splitlines()[0] == f"# FCN-8s on VGG16 for a folder of your own, {said}: deploy"

@@ -317,6 +317,12 @@ def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
         assert isinstance(outcome, kind)
 
 
+def test_what_is_cut_into_tiles_is_not_prepared_as_it_is(fcn):
+    picture = {"data": photograph(64, 64)}
+    assert segmenter_of(fcn()).runner.prepare(picture) is not None
+    assert segmenter_of(fcn(), Plan(tile=32)).runner.prepare(picture) is None
+
+
 def test_tiles_and_scales_together(fcn):
     picture = {"data": photograph(75, 130)}
     whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).runner.label([picture])
