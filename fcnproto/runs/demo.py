@@ -15,6 +15,7 @@ from PIL import Image
 from fcnproto import weights
 from fcnproto.datasets import Reader, find, generated
 from fcnproto.datasets.measures import Score
+from fcnproto.datasets.pictures import read_labels
 from fcnproto.datasets.score import score_model
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.exporting.export import export
@@ -23,6 +24,7 @@ from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runs.sheet import sheet
 from fcnproto.runtime.images import Source, read, write_labels
+from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.surgery import fit
@@ -130,5 +132,6 @@ def _row(folder: Path, done: Segmented) -> list[Image.Image]:
     name = done.source.path.name
     (labels,) = done.labels.values()
     truth = folder / "labels" / name
-    files = (done.source.path, labels, done.overlay, truth)
-    return [Image.fromarray(read(Source(path))) for path in files]
+    image, drawn, true = (read(Source(path)) for path in (done.source.path, labels, truth))
+    over = overlay(image, read_labels(labels), generated(DATASET).spec.palette)
+    return [Image.fromarray(each) for each in (image, drawn, over, true)]
