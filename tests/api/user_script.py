@@ -19,8 +19,7 @@ def all_of_it(photos: list[Path], image: Image.Image) -> float:
     made.net.save("net.prototxt")
     model: fp.Model = fp.export(net, fitted.weights, optimize="exact")
     segment = fp.Segmenter(model, device="cpu", refine="crf")
-    terms = [fp.Gaussian(sxy=3, compat=3), fp.Bilateral(sxy=80, srgb=13, compat=10)]
-    refining = fp.DenseCRF(terms)
+    refining = fp.DenseCRF([fp.Gaussian(sxy=3, compat=3), fp.Bilateral(sxy=80, srgb=13, compat=10)])
     one: fp.Segmentation = segment(image)
     one = segment(np.zeros((4, 4, 3), np.uint8))
     one = segment({"color": "photo.jpg", "hha": image})
