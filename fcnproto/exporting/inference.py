@@ -271,7 +271,8 @@ def _assume(
 # Open sizes -----------------------------------------------------------------------------------
 
 _SMALL_STEPS = (1, 2, 5)
-_STEPS = (*_SMALL_STEPS, 64, 96, 128, 256)
+_LARGE_STEPS = (64, 96, 128, 256)
+_STEPS = (*_SMALL_STEPS, *_LARGE_STEPS)
 """By so much an axis must be able to grow to count as open. A few pixels prove nothing: strides
 swallow them, and InnerProduct then still finds the size that it was made for. Many pixels do not
 either: nets that halve and double a map fit every second size, or every thirty-second.
@@ -291,6 +292,7 @@ def _open_axes(
     are not open.
     """
     reference = infer(net, base)
+    before = set(walk(net, base)[1])
     trials = [base]
     names: dict[Axis, str] = {}
     fixed: list[Problem] = []
@@ -305,7 +307,8 @@ def _open_axes(
     def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
         """The first layer that does not fit inputs that are larger along some axes."""
         shapes, problems = walk(net, grown(axes, step))
-        said = {problem.layer for problem in problems if problem.severity is not Severity.NOTE}
+        new = [problem for problem in problems if problem not in before]
+        said = {problem.layer for problem in new if problem.severity is not Severity.NOTE}
         for index, node in enumerate(net.nodes):
             if (
                 node.title in said
@@ -330,13 +333,16 @@ def _open_axes(
             for axes in (alone, together):
                 found = {step: obstacle(axes, step) for step in _STEPS}
                 small = [node for step in _SMALL_STEPS if (node := found[step])]
-                if not small:
+                # Crops hide a few pixels between images that are fused; many they do not.
+                large = [step for step in _LARGE_STEPS if found[step] is None]
+                if not small and large:
                     trials += [grown(axes, step) for step, node in found.items() if node is None]
                     names.update(dict.fromkeys(axes, _axis_name(blob, axis, len(shape), names)))
                     break
                 periods = range(2, _LONGEST_PERIOD + 1) if None in found.values() else ()
                 fitting = (n for n in periods if not any(obstacle(axes, n * m) for m in (1, 2, 3)))
-                in_the_way.append((small[0], next(fitting, None)))
+                first = next(node for node in found.values() if node)
+                in_the_way.append((first, next(fitting, None)))
             else:
                 node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
                 fixed.append(_fixed(net, blob, axis, shape, node, period))

@@ -7,6 +7,7 @@ from exporting import run, session_of
 
 from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.mean_field import without_mean_fields
 from fcnproto.exporting.write import write
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.net.graph import build
@@ -42,7 +43,7 @@ def filled(text: str, seed: int = 0) -> Filled:
             weights[layer.name] = [kernels]
         elif arrays:
             weights[layer.name] = [_random(rng, each.shape) for each in arrays]
-    return with_weights(net, weights)
+    return without_mean_fields(with_weights(net, weights))[0]
 
 
 def _random(rng, shape):
