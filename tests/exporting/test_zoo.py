@@ -27,7 +27,9 @@ FCNS = [
     if isinstance(spec, kinds.FcnSpec) and spec.mean_field is None
 ]
 PUBLISHEDFCNS = [name for name in FCNS if specs.net(name).published]
-CLASSIFIERS = [name for name in specs.nets() if name not in FCNS]
+CLASSIFIERS = [
+    name for name, spec in specs.nets().items() if isinstance(spec, kinds.ClassifierSpec)
+]
 SIZES = [(1, 1), (64, 64), (97, 131)]
 LARGE = (500, 375)
 THINNER = 16
