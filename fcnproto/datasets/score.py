@@ -15,7 +15,8 @@ from fcnproto.datasets.measures import MOST_CLASSES, Classes, Score
 from fcnproto.datasets.pictures import LABELS, by_name, read_labels
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
-from fcnproto.runtime.runner import LabelMap, Runner
+from fcnproto.runtime.outputs import LabelMap
+from fcnproto.runtime.runner import Runner
 from fcnproto.types import Array
 
 Progress = Callable[[], object]

@@ -11,8 +11,8 @@ from fcnproto.errors import NetError, Problem
 from fcnproto.proto.caffe_pb2 import (
     V1LayerParameter,
 )
-from fcnproto.proto.reader import FieldPath
 from fcnproto.proto.schema import put, readable, set_fields
+from fcnproto.proto.tokens import FieldPath
 
 
 class UpgradeError(NetError):

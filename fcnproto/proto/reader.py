@@ -20,12 +20,23 @@ from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, PrototxtError, Severity, nearest
 from fcnproto.proto.schema import Field, fields, put, readable
-from fcnproto.proto.tokens import CLOSERS, OPENERS, TOKEN, ValueProblemError, string_of
+from fcnproto.proto.tokens import (
+    BOOLS,
+    CLOSERS,
+    FLOATS,
+    OPENERS,
+    RANGES,
+    TOKEN,
+    FieldPath,
+    ValueProblemError,
+    path_name,
+    short,
+    string_of,
+)
 from fcnproto.proto.training_only import TRAINING_ONLY
 
 MessageT = TypeVar("MessageT", bound=Message)
 
-FieldPath = tuple[str | int, ...]
 """Where a field is: names, each of a repeated field followed by an index, as in ("layer", 3)."""
 
 LONGEST_TEXT = 4 * 2**20
@@ -76,15 +87,6 @@ class _UnreadableError(Exception):
     """The text cannot be read on; the problem has been noted."""
 
 
-_RANGES = {
-    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
-    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
-    FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
-    FieldDescriptor.TYPE_BOOL: (0, 1),
-    FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31 - 1),
-}
-_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
-_FLOATS = {"inf": "inf", "infinity": "inf", "nan": "nan"}
 _MOST_PROBLEMS = 1000
 _LONGEST_INTEGER = 70  # more digits than any integer needs, far fewer than int() takes long for
 
@@ -157,14 +159,14 @@ class _Reader:
         elif self.token in ("'", '"') and self.kind == "symbol":
             text = "this string has no closing quote on its line"
         elif self.kind == "malformed":
-            text = f"'{_short(self.token)}' is not a number"
+            text = f"'{short(self.token)}' is not a number"
         self.note(path, text, self.start)
         raise _UnreadableError
 
     def shown(self) -> str:
         if self.kind == "end":
             return "the end of the text"
-        return _short(self.token) if self.kind == "string" else f"'{_short(self.token)}'"
+        return short(self.token) if self.kind == "string" else f"'{short(self.token)}'"
 
     # Grammar
 
@@ -285,7 +287,7 @@ class _Reader:
             text = f"{name} is a field of {fork} for training, and has no effect here{more}"
             self.note(path, text, start, Severity.NOTE)
             return
-        text = f"{descriptor.name} has no field '{_short(name)}'"
+        text = f"{descriptor.name} has no field '{short(name)}'"
         hint = nearest(name, fields(descriptor)) + more
         if self.lenient:
             self.note(path, f"{text}; it is skipped{hint}", start, Severity.WARNING)
@@ -295,7 +297,7 @@ class _Reader:
     def unknown(self, descriptor: Any, path: FieldPath, name: str, start: int) -> None:
         """Remember an unknown field and pass its value over."""
         self.strangers.setdefault((descriptor, name), []).append((path, start))
-        self.skip(path, _short(name))
+        self.skip(path, short(name))
 
     def skip(self, path: FieldPath, name: str) -> None:
         """Pass over what follows a field's name: a scalar, a list or a message, however deep."""
@@ -364,7 +366,7 @@ class _Reader:
             return joined
 
     def read_integer(self, field: Field, where: FieldPath) -> int:
-        least, most = _RANGES[field.kind]
+        least, most = RANGES[field.kind]
         wanted = f"a whole number from {least} to {most}"
         negative = least < 0 and self.accept("-")
         if self.kind == "symbol" and self.token == "-":
@@ -381,23 +383,23 @@ class _Reader:
         number = -number if negative else number
         self.advance()
         if not least <= number <= most:
-            raise ValueProblemError(f"must be {wanted}, found {'-' * negative}{_short(token)}")
+            raise ValueProblemError(f"must be {wanted}, found {'-' * negative}{short(token)}")
         return number
 
     def read_bool(self, field: Field, where: FieldPath) -> bool:
         if self.kind == "integer":
             return bool(self.read_integer(field, where))
-        if self.kind != "identifier" or self.token not in _BOOLS:
+        if self.kind != "identifier" or self.token not in BOOLS:
             self.refuse("true or false", where)
-        value = _BOOLS[self.token]
+        value = BOOLS[self.token]
         self.advance()
         return value
 
     def read_float(self, field: Field, where: FieldPath) -> float:
         negative = self.accept("-")
         token = self.token
-        if self.kind == "identifier" and token.lower() in _FLOATS:
-            token = _FLOATS[token.lower()]
+        if self.kind == "identifier" and token.lower() in FLOATS:
+            token = FLOATS[token.lower()]
         elif self.kind == "integer" and token != "0" and token[0] == "0":
             self.refuse("a decimal number", where)
         elif self.kind not in ("integer", "float"):
@@ -420,7 +422,7 @@ class _Reader:
             self.refuse(f"a name without quotes, such as {names[0]}", where)
         if number is None:
             hint = nearest(token, names) or f"; it may be {', '.join(names)}"
-            raise ValueProblemError(f"cannot be '{_short(token)}'{hint}")
+            raise ValueProblemError(f"cannot be '{short(token)}'{hint}")
         return number
 
 
@@ -435,18 +437,6 @@ _SCALARS: Mapping[int, Callable[[_Reader, Field, FieldPath], object]] = {
     FieldDescriptor.TYPE_DOUBLE: _Reader.read_float,
     FieldDescriptor.TYPE_ENUM: _Reader.read_enum,
 }
-
-
-def path_name(path: FieldPath) -> str:
-    """The name of the message at `path`, for a person."""
-    names = [part for part in path if isinstance(part, str)]
-    return names[-1] if names else "the text"
-
-
-def _short(token: str) -> str:
-    """A token as one line shows it: not long, and no control characters."""
-    token = token if len(token) <= 40 else token[:37] + "..."
-    return token if token.isprintable() else repr(token)[1:-1]
 
 
 def _layer_name(message: Message, path: FieldPath) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from google.protobuf.descriptor import FieldDescriptor
+
 OPENERS = {"{": "}", "<": ">", "[": "]"}
 
 CLOSERS = frozenset(OPENERS.values())
@@ -94,3 +96,31 @@ def top_level_names(text: str) -> Iterator[str]:
         elif kind == "identifier" and depth == 0 and previous != ":":
             yield token
         previous = token
+
+
+FieldPath = tuple[str | int, ...]
+
+
+def path_name(path: FieldPath) -> str:
+    """The name of the message at `path`, for a person."""
+    names = [part for part in path if isinstance(part, str)]
+    return names[-1] if names else "the text"
+
+
+def short(token: str) -> str:
+    """A token as one line shows it: not long, and no control characters."""
+    token = token if len(token) <= 40 else token[:37] + "..."
+    return token if token.isprintable() else repr(token)[1:-1]
+
+
+RANGES = {
+    FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.TYPE_BOOL: (0, 1),
+    FieldDescriptor.TYPE_ENUM: (-(2**31), 2**31 - 1),
+}
+
+BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
+
+FLOATS = {"inf": "inf", "infinity": "inf", "nan": "nan"}

@@ -11,8 +11,8 @@ from fcnproto.proto.caffe_pb2 import (
     V1LayerParameter,
 )
 from fcnproto.proto.copying import UpgradeError, complaint, copy, fields_of
-from fcnproto.proto.reader import FieldPath
 from fcnproto.proto.schema import put, readable
+from fcnproto.proto.tokens import FieldPath
 
 
 def v0_to_v1(net: NetParameter, warnings: list[str]) -> tuple[NetParameter, list[int | None]]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from fcnproto.crf.dense_crf import DenseCRF
 from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.model.metadata import Blobs, Metadata
+from fcnproto.model.metadata import Metadata
 from fcnproto.model.tiles import Span, spans
 from fcnproto.runtime.images import ImageError
+from fcnproto.runtime.outputs import fixed, is_image, label_maps, labels_of, plane_of
 from fcnproto.runtime.refining import Refining, as_input, starts
-from fcnproto.runtime.session import Session, Value
+from fcnproto.runtime.resizing import enlarged, resized, resized_scores
+from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import Staged
-from fcnproto.types import Array, show
+from fcnproto.types import Array
 from fcnproto.zoo.specs import voc_palette
 
 Picture = Mapping[str, Array]
@@ -28,20 +28,6 @@ Prepared = Mapping[str, Array]
 
 BATCH_PIXELS = 2**20
 """So many pixels are run at once, but at least one image; a VGG16 FCN takes 1 GB for them."""
-
-LABELS = "labels"
-
-
-@dataclass(frozen=True)
-class LabelMap:
-    """A label map that a model gives: the score blob, and the outputs of the scores and labels."""
-
-    blob: str
-    score: str | None
-    labels: str | None
-    classes: int | None
-    dtype: np.dtype[Any]
-    """What its labels are held in: uint8, or uint16 where there may be more than 256."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +109,13 @@ class Runner:
         size = self._size(height, width)
         if size != (height, width) and not (self.plan.averages or self.refining):
             scaled = [
-                {blob: _resized(image, *size) for blob, image in picture.items()}
+                {blob: resized(image, *size) for blob, image in picture.items()}
                 for picture in pictures
             ]
             own = self.run(scaled, keep_scores=keep_scores)
             return Found(
-                {blob: _enlarged(labels, height, width) for blob, labels in own.labels.items()},
-                {blob: _resized_scores(each, height, width) for blob, each in own.scores.items()},
+                {blob: enlarged(labels, height, width) for blob, labels in own.labels.items()},
+                {blob: resized_scores(each, height, width) for blob, each in own.scores.items()},
             )
         if not self._as_they_are(height, width):
             averaged = self._averaged(pictures, height, width)
@@ -199,22 +185,22 @@ class Runner:
         for scale in self.plan.scales:
             size = self._size(height, width, scale)
             scaled = [
-                {blob: _resized(image, *size) for blob, image in picture.items()}
+                {blob: resized(image, *size) for blob, image in picture.items()}
                 for picture in pictures
             ]
             for mirrored in turns:
                 for blob, score in self._scores(scaled, mirrored).items():
-                    resized = _resized_scores(score, height, width)
-                    total[blob] = total[blob] + resized if blob in total else resized
+                    part = resized_scores(score, height, width)
+                    total[blob] = total[blob] + part if blob in total else part
         return {blob: score / (len(self.plan.scales) * len(turns)) for blob, score in total.items()}
 
     def _size(self, height: int, width: int, scale: float = 1) -> tuple[int, int]:
         """The size at which an image is run: the one that the model is fixed at, or its own."""
         value = self.session.inputs[0]
-        rows, columns = _plane(value)
+        rows, columns = plane_of(value)
         return (
-            _fixed(value.sizes[rows]) or max(1, round(height * scale)),
-            _fixed(value.sizes[columns]) or max(1, round(width * scale)),
+            fixed(value.sizes[rows]) or max(1, round(height * scale)),
+            fixed(value.sizes[columns]) or max(1, round(width * scale)),
         )
 
     def _scores(self, pictures: Sequence[Picture], mirrored: bool) -> dict[str, Array]:
@@ -247,7 +233,7 @@ class Runner:
 
     def _prepared(self, blob: str, image: Array) -> Array:
         """An image as an input takes it: H×W×3 uint8, or C×H×W float32 less the mean."""
-        if _is_image(self.inputs[blob]):
+        if is_image(self.inputs[blob]):
             return image
         return as_input(image, self.metadata, blob)
 
@@ -312,7 +298,7 @@ class Runner:
         if output.shape[-2:] == size:
             return output
         if output.ndim == 4 and self.plan.tile is None:
-            return _resized_scores(output, *size)
+            return resized_scores(output, *size)
         raise ImageError(
             Problem(
                 f"output '{name}' has {output.shape[-2]}×{output.shape[-1]} pixels for an image of"
@@ -323,19 +309,19 @@ class Runner:
     @property
     def batch(self) -> int | None:
         """The only number of images that the model takes at once, if there is one."""
-        return _fixed(self.session.inputs[0].sizes[0])
+        return fixed(self.session.inputs[0].sizes[0])
 
     # What is wrong with it ------------------------------------------------------------------
 
     def _input_problems(self) -> Iterator[Problem]:
         path = self.session.path
         for blob, value in self.inputs.items():
-            if len(value.sizes) != 4 or not (_is_image(value) or value.dtype == np.float32):
+            if len(value.sizes) != 4 or not (is_image(value) or value.dtype == np.float32):
                 yield Problem(f"input '{blob}' is not an image", path)
                 continue
-            channels = _fixed(value.sizes[1])
+            channels = fixed(value.sizes[1])
             mean = self.metadata.mean.get(blob)
-            if _is_image(value):
+            if is_image(value):
                 continue
             if mean is None:
                 yield Problem(
@@ -378,10 +364,10 @@ class Runner:
         value = self.session.inputs[0]
         if len(value.sizes) != 4:
             return
-        fixed = [size for axis in _plane(value) if (size := _fixed(value.sizes[axis])) is not None]
-        if fixed and (self.plan.tile is not None or self.plan.scales != (1.0,)):
+        sizes = [size for axis in plane_of(value) if (size := fixed(value.sizes[axis])) is not None]
+        if sizes and (self.plan.tile is not None or self.plan.scales != (1.0,)):
             yield Problem(
-                f"its input is fixed at {'×'.join(map(str, fixed))} pixels: no --tile, no --scale",
+                f"its input is fixed at {'×'.join(map(str, sizes))} pixels: no --tile, no --scale",
                 path,
             )
 
@@ -391,134 +377,17 @@ def _run_batch(
 ) -> dict[str, Array]:
     """Run a batch; where the model takes so many images and no other number, fill it up."""
     count = len(next(iter(feeds.values())))
-    fixed = _fixed(session.inputs[0].sizes[0])
-    if fixed is not None and fixed != count:
+    only = fixed(session.inputs[0].sizes[0])
+    if only is not None and only != count:
         feeds = {
-            blob: np.concatenate([array, np.repeat(array[-1:], fixed - count, axis=0)])
+            blob: np.concatenate([array, np.repeat(array[-1:], only - count, axis=0)])
             for blob, array in feeds.items()
         }
     outputs = session.run(feeds, wanted)
     return {name: output[:count] for name, output in outputs.items()}
 
 
-def label_maps(session: Session) -> tuple[LabelMap, ...]:
-    """The label maps that a model gives, by its outputs of scores and of labels."""
-    thresholds = session.metadata.get("thresholds", "")
-    maps = {}
-    for value in session.outputs:
-        if len(value.sizes) != 4 or value.dtype.kind != "f":
-            continue
-        classes = _fixed(value.sizes[1])
-        if classes == 1:
-            if f'"{value.name}"' not in thresholds:
-                continue  # one number for each pixel, such as its depth
-            classes = 2
-        maps[value.name] = LabelMap(value.name, value.name, None, classes, _kind_of(classes))
-    for value in session.outputs:
-        if len(value.sizes) != 3 or value.dtype.kind not in "ui":
-            continue
-        # As export names them: labels, or score_labels where there are several.
-        blob = value.name.removesuffix("_labels")
-        if value.name == LABELS and len(maps) == 1:
-            (blob,) = maps
-        dtype = value.dtype if value.dtype == np.uint8 else np.dtype(np.uint16)
-        known = maps.get(blob, LabelMap(blob, None, None, None, dtype))
-        maps[blob] = replace(known, labels=value.name)
-    return tuple(maps.values())
-
-
-def blobs_of(session: Session) -> Blobs:
-    """The channels and classes of a model's inputs and score blobs."""
-    return Blobs(
-        {
-            value.name: _fixed(value.sizes[3 if _is_image(value) else 1]) or 3
-            for value in session.inputs
-            if len(value.sizes) == 4
-        },
-        {each.blob: each.classes for each in label_maps(session)},
-    )
-
-
 def _shape_of(pictures: Sequence[Picture]) -> tuple[int, int]:
     """The rows and columns that all of them have."""
     height, width = next(iter(pictures[0].values())).shape[:2]
     return height, width
-
-
-def _is_image(value: Value) -> bool:
-    """Whether an input takes images as they are: N×H×W×3 uint8 RGB."""
-    return value.dtype == np.uint8
-
-
-def _plane(value: Value) -> tuple[int, int]:
-    """The axes of an input's rows and columns."""
-    return (1, 2) if _is_image(value) else (2, 3)
-
-
-def _fixed(size: int | str | None) -> int | None:
-    return size if isinstance(size, int) and size > 0 else None
-
-
-def _kind_of(classes: int | None) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
-
-
-def _filled(score: Array) -> Array:
-    """The scores, if there are any."""
-    if not score.size:
-        raise FcnprotoError(f"the model gives scores without elements: {show(score.shape)}")
-    return score
-
-
-def labels_of(score: Array) -> Array:
-    """The class of the highest score, the first of equal ones: N×C×H×W → N×H×W.
-
-    A plane at a time, since numpy's argmax along axis 1 steps through memory. Raises FcnprotoError
-    where there are no classes, or where the highest score is no finite number.
-    """
-    _filled(score)
-    kind = _kind_of(score.shape[1])
-    best = score[:, 0].copy()
-    labels: Array = np.zeros(best.shape, kind)
-    higher = np.empty(best.shape, bool)
-    for index in range(1, score.shape[1]):
-        plane = score[:, index]
-        np.greater(plane, best, out=higher)
-        np.copyto(labels, kind.type(index), where=higher)
-        np.maximum(best, plane, out=best)
-    if not np.isfinite(best).all():
-        raise FcnprotoError(
-            "the model gives scores that are infinite or not a number: its weights have diverged,"
-            " or its mean is not finite"
-        )
-    return labels
-
-
-def _resized(image: Array, height: int, width: int) -> Array:
-    """An image (bilinear) or a depth map (nearest, since depths do not mix) at another size."""
-    if image.shape[:2] == (height, width):
-        return image
-    how = Image.Resampling.BILINEAR if image.ndim == 3 else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
-
-
-def _enlarged(labels: Array, height: int, width: int) -> Array:
-    """Label maps N×H×W at another size, by the nearest pixel: classes do not mix."""
-    rows = (2 * np.arange(height) + 1) * labels.shape[1] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * labels.shape[2] // (2 * width)
-    enlarged: Array = labels[:, rows[:, None], columns]
-    return enlarged
-
-
-def _resized_scores(score: Array, height: int, width: int) -> Array:
-    """N×C×H×W scores at another size, each plane bilinearly."""
-    if score.shape[2:] == (height, width):
-        return score
-    planes = _filled(score).reshape(-1, *score.shape[2:]).astype(np.float32)
-    resized = [
-        Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
-        for plane in planes
-    ]
-    return np.stack([np.asarray(plane) for plane in resized]).reshape(
-        *score.shape[:2], height, width
-    )

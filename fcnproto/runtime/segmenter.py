@@ -19,7 +19,8 @@ from fcnproto.model.metadata import COLOR, DEPTH, Mean, Metadata, completed, mis
 from fcnproto.parallel import ahead, cores
 from fcnproto.runtime import images
 from fcnproto.runtime.images import Colour, ImageError, Source
-from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Plan, Prepared, Runner, blobs_of
+from fcnproto.runtime.outputs import blobs_of
+from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Plan, Prepared, Runner
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.session import Session
 from fcnproto.types import Array

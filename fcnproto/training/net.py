@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -24,39 +23,12 @@ from fcnproto.net.graph import Node, State, as_net, build
 from fcnproto.net.shapes import Place, Shapes, infer
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import NetSource
+from fcnproto.training.passes import Content, Overwritten, Parameter, Pass, Use, goes_back
 from fcnproto.types import Shape, show
 from fcnproto.weights import Weights
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
 """An array for each blob that a net takes in, by the blob's name."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A learned array, which several layers may share, and its rates."""
-
-    title: str
-    """The layer that owns it and its number there, as in conv1_1/0."""
-    tensor: Tensor
-    lr_mult: float
-    decay_mult: float
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What a pass computed: the loss, and the net's outputs and other blobs asked for."""
-
-    loss: Tensor
-    blobs: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Use:
-    """An array as one layer uses it: in the shape it has there, and whether it learns from it."""
-
-    parameter: int
-    shape: Shape
-    learns: bool
 
 
 class Net:
@@ -399,10 +371,10 @@ class Net:
             for bottom, down in zip(bottoms, propagates, strict=True)
         ]
         try:
-            if len(node.tops) == 1 and node.tops[0] in self._contested and _goes_back(node.layer):
+            if len(node.tops) == 1 and node.tops[0] in self._contested and goes_back(node.layer):
                 in_place = self._memories[node.bottoms[0]] == self._memories[node.tops[0]]
-                memory = _Content(contents, self._memories[node.tops[0]], in_place)
-                top = _Overwritten.apply(  # type: ignore[no-untyped-call]
+                memory = Content(contents, self._memories[node.tops[0]], in_place)
+                top = Overwritten.apply(  # type: ignore[no-untyped-call]
                     bottoms[0], node.layer, tools, memory
                 )
                 return [top]
@@ -439,43 +411,6 @@ class Net:
 
 
 _MOST_SHAPES = 256  # sizes of images of which is remembered what follows from them
-
-
-def _goes_back(layer: Layer) -> bool:
-    """Whether a layer's type says what its backward pass does."""
-    return type(layer).torch_back is not Layer.torch_back
-
-
-@dataclass(frozen=True)
-class _Content:
-    """The memory of a layer's top, in which others write later; of its bottom too if in place."""
-
-    contents: Mapping[int, Tensor]
-    number: int
-    in_place: bool
-
-
-class _Overwritten(torch.autograd.Function):
-    """A layer whose backward pass finds in memory what was written there last, as in Caffe."""
-
-    @staticmethod
-    def forward(ctx: Any, bottom: Tensor, layer: Layer, tools: Torch, memory: _Content) -> Tensor:
-        """The layer's top."""
-        ctx.layer, ctx.tools, ctx.memory, ctx.shape = layer, tools, memory, bottom.shape
-        if not memory.in_place:
-            ctx.save_for_backward(bottom)
-        top: Tensor = layer.torch(tools, [bottom], ())[0]
-        return top
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The layer's own, with what lies in memory at the end of the pass."""
-        memory = ctx.memory.contents[ctx.memory.number].reshape(gradients[0].shape)
-        bottom = memory.reshape(ctx.shape) if ctx.memory.in_place else ctx.saved_tensors[0]
-        (gradient,) = gradients
-        if ctx.memory.in_place and ctx.layer.gradient_is_lost_in_place:
-            gradient = ctx.layer.torch_back(ctx.tools, torch.ones_like(gradient), bottom, memory)
-        return ctx.layer.torch_back(ctx.tools, gradient, bottom, memory), None, None, None
 
 
 def caffes_precision() -> AbstractContextManager[None]:

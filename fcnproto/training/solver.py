@@ -17,7 +17,8 @@ from fcnproto.errors import FcnprotoError, Problem, PrototxtError, Severity, rai
 from fcnproto.net import solver_rules as rules
 from fcnproto.proto.caffe_pb2 import SolverParameter
 from fcnproto.proto.source import SolverSource, read_solver
-from fcnproto.training.net import Feed, Net, Parameter, caffes_precision
+from fcnproto.training.net import Feed, Net, caffes_precision
+from fcnproto.training.passes import Parameter
 from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.rates import rate
 from fcnproto.training.updates import TYPES

@@ -21,8 +21,7 @@ import numpy as np
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.types import Floats, Shape, show
 from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Weights, broken
-from fcnproto.weights.kinds import HEAD as _HEAD
-from fcnproto.weights.kinds import mistaken
+from fcnproto.weights.kinds import HEAD, mistaken
 from fcnproto.wire import Field, Wire, WireError, fields, read_varint, signed
 
 LARGEST_MESSAGE = 2**31 - 1
@@ -48,12 +47,12 @@ class _Numbers:
         return field.wire in (Wire.LENGTH, self.single)
 
 
-_DATA = _Numbers(5, np.dtype("<f4"), Wire.FIXED32)
+DATA = _Numbers(5, np.dtype("<f4"), Wire.FIXED32)
 _DIFF = _Numbers(6, np.dtype("<f4"), Wire.FIXED32)
 _DOUBLE_DATA = _Numbers(8, np.dtype("<f8"), Wire.FIXED64)
 _DOUBLE_DIFF = _Numbers(9, np.dtype("<f8"), Wire.FIXED64)
-_NUMBERS = {numbers.field: numbers for numbers in (_DATA, _DIFF, _DOUBLE_DATA, _DOUBLE_DIFF)}
-_SHAPE = 7
+_NUMBERS = {numbers.field: numbers for numbers in (DATA, _DIFF, _DOUBLE_DATA, _DOUBLE_DIFF)}
+SHAPE = 7
 _RAW_TYPE, _RAW = 10, 12
 """NVIDIA's raw_data_type and raw_data: all numbers in one piece."""
 _RAW_DTYPES = (np.dtype("<f8"), np.dtype("<f4"), np.dtype("<f2"))
@@ -69,11 +68,11 @@ class _Vintage:
     blobs: int
 
 
-_CURRENT = _Vintage(name=1, blobs=7)
+CURRENT = _Vintage(name=1, blobs=7)
 _V1 = _Vintage(name=4, blobs=6)
 _V0 = _Vintage(name=1, blobs=50)
 _V0_IN_V1 = 1  # V1LayerParameter.layer, which holds a V0 layer
-_LAYER, _LAYERS = 100, 2  # NetParameter.layer and .layers
+LAYER, _LAYERS = 100, 2  # NetParameter.layer and .layers
 
 
 def read(path: Path) -> tuple[Weights, tuple[Problem, ...]]:
@@ -133,19 +132,19 @@ class _File:
     def _vintage(self) -> _Vintage:
         """How old the layers are; one V0 layer makes it a V0 net (upgrade_proto.cpp)."""
         found = {field.number for field in self._messages(self.whole)}
-        if {_LAYER, _LAYERS} <= found:
+        if {LAYER, _LAYERS} <= found:
             raise broken(
                 self.path, "it holds both 'layer' and 'layers', which Caffe refuses to upgrade"
             )
-        if _LAYER in found:
-            return _CURRENT
+        if LAYER in found:
+            return CURRENT
         if _LAYERS not in found:
             raise broken(self.path, NO_LAYER)
         return _V0 if next(self._layers(_V0), None) is not None else _V1
 
     def _layers(self, vintage: _Vintage) -> Iterator[_Parts]:
         """The messages of the layers, in the order of the file."""
-        number = _LAYER if vintage is _CURRENT else _LAYERS
+        number = LAYER if vintage is CURRENT else _LAYERS
         for field in self._messages(self.whole):
             if field.number == number:
                 layer = self._inner((field,)) if vintage is _V0 else (field,)
@@ -200,11 +199,11 @@ class _File:
         if len(shape) > MOST_AXES or any(size < 0 for size in shape):
             raise self._misfit(layer, index, f"a shape of {len(shape)} axes, {show(shape[:8])}")
         sizes = self._counts(blob)
-        if not (sizes[_DOUBLE_DATA] or sizes[_DATA]):
+        if not (sizes[_DOUBLE_DATA] or sizes[DATA]):
             raw = self._raw(layer, index, blob, count)
             if raw is not None:
                 return raw.reshape(shape), legacy
-        data = _DOUBLE_DATA if sizes[_DOUBLE_DATA] else _DATA
+        data = _DOUBLE_DATA if sizes[_DOUBLE_DATA] else DATA
         diff = _DOUBLE_DIFF if sizes[_DOUBLE_DIFF] else _DIFF
         if sizes[data] != count:
             raise self._misfit(
@@ -251,7 +250,7 @@ class _File:
         for field in self._fields(blob.start, blob.end):
             if field.number in _LEGACY and field.wire is Wire.VARINT:
                 legacy[field.number] = signed(field.value, 32)
-            elif field.number == _SHAPE and field.wire is Wire.LENGTH:
+            elif field.number == SHAPE and field.wire is Wire.LENGTH:
                 dims += self._dims(field, MOST_AXES + 1 - len(dims))
         if legacy:
             return tuple(legacy.get(number, 0) for number in _LEGACY), True
@@ -332,7 +331,7 @@ class _File:
             raise self._malformed(str(error)) from error
 
     def _malformed(self, what: str) -> WeightsError:
-        kind = mistaken(self.content[:_HEAD])
+        kind = mistaken(self.content[:HEAD])
         if kind is not None:
             return broken(self.path, f"this is {kind}, not weights")
         return broken(

@@ -14,7 +14,7 @@ from fcnproto.errors import Problem, WeightsError
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
 from fcnproto.types import Floats, Shape
 from fcnproto.weights.arrays import Weights
-from fcnproto.weights.caffemodel import _CURRENT, _DATA, _LAYER, _SHAPE, LARGEST_MESSAGE
+from fcnproto.weights.caffemodel import CURRENT, DATA, LARGEST_MESSAGE, LAYER, SHAPE
 from fcnproto.wire import opening, varint
 
 
@@ -45,9 +45,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
     layers = _layers_of(weights) if net is None else net.layer
     name = NetParameter(name=net.name).SerializeToString() if net and net.HasField("name") else b""
     messages = [_Message.of(layer, weights.get(layer.name, [])) for layer in layers]
-    size = len(name) + sum(
-        len(opening(_LAYER, message.size)) + message.size for message in messages
-    )
+    size = len(name) + sum(len(opening(LAYER, message.size)) + message.size for message in messages)
     if size > LARGEST_MESSAGE:
         raise WeightsError(
             Problem(
@@ -59,7 +57,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
     with path.open("wb") as file:
         file.write(name)
         for message in messages:
-            file.write(opening(_LAYER, message.size))
+            file.write(opening(LAYER, message.size))
             message.write(file)
 
 
@@ -74,7 +72,7 @@ class _Message:
     head: bytes
     arrays: list[Floats]
     tail: bytes
-    blobs: int = _CURRENT.blobs
+    blobs: int = CURRENT.blobs
     """The number of the arrays' field."""
 
     @classmethod
@@ -84,9 +82,9 @@ class _Message:
         head.CopyFrom(layer)
         tail.CopyFrom(layer)
         for field, _ in layer.ListFields():
-            if field.number >= _CURRENT.blobs:
+            if field.number >= CURRENT.blobs:
                 head.ClearField(field.name)
-            if field.number <= _CURRENT.blobs:
+            if field.number <= CURRENT.blobs:
                 tail.ClearField(field.name)
         return cls(head.SerializeToString(), arrays, tail.SerializeToString())
 
@@ -99,7 +97,7 @@ class _Message:
         file.write(self.head)
         for array in self.arrays:
             file.write(opening(self.blobs, _blob_size(array)))
-            file.write(opening(_DATA.field, array.size * 4))
+            file.write(opening(DATA.field, array.size * 4))
             file.write(np.ascontiguousarray(array, "<f4").reshape(-1).data)
             file.write(_shape_field(array.shape))
         file.write(self.tail)
@@ -107,7 +105,7 @@ class _Message:
 
 def _blob_size(array: Floats) -> int:
     data = array.size * 4
-    return len(opening(_DATA.field, data)) + data + len(_shape_field(array.shape))
+    return len(opening(DATA.field, data)) + data + len(_shape_field(array.shape))
 
 
 def _shape_field(shape: Shape) -> bytes:
@@ -116,4 +114,4 @@ def _shape_field(shape: Shape) -> bytes:
         return b""
     dims = b"".join(map(varint, shape))
     packed = opening(1, len(dims)) + dims
-    return opening(_SHAPE, len(packed)) + packed
+    return opening(SHAPE, len(packed)) + packed

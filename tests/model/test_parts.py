@@ -8,7 +8,6 @@ from onnx import TensorProto, helper
 from fcnproto.errors import FcnprotoError
 from fcnproto.model.outline import outline
 from fcnproto.model.parts import divided, part, read_by, reads_only_sizes
-from fcnproto.runtime import session as sessions
 from fcnproto.runtime.session import Session
 
 
@@ -134,7 +133,7 @@ def test_sessions_divide_what_is_large(tmp_path, monkeypatch):
     path.write_bytes(convolutions().SerializeToString())
     x = np.ones((1, 8, 9, 7), np.float32)
     expected = Session(path, "cpu").run({"x": x})
-    monkeypatch.setattr(sessions, "_LARGE", 8000)
+    monkeypatch.setattr("fcnproto.runtime.source._LARGE", 8000)
     found = Session(path, "cpu").run({"x": x})
     assert found.keys() == expected.keys()
     for name, array in expected.items():

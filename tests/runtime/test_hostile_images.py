@@ -9,7 +9,7 @@ import pytest
 
 from fcnproto.errors import FcnprotoError
 from fcnproto.runtime import images
-from fcnproto.runtime.runner import labels_of
+from fcnproto.runtime.outputs import labels_of
 
 
 @pytest.mark.parametrize(

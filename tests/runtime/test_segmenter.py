@@ -21,8 +21,9 @@ from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime import images
 from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.outputs import label_maps
 from fcnproto.runtime.overlay import overlay
-from fcnproto.runtime.runner import Plan, Runner, label_maps
+from fcnproto.runtime.runner import Plan, Runner
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
