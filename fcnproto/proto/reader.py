@@ -80,9 +80,6 @@ def parse(
     return _Reader(text, path, lenient).read(message_type)
 
 
-# Reading ------------------------------------------------------------------------------------
-
-
 class _UnreadableError(Exception):
     """The text cannot be read on; the problem has been noted."""
 
