@@ -348,7 +348,7 @@ def _themed(net: Picture, svg: bytes) -> bytes:
                 classes.append(f"{attribute}-{name}")
         if any(classes):
             element.set("class", " ".join(filter(None, classes)))
-    titles = {f"layer-{box.index}": box.rows[0].name for box in net.boxes}
+    titles = {f"layer-{box.index}": printable(box.rows[0].name) for box in net.boxes}
     for group in root.iter(f"{{{_SVG}}}g"):
         title = group.find(f"{{{_SVG}}}title")
         if title is not None:

@@ -375,3 +375,19 @@ def test_layers_can_be_reached_with_the_keyboard(browser, page):
     assert find(browser, "#facts h2").text.startswith("input")
     browser.switch_to.active_element.send_keys(keys.ESCAPE)
     assert not find(browser, "#panel").is_displayed()
+
+
+@needs_dot
+def test_control_characters_of_names_are_shown_and_not_sent(tmp_path):
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "c\\033[2J\\007" type: "Input" top: "d\\033]0;x" '
+        "input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }\n"
+        'layer { name: "\\033c" type: "ReLU" bottom: "d\\033]0;x" top: "e" }\n'
+    )
+    for ending in ("svg", "html", "dot"):
+        target = tmp_path / f"net.{ending}"
+        result = CliRunner().invoke(
+            main, ["draw", str(tmp_path / "net.prototxt"), "-o", str(target)]
+        )
+        assert result.exit_code == 0, result.output
+        assert not {"\x1b", "\x07"}.intersection(target.read_text())
