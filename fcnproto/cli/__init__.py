@@ -43,7 +43,7 @@ _VERBS = {
     ),
     "train": (
         "train.train",
-        "Train the net of a Caffe solver as Caffe would.",
+        "Train a net on a folder of images and label maps, or as a Caffe solver says.",
     ),
     "export-onnx": (
         "run.export_onnx",
