@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
+import httpx2 as httpx
 import numpy as np
 import psutil
 from PIL import Image
