@@ -291,8 +291,9 @@ def _open_axes(
     """The names of the inputs' open axes, sizes that work, `base` first, and why the other axes
     are not open.
     """
-    reference = infer(net, base)
-    before = set(walk(net, base)[1])
+    reference, told = walk(net, base)
+    raise_if_any(NetError, told)
+    before = set(told)
     trials = [base]
     names: dict[Axis, str] = {}
     fixed: list[Problem] = []

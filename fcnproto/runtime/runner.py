@@ -161,10 +161,8 @@ class Runner:
 
     def _as_they_are(self, height: int, width: int) -> bool:
         """Whether images of this size are run once, and at it."""
-        return not (self.plan.averages or self.refining) and self._size(height, width) == (
-            height,
-            width,
-        )
+        once = not (self.plan.averages or self.refining)
+        return once and self._size(height, width) == (height, width)
 
     def _refined(
         self, pictures: Sequence[Picture], scores: Mapping[str, Array]
