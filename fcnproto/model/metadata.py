@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -328,7 +327,7 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    _check(isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value))
+    _check(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
     return float(value)
 
 

@@ -25,12 +25,8 @@ Colour = tuple[int, int, int]
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""
 
-
 BROKEN = (
     OSError,
-    NotImplementedError,
-    TypeError,
-    AttributeError,
     SyntaxError,  # what Pillow raises for a broken PNG
     ValueError,
     EOFError,
@@ -50,7 +46,6 @@ BROKEN = (
     Image.DecompressionBombWarning,
 )
 """All that Pillow's readers raise for files that are not what they seem."""
-
 
 FORMATS = (
     "JPEG",
