@@ -18,6 +18,7 @@ from fcnproto.exporting.write import DEFAULT_OPSET, Result
 from fcnproto.model import file
 from fcnproto.model.metadata import Colour, Mean, Metadata, said
 from fcnproto.types import Shown, show
+from fcnproto.words import columns
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,11 +35,7 @@ class Costs(Shown):
         for name, cost in {"none": self.plain, self.optimize: self.rewritten}.items():
             adds, size = f"{cost.multiply_adds / 1e9:.4g} G", f"{cost.bytes / 1e6:.1f} MB"
             rows.append((name, str(cost.nodes), adds, size))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        )
+        return "\n".join(columns(rows, right={1, 2, 3}))
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,6 +22,7 @@ from fcnproto.surgery.naming import Layout, Rename
 from fcnproto.types import Array, Shown, show
 from fcnproto.weights import Loaded
 from fcnproto.weights import fetch as fetching
+from fcnproto.words import columns
 
 
 class Weights(Shown, Mapping[str, Sequence[Array]]):
@@ -77,11 +78,12 @@ class Weights(Shown, Mapping[str, Sequence[Array]]):
         return Path(path)
 
     def __str__(self) -> str:
-        width = max(map(len, self), default=0)
-        lines = [
-            f"{name:<{width}}  {', '.join(show(array.shape) for array in arrays)}"
-            for name, arrays in self.items()
-        ]
+        lines = columns(
+            [
+                (name, ", ".join(show(array.shape) for array in arrays))
+                for name, arrays in self.items()
+            ]
+        )
         count = sum(array.size for arrays in self.values() for array in arrays)
         return "\n".join([*lines, f"{len(self)} layers, {count:,} parameters"])
 

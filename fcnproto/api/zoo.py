@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fcnproto.files import replacing
 from fcnproto.types import Shown
+from fcnproto.words import columns
 from fcnproto.zoo import specs
 
 
@@ -24,8 +25,7 @@ class Zoo(Shown):
     def __str__(self) -> str:
         lines = []
         for kind, names in vars(self).items():
-            width = max(map(len, names))
-            lines += [f"{kind}:", *(f"  {name:<{width}}  {names[name]}" for name in names)]
+            lines += [f"{kind}:", *(f"  {line}" for line in columns([*names.items()]))]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

@@ -16,6 +16,7 @@ import click
 
 from fcnproto.errors import FcnprotoError, Problem, printable
 from fcnproto.files import replacing
+from fcnproto.words import columns
 
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
@@ -227,10 +228,7 @@ def _listed_devices(ctx: click.Context, _param: click.Parameter, value: str) -> 
         return value
     from fcnproto.runtime.devices import listed
 
-    rows = list(listed())
-    width = max(len(name) for name, _ in rows)
-    for name, what in rows:
-        echo(f"{name.ljust(width)}  {what}")
+    echo("\n".join(columns(list(listed()))))
     raise click.exceptions.Exit
 
 

@@ -11,6 +11,7 @@ import click
 from fcnproto.cli.common import CameraType, Verb, check_output, echo, tell, write_output
 from fcnproto.cli.score import progress
 from fcnproto.errors import Severity
+from fcnproto.words import columns
 
 if TYPE_CHECKING:
     from fcnproto.datasets.balance import Balance
@@ -185,13 +186,11 @@ def _rows(found: Balance) -> list[tuple[str, int, float, float]]:
 
 
 def _as_table(found: Balance) -> str:
-    width = max(5, *map(len, found.names))
-    lines = [f"{'class':<{width}}      pixels    share    weight"]
-    lines += [
-        f"{name:<{width}}  {pixels:>10}  {share:>6.2%}  {weight:>8.4f}"
+    rows = [
+        (name, str(pixels), f"{share:.2%}", f"{weight:.4f}")
         for name, pixels, share, weight in _rows(found)
     ]
-    return "\n".join(lines)
+    return "\n".join(columns([("class", "pixels", "share", "weight"), *rows], right={1, 2, 3}))
 
 
 def _as_json(found: Balance) -> str:

@@ -28,6 +28,7 @@ from fcnproto.datasets.legend import VOID, Entry, Legend
 from fcnproto.datasets.pictures import IMAGES, Colour, read_mask, read_size
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.types import Array
+from fcnproto.words import quoted, some
 from fcnproto.zoo import specs
 
 BACKGROUND = "background"
@@ -115,7 +116,7 @@ def _joined(
     entries, numbers = _numbered(used, labels, legend)
     unknown = sorted(used - numbers.keys())
     if unknown:
-        listed = ", ".join(f"'{label}'" for label in unknown[:8])
+        listed = some(quoted(unknown), 8)
         problems.append(Problem(f"does not name the annotations' {listed}", str(legend.path)))
     if len(entries) > IGNORE:
         message = f"there are {len(entries)} labels, and a label map has room for {IGNORE} classes"

@@ -16,6 +16,7 @@ from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import read_depth, read_image
 from fcnproto.errors import DataError, Problem, nearest
 from fcnproto.types import Array
+from fcnproto.words import some
 from fcnproto.zoo import specs
 
 IGNORE = 255
@@ -298,9 +299,9 @@ class FileReader(Reader):
 
     def _no_split(self, path: Path) -> Problem:
         found = sorted(each.stem for each in path.parent.glob("*.txt") if each.stem[0] != ".")
-        some = f"; found {', '.join(found[:8])}" if found else ""
+        shown = f"; found {some(found, 8)}" if found else ""
         return Problem(
-            f"there is no split '{self.split}': expected a file with an image's name a line{some}",
+            f"there is no split '{self.split}': expected a file with an image's name a line{shown}",
             str(path),
         )
 

@@ -27,6 +27,7 @@ from fcnproto.datasets.pictures import (
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
 from fcnproto.types import Array
+from fcnproto.words import some
 
 SPLITS = ("train", "val", "trainval", "test")
 """What split files are usually called."""
@@ -440,5 +441,4 @@ def _titled(labels: Sequence[int], pairs: Pairs) -> str:
 
 
 def _some(labels: Sequence[int], titles: Mapping[int, str] = {}) -> str:
-    shown = ", ".join(titles.get(label, str(label)) for label in labels[:8])
-    return shown if len(labels) <= 8 else f"{shown} and {len(labels) - 8} more"
+    return some([titles.get(label, str(label)) for label in labels], 8)

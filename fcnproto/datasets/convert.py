@@ -36,6 +36,7 @@ from fcnproto.files import replacing
 from fcnproto.parallel import spread
 from fcnproto.runtime.images import write_labels
 from fcnproto.types import Array
+from fcnproto.words import some
 from fcnproto.zoo import specs
 
 
@@ -152,9 +153,8 @@ class _Work:
             (pair for pair in pairs if pair[1] not in self.numbering.numbers), reverse=True
         )
         if odd:
-            first = " ".join(map(str, unpack(odd[0][1])))
-            more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-            has = f"has the colour {first}{more} ({sum(count for count, _ in odd)} pixels)"
+            shown = some([" ".join(map(str, unpack(colour))) for _, colour in odd], 1)
+            has = f"has the colour {shown} ({sum(count for count, _ in odd)} pixels)"
             hint = "; --nearest gives each to the nearest class" if len(odd) > 1 else ""
             yield Problem(f"{has}, which {LEGEND} does not name{hint}", str(path))
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from fcnproto.errors import DataError, Problem
 from fcnproto.types import Array
+from fcnproto.words import quoted, some
 
 LARGEST_ARRAY = 2**28
 """So many bytes no label map has, as they are or unfolded."""
@@ -84,10 +85,9 @@ def _holds(names: list[str]) -> str:
     """What a file holds instead, in words."""
     if not names:
         return ""
-    some = ", ".join(f"'{name[:60]}'" for name in names[:8])
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    shown = some(quoted(name[:60] for name in names), 8)
     kinds = [f"{name} is {_KINDS[name]}" for name in names if name in _KINDS]
-    return f"; it holds {some}{more}" + (f" ({', '.join(kinds)})" if kinds else "")
+    return f"; it holds {shown}" + (f" ({', '.join(kinds)})" if kinds else "")
 
 
 def _what(value: Any) -> str:

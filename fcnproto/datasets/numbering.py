@@ -27,6 +27,7 @@ from fcnproto.datasets.pictures import (
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.parallel import spread
 from fcnproto.types import Array
+from fcnproto.words import some
 from fcnproto.zoo import specs
 
 Progress = Callable[[], object]
@@ -222,10 +223,9 @@ def number_them(seen: Seen, legend: Legend, folder: Path, nearest: bool) -> Numb
         raise DataError(Problem(message, str(folder)))
     mixed = blends.blended(seen.colours, seen.plain)
     if mixed and not nearest:
-        shown = ", ".join(" ".join(map(str, unpack(each))) for each in sorted(mixed)[:3])
-        more = f" and {len(mixed) - 3} more" if len(mixed) > 3 else ""
+        shown = some([" ".join(map(str, unpack(each))) for each in sorted(mixed)], 3)
         message = (
-            f"colours that stand at edges only and lie between others are no classes: {shown}{more}"
+            f"colours that stand at edges only and lie between others are no classes: {shown}"
             f" ({sum(seen.colours[each] for each in mixed)} pixels), blended by smooth edges; save"
             f" labels without smoothing, or list the classes' colours in {LEGEND}; --nearest gives"
             " blended pixels to the nearest class"

@@ -18,6 +18,7 @@ from fcnproto.parallel import spread
 from fcnproto.runtime.outputs import LabelMap
 from fcnproto.runtime.runner import Runner
 from fcnproto.types import Array
+from fcnproto.words import some
 
 Progress = Callable[[], object]
 
@@ -70,12 +71,11 @@ def _beyond(classes: Classes, labels: Array, path: str) -> Iterator[Problem]:
 
 
 def _no_class(classes: Classes, values: Sequence[int], path: str) -> Problem:
-    more = f" and {len(values) - 3} more" if len(values) > 3 else ""
-    shown = ", ".join(map(str, values[:3]))
+    shown = some(values, 3)
     hint = ""
     if values == [IGNORE] or values == [1, IGNORE]:
         hint = "; a mask of 0 and 255 becomes classes by `fcnproto dataset convert`"
-    return Problem(f"holds {shown}{more}, and {classes}{hint}", path)
+    return Problem(f"holds {shown}, and {classes}{hint}", path)
 
 
 def _by(array: Array) -> str:

@@ -12,8 +12,6 @@ from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, raise_if_any
 from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.inference import cut
-from fcnproto.layers.base import Pointwise
-from fcnproto.layers.multi_stage_meanfield import MultiStageMeanfield
 from fcnproto.net.graph import Graph, Node
 
 
@@ -23,7 +21,7 @@ def without_mean_fields(filled: Filled) -> tuple[Filled, dict[str, OnScores]]:
     Raises NetError if anything reads what a mean field gives, if its scores are not computed, or if
     its image is not an input of the net.
     """
-    steps = [step for step in filled.steps if isinstance(step.node.layer, MultiStageMeanfield)]
+    steps = [step for step in filled.steps if step.node.layer.is_mean_field]
     if not steps:
         return filled, {}
     graph = filled.graph
@@ -55,7 +53,6 @@ def without_mean_fields(filled: Filled) -> tuple[Filled, dict[str, OnScores]]:
 
 def _on_scores(graph: Graph, step: Step) -> OnScores:
     layer, (unary, start, image) = step.node.layer, step.node.bottoms[:3]
-    assert isinstance(layer, MultiStageMeanfield)
     same = _source(graph, unary) == _source(graph, start)
     return OnScores(
         layer.mean_field(),
@@ -86,7 +83,7 @@ def _problems(graph: Graph, node: Node) -> Iterator[Problem]:
 def _source(graph: Graph, blob: str) -> str:
     """The blob that another is merely a copy of, through layers such as Split."""
     node = graph.producers[blob]
-    while isinstance(node.layer, Pointwise) and node.layer.shares_memory:
+    while node.layer.keeps_shape and node.layer.shares_memory:
         blob = node.bottoms[0]
         node = graph.producers[blob]
     return blob

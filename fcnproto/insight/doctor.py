@@ -10,16 +10,14 @@ import numpy as np
 
 from fcnproto.errors import Severity
 from fcnproto.layers.batch_norm import BatchNorm
-from fcnproto.layers.dropout import Dropout
 from fcnproto.layers.fillers import bilinear_kernel
-from fcnproto.layers.pooling import Pooling
-from fcnproto.layers.relu import ReLU
 from fcnproto.model import metadata
 from fcnproto.model.metadata import Blobs
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Place, Shapes, infer
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, show
+from fcnproto.words import some
 
 Weights = Mapping[str, Sequence[Array]]
 
@@ -95,10 +93,9 @@ def _coverage(wanted: Sequence[Target], weights: Weights) -> Iterator[Finding]:
     known = {target.name for target in wanted}
     extra = [name for name, arrays in weights.items() if name not in known and arrays]
     if extra:
-        shown = ", ".join(extra[:5]) + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
         yield Finding(
             Severity.NOTE,
-            f"weights of layers that the net does not have: {shown}",
+            f"weights of layers that the net does not have: {some(extra)}",
             "Caffe ignores them without a word; look whether a layer is called otherwise",
         )
 
@@ -316,11 +313,10 @@ def _losers(graph: Graph, wanted: Sequence[Target], weights: Weights) -> Iterato
             continue
         losers = _dominated(graph, heads, weights, classes.pop())
         if losers:
-            pairs = ", ".join(f"{loser} (below {winner})" for loser, winner in losers[:8])
-            more = f" and {len(losers) - 8} more" if len(losers) > 8 else ""
+            pairs = some([f"{loser} (below {winner})" for loser, winner in losers], 8)
             yield Finding(
                 Severity.WARNING,
-                f"classes that can never win, counted from 0: {pairs}{more}",
+                f"classes that can never win, counted from 0: {pairs}",
                 "they were not trained: look for them in the labels, and for how score layers were"
                 " carried over",
                 ", ".join(target.name for target in heads),
@@ -359,11 +355,11 @@ def _dominated(
 def _is_non_negative(graph: Graph, blob: str) -> bool:
     """Whether a blob surely holds nothing below 0."""
     node = graph.producers.get(blob)
-    while node is not None and isinstance(node.layer, Dropout | Pooling):
+    while node is not None and not node.layer.gives_non_negative(False):
+        if not node.layer.gives_non_negative(True) or not node.bottoms:
+            return False
         node = graph.producers.get(node.bottoms[0])
-    if node is None or not isinstance(node.layer, ReLU):
-        return False
-    return node.layer.param.negative_slope == 0
+    return node is not None
 
 
 # Scores ---------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from fcnproto.errors import LayerError, NetError, Problem, nearest
-from fcnproto.layers.base import Kind, Windowed
-from fcnproto.layers.crop import Crop
+from fcnproto.layers.base import Kind
 from fcnproto.layers.spatial import Affine, CoordMap, Window
 from fcnproto.net.coords import Alignment, Ascent, align, way
 from fcnproto.net.graph import Graph, Node
@@ -41,8 +40,7 @@ class Move:
     @property
     def windows(self) -> tuple[Window, Window] | None:
         """The layer's windows, if it moves any."""
-        layer = self.step.node.layer
-        return layer.plane() if isinstance(layer, Windowed) else None
+        return self.step.node.layer.windows_on_plane
 
     @property
     def stays(self) -> bool:
@@ -114,7 +112,7 @@ class CropAccount:
 
     def _mends_of(self, move: Move) -> Iterator[Mend]:
         layer, windows = move.step.node.layer, move.windows
-        if windows is None or not isinstance(layer, Windowed):
+        if windows is None:
             return
         for change in (1, -1):
             changed = [replace(window, kernel=window.kernel + change) for window in windows]
@@ -137,7 +135,7 @@ def crops(graph: Graph, blob: str | None = None) -> tuple[list[CropAccount], lis
     What cannot be accounted for, since its bottoms have no common ancestor or pixels of different
     size, is a problem. Raises NetError if there is no such Crop.
     """
-    found = [node for node in graph.nodes if isinstance(node.layer, Crop)]
+    found = [node for node in graph.nodes if node.layer.crops]
     if blob is not None:
         names = {name for node in found for name in (*map(graph.blobs.get, node.tops), node.title)}
         known = sorted(name for name in names if name)

@@ -9,8 +9,7 @@ from math import ceil
 from typing import Any
 
 from fcnproto.errors import LayerError, NetError, Problem, Severity
-from fcnproto.layers.base import Layer, Windowed
-from fcnproto.layers.crop import Crop
+from fcnproto.layers.base import Layer
 from fcnproto.layers.spatial import Window
 from fcnproto.net.coords import crop_offset
 from fcnproto.net.graph import Graph, Node
@@ -194,7 +193,7 @@ class _Trial:
         ]
         graph = replace(self.graph, nodes=tuple(nodes))
         for index, node in enumerate(nodes):
-            if not isinstance(node.layer, Crop):
+            if not node.layer.crops:
                 continue
             try:
                 nodes[index] = replace(node, layer=_with_offset(graph, node))
@@ -212,18 +211,10 @@ def _first_windows(graph: Graph) -> dict[int, tuple[Window, Window]]:
         layer = node.layer
         if behind.intersection(node.bottoms):
             behind.update(node.tops)
-        elif isinstance(layer, Windowed) and _pads_plane(layer):
-            found[index] = layer.plane()
+        elif layer.windows_on_plane is not None:
+            found[index] = layer.windows_on_plane
             behind.update(node.tops)
     return found
-
-
-def _pads_plane(layer: Windowed) -> bool:
-    try:
-        layer.plane()
-    except LayerError:
-        return False
-    return True
 
 
 def _with_pad(layer: Layer, pad: int) -> Layer:
@@ -246,15 +237,8 @@ def _with_offset(graph: Graph, node: Node) -> Layer:
 
     Raises NetError where there is none.
     """
-    layer = node.layer
-    layer.coord_map()  # refuses one whose rows and columns cannot be told
-    offsets = crop_offset(graph, *node.bottoms)
-
-    def change(proto: LayerParameter) -> None:
-        proto.crop_param.axis = 2
-        proto.crop_param.offset[:] = offsets
-
-    return layer.with_settings(change)
+    node.layer.coord_map()  # refuses one whose rows and columns cannot be told
+    return node.layer.cut_at(*crop_offset(graph, *node.bottoms))
 
 
 def pad_text(account: PadAccount) -> str:

@@ -18,6 +18,7 @@ from fcnproto.net.receptive_field import Fields, field_json, field_words, fields
 from fcnproto.net.shapes import Place, Shapes, infer
 from fcnproto.net.size_formula import Formula, Sizes, formulas
 from fcnproto.types import Shape, Shown, show
+from fcnproto.words import columns
 
 FLOAT = 4
 """Bytes of a number."""
@@ -288,9 +289,9 @@ def table(summary: Summary, *, markdown: bool = False) -> str:
         rule = ["---:" if heading in _NUMBERS else "---" for heading in HEADINGS]
         lines = [_piped(line) for line in (HEADINGS, rule, *cells)]
         return "\n".join([*lines, "", *(f"- {line}" for line in totals)]) + "\n"
-    widths = [max(map(len, column)) for column in zip(HEADINGS, *cells, strict=True)]
-    lines = [_padded(HEADINGS, widths), "  ".join("─" * width for width in widths)]
-    return "\n".join([*lines, *(_padded(line, widths) for line in cells), "", *totals]) + "\n"
+    numbers = [index for index, heading in enumerate(HEADINGS) if heading in _NUMBERS]
+    lines = columns([HEADINGS, *cells], numbers, rule=True)
+    return "\n".join([*lines, "", *totals]) + "\n"
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -384,11 +385,3 @@ def _totals(summary: Summary) -> Iterator[str]:
 
 def _piped(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
-    line = "  ".join(
-        cell.rjust(width) if heading in _NUMBERS else cell.ljust(width)
-        for heading, cell, width in zip(HEADINGS, cells, widths, strict=True)
-    )
-    return line.rstrip()

@@ -20,6 +20,7 @@ from fcnproto.runtime.session import Session, Value
 from fcnproto.types import Array, Shape, Shown, show
 from fcnproto.weights import npz
 from fcnproto.weights.arrays import Arrays
+from fcnproto.words import columns, quoted, some
 
 OPEN_SIZES = (2, 3, 224, 288)
 """What open dimensions N, C, H and W are set to for seeded inputs."""
@@ -299,14 +300,14 @@ def _compared(
 ) -> Comparison:
     common = [blob for blob in wanted if blob in found]
     if not common:
-        names = ", ".join(f"'{blob}'" for blob in list(wanted)[:5])
-        raise FcnprotoError(Problem(f"it has none of the blobs {names}", path))
+        raise FcnprotoError(Problem(f"it has none of the blobs {some(quoted(wanted))}", path))
     rows = tuple(compare(blob, found[blob], wanted[blob], tolerance) for blob in common)
-    missing = [f"'{blob}'" for blob in wanted if blob not in found]
+    missing = quoted(blob for blob in wanted if blob not in found)
     if not missing:
         return Comparison(rows)
-    listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" * (len(missing) > 5))
-    message = f"it has no {listed}, not compared; --optimize none writes models with all blobs"
+    message = (
+        f"it has no {some(missing)}, not compared; --optimize none writes models with all blobs"
+    )
     return Comparison(rows, (Problem(message, path, severity=Severity.WARNING),))
 
 
@@ -348,7 +349,7 @@ def _listed(values: Sequence[Value]) -> str:
     )
 
 
-def table(comparison: Comparison) -> Iterator[str]:
+def table(comparison: Comparison) -> list[str]:
     """The rows as lines of text, in columns."""
     cells = [("blob", "shape", "absolute", "relative", "labels", "")]
     for row in comparison.rows:
@@ -364,11 +365,7 @@ def table(comparison: Comparison) -> Iterator[str]:
                 verdict,
             )
         )
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        yield "  ".join(
-            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
-        ).rstrip()
+    return columns(cells)
 
 
 def as_json(comparison: Comparison) -> list[dict[str, Any]]:

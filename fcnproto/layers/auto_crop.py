@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import Kind, Layer, exactly, nchw
+from fcnproto.layers.crop import Crop
 from fcnproto.types import Shape
 
 
@@ -19,7 +20,12 @@ class AutoCrop(Layer):
     fork = "fcn of 2015, rcf"
     bottoms = exactly(2)
     kind = Kind.CROP
+    awaits_offset = True
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The first bottom's items and channels, the second's rows and columns."""
         return [(*nchw(bottoms[0])[:2], *nchw(bottoms[1])[2:])]
+
+    def cut_at(self, rows: int, columns: int) -> Crop:
+        """A Crop."""
+        return Crop(self.proto, self.context).cut_at(rows, columns)

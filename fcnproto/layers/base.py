@@ -30,6 +30,7 @@ from fcnproto.types import Array, Shape, show
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcnproto.crf.mean_field import MeanField, Weights
     from fcnproto.model.builder import Builder
 
 Tensor = Any
@@ -90,6 +91,8 @@ class Kind(Enum):
     OTHER = "other"
 
 
+Pads = tuple[int, int, int, int]
+"""Zeros at the top, left, bottom and right, as ONNX orders them."""
 Plane = tuple[Reach, Reach]
 """What the pixels of a top see of a bottom's rows and columns."""
 
@@ -173,6 +176,22 @@ class Layer:
     """Whether Caffe's backward pass, in place, overwrites the top's gradient with its derivative
     before it multiplies the two, so that the derivative's square comes out.
     """
+    convolves: ClassVar[bool] = False
+    """Whether its top is what its windows cover of its bottom, zeros outside, times kernels."""
+    deconvolves: ClassVar[bool] = False
+    """Whether it is the transpose of that: each pixel times kernels is added to the top."""
+    fully_connected: ClassVar[bool] = False
+    """Whether each number of its top is made of all numbers of its bottom from an axis on."""
+    crops: ClassVar[bool] = False
+    """Whether its top is its first bottom cut to the second's size, at an offset that it says."""
+    awaits_offset: ClassVar[bool] = False
+    """Whether it crops so, but at an offset that the layers between its bottoms decide."""
+    is_mean_field: ClassVar[bool] = False
+    """Whether it is a mean field, which needs the image too and has no ONNX form of any use."""
+    keeps_shape: ClassVar[bool] = False
+    """Whether its one top has its first bottom's shape and pixels."""
+    checks_blobs: ClassVar[bool] = False
+    """Whether Caffe compares the shapes of weights in the prototxt with those that it needs."""
     absorbs: ClassVar[bool] = False
     """Whether runtimes compute what follows it, pixel by pixel, together with it."""
     gives_places: ClassVar[int | None] = None
@@ -267,6 +286,64 @@ class Layer:
     def oddities(self) -> Iterator[str]:
         """What Caffe accepts in this layer's settings though it makes no sense; mostly nothing."""
         return iter(())
+
+    def plane(self) -> tuple[Window, Window]:
+        """Its windows over rows and columns; LayerError if it moves none, or over other axes."""
+        raise self._silent("windows")
+
+    @property
+    def windows_on_plane(self) -> tuple[Window, Window] | None:
+        """Its windows over rows and columns; None if it moves none there."""
+        try:
+            return self.plane()
+        except LayerError:
+            return None
+
+    def place(self, window: Window) -> Affine:
+        """Where the pixels of the top lie in the bottom, along an axis with this window."""
+        return window.convolved_to_input()
+
+    @property
+    def zeros(self) -> Pads | None:
+        """The zeros around the bottom of a plain convolution; None for every other layer."""
+        return None
+
+    @property
+    def takes_largest(self) -> bool:
+        """Whether its top is the largest of what its windows cover of its bottom."""
+        return False
+
+    @property
+    def pools_everything(self) -> bool:
+        """Whether it makes one pixel of all rows and columns."""
+        return False
+
+    def without_padding(self) -> Self:
+        """The same layer on whole windows within its bottom only."""
+        raise self._silent("padding")
+
+    def cut_at(self, rows: int, columns: int) -> Layer:
+        """A layer that crops rows and columns at this offset."""
+        raise self._silent("an offset")
+
+    def gives_non_negative(self, bottom: bool) -> bool:
+        """Whether its tops surely hold nothing below 0; `bottom` says that of its bottoms."""
+        return False
+
+    def sums(self, labels: Shape) -> int | None:
+        """Over how many labels, of this shape, a loss is a sum; 1 if it is their mean.
+
+        None if it is no loss, or not one of labels that are counted.
+        """
+        return None
+
+    def mean_field(self) -> MeanField:
+        """The settings of the mean field that it computes of scores and an image."""
+        raise self._silent("a mean field")
+
+    def matrices(self, arrays: Sequence[Array]) -> Weights:
+        """What the weights of a mean field mean: three matrices, C × C."""
+        raise self._silent("a mean field")
 
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
@@ -364,6 +441,8 @@ class Layer:
 class Pointwise(Layer):
     """A layer whose one top has its first bottom's shape and pixels."""
 
+    keeps_shape = True
+
     @property
     def in_place(self) -> InPlace:
         """It reads each value before it overwrites it."""
@@ -386,14 +465,6 @@ def shapes_of(tensors: Tensors) -> list[Shape]:
 class Windowed(Layer):
     """A layer that moves a window over an image's rows and columns."""
 
-    def plane(self) -> tuple[Window, Window]:
-        """The windows over rows and columns; LayerError where they are over other axes."""
-        raise self._silent("windows")
-
-    def place(self, window: Window) -> Affine:
-        """Where the pixels of the top lie in the bottom, along an axis with this window."""
-        return window.convolved_to_input()
-
     def coord_map(self) -> CoordMap:
         """Output (x, y) to the centre of its window in the input."""
         rows, columns = self.plane()
@@ -406,10 +477,9 @@ class Windowed(Layer):
 
     def brief(self) -> str:
         """The windows."""
-        try:
-            rows, columns = self.plane()
-        except LayerError:
+        if self.windows_on_plane is None:
             return ""
+        rows, columns = self.windows_on_plane
         words = [f"{rows.kernel}×{columns.kernel}"]
         for name, usual in (("stride", 1), ("pad", 0), ("dilation", 1)):
             pair = getattr(rows, name), getattr(columns, name)

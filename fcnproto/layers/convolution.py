@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcnproto.layers.base import (
     Kind,
+    Pads,
     PerChannel,
     Tensor,
     Tensors,
@@ -42,6 +43,8 @@ class Convolution(Windowed):
     tops = at_least(1)
     top_per_bottom = True
     kind = Kind.CONVOLUTION
+    convolves = True
+    checks_blobs = True
     absorbs = True
 
     param: ConvolutionParameter
@@ -85,6 +88,14 @@ class Convolution(Windowed):
     def plane(self) -> tuple[Window, Window]:
         """The windows over rows and columns; LayerError if the axes are others."""
         return plane_windows(self.param)
+
+    @property
+    def zeros(self) -> Pads | None:
+        """The windows' pads, before and after."""
+        if self.windows_on_plane is None:
+            return None
+        rows, columns = self.windows_on_plane
+        return rows.pad, columns.pad, rows.pad, columns.pad
 
     def brief(self) -> str:
         """The output channels and the windows."""

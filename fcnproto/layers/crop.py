@@ -18,7 +18,7 @@ from fcnproto.layers.base import (
     shapes_of,
 )
 from fcnproto.layers.spatial import Affine, CoordMap
-from fcnproto.proto.caffe_pb2 import CropParameter
+from fcnproto.proto.caffe_pb2 import CropParameter, LayerParameter
 from fcnproto.types import Shape, show
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Crop(Layer):
     settings = "crop_param"
     bottoms = exactly(2)
     kind = Kind.CROP
+    crops = True
 
     param: CropParameter
 
@@ -79,6 +80,16 @@ class Crop(Layer):
             f" found {len(given)}",
         )
         return (0,) * axis + given
+
+    def cut_at(self, rows: int, columns: int) -> Crop:
+        """Itself, at another offset."""
+
+        def change(proto: LayerParameter) -> None:
+            proto.type = Crop.type
+            proto.crop_param.axis = 2
+            proto.crop_param.offset[:] = [rows] if rows == columns else [rows, columns]
+
+        return self.with_settings(change)
 
     def coord_map(self) -> CoordMap:
         """Shifted by the offsets of an image's rows and columns."""

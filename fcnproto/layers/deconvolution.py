@@ -28,6 +28,10 @@ class Deconvolution(Convolution):
     """
 
     type = "Deconvolution"
+    kind = Kind.UPSAMPLING
+    convolves = False
+    deconvolves = True
+    absorbs = False
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The taps of a kernel for each number of the bottoms."""
@@ -41,8 +45,10 @@ class Deconvolution(Convolution):
     def _reach(self, window: Window) -> Reach:
         return window.deconvolved_reach()
 
-    kind = Kind.UPSAMPLING
-    absorbs = False
+    @property
+    def zeros(self) -> None:
+        """None: its pads are cut off."""
+        return None
 
     def with_output_factors(self, kernels: Array, factors: Array) -> Array:
         """Kernels are C × O/group × …, so that each group of inputs has its own outputs."""

@@ -42,6 +42,10 @@ class Dropout(Pointwise):
         if self.param.sample_weights_test:
             yield "sample_weights_test drops values at random in the TEST phase too"
 
+    def gives_non_negative(self, bottom: bool) -> bool:
+        """Where its bottom does."""
+        return bottom
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Nothing, or the scale that training did without."""
         if self.param.scale_train:

@@ -24,6 +24,7 @@ class InnerProduct(Layer):
     type = "InnerProduct"
     settings = "inner_product_param"
     kind = Kind.CONVOLUTION
+    fully_connected = True
 
     param: InnerProductParameter
 

@@ -22,13 +22,6 @@ class Loss(Layer):
     measures = True
     kind = Kind.LOSS
 
-    def sums(self, labels: Shape) -> int | None:
-        """Over how many labels, of this shape, the loss is a sum; 1 if it is their mean.
-
-        None if it is not one of labels that are counted.
-        """
-        return None
-
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """A scalar."""
         prediction, truth = bottoms[:2]

@@ -47,6 +47,7 @@ class MultiStageMeanfield(Layer):
     """
 
     type = "MultiStageMeanfield"
+    is_mean_field = True
     fork = "crfasrnn"
     settings = "multi_stage_meanfield_param"
     bottoms = between(3, 4)

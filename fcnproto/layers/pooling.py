@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fcnproto.layers.base import (
     Context,
@@ -56,6 +56,30 @@ class Pooling(Windowed):
     def rounds_up(self) -> bool:
         """Whether a last, partial window counts: Caffe's round_mode, or the ceil_mode of forks."""
         return self.param.round_mode == PoolingParameter.CEIL and self.param.ceil_mode
+
+    @property
+    def takes_largest(self) -> bool:
+        """MAX."""
+        return bool(self.param.pool == PoolingParameter.MAX)
+
+    @property
+    def pools_everything(self) -> bool:
+        """Global pooling."""
+        return self.param.global_pooling
+
+    def without_padding(self) -> Self:
+        """No pads, and a last window that is partial does not count."""
+
+        def change(proto: LayerParameter) -> None:
+            for name in ("pad", "pad_h", "pad_w"):
+                proto.pooling_param.ClearField(name)
+            proto.pooling_param.round_mode = PoolingParameter.FLOOR
+
+        return self.with_settings(change)
+
+    def gives_non_negative(self, bottom: bool) -> bool:
+        """Where its bottom does, whatever it takes of it."""
+        return bottom
 
     @property
     def is_disjoint(self) -> bool:

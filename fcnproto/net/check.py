@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from fcnproto.errors import LayerError, NetError, Problem, PrototxtError, Severity
-from fcnproto.layers.convolution import Convolution
-from fcnproto.layers.crop import Crop
 from fcnproto.net import solver_rules
 from fcnproto.net.coords import align
 from fcnproto.net.graph import Graph, State, assemble
@@ -77,7 +75,7 @@ def _own_weights(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
                 message = f"blob {number} is {show(shape)}, but holds {found} numbers"
                 yield graph.problem(node, message)
         wanted = [weight.shape for weight in weights]
-        if blobs and isinstance(node.layer, Convolution) and given != wanted:
+        if blobs and node.layer.checks_blobs and given != wanted:
             message = f"its blobs must be {_listed(wanted)}, found {_listed(given)}"
             yield graph.problem(node, message)
 
@@ -120,7 +118,7 @@ def _crops(graph: Graph) -> Iterator[Problem]:
     """Crops whose written offset is not the one at which their bottoms' pixels coincide."""
     for node in graph.nodes:
         layer = node.layer
-        if not isinstance(layer, Crop) or len(node.bottoms) not in layer.bottoms:
+        if not layer.crops or len(node.bottoms) not in layer.bottoms:
             continue
         try:
             there = layer.coord_map()

@@ -17,7 +17,6 @@ from fcnproto.errors import LayerError, NetError, Problem, Severity, nearest, ra
 from fcnproto.layers import layer_types
 from fcnproto.layers.auto_crop import AutoCrop
 from fcnproto.layers.base import Context, InPlace, Layer
-from fcnproto.layers.crop import Crop
 from fcnproto.layers.spatial import IDENTITY
 from fcnproto.net.coords import crop_offset
 from fcnproto.net.nodes import Graph, Node, State
@@ -61,19 +60,14 @@ def _with_offsets(graph: Graph) -> tuple[Graph, tuple[Problem, ...]]:
     """A graph whose AutoCrops are Crops, at the offsets that the layers between them ask for."""
     problems: list[Problem] = []
     for index, node in enumerate(graph.nodes):
-        if not isinstance(node.layer, AutoCrop) or len(node.bottoms) not in node.layer.bottoms:
+        if not node.layer.awaits_offset or len(node.bottoms) not in node.layer.bottoms:
             continue
         try:
             rows, columns = crop_offset(graph, *node.bottoms)
         except NetError as error:
             problems += [graph.problem(node, problem.message) for problem in error.problems]
             continue
-        proto = LayerParameter()
-        proto.CopyFrom(node.layer.proto)
-        proto.type = Crop.type
-        proto.crop_param.axis = 2
-        proto.crop_param.offset.extend([rows] if rows == columns else [rows, columns])
-        crop = replace(node, layer=Crop(proto, node.layer.context))
+        crop = replace(node, layer=node.layer.cut_at(rows, columns))
         graph = replace(graph, nodes=(*graph.nodes[:index], crop, *graph.nodes[index + 1 :]))
     return graph, tuple(problems)
 

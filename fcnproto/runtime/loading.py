@@ -16,6 +16,7 @@ from fcnproto.runtime.cache import Entry
 from fcnproto.runtime.devices import GET_CUDA, Device, DeviceError, cuda_devices
 from fcnproto.runtime.source import Source
 from fcnproto.types import Array
+from fcnproto.words import some
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -254,7 +255,7 @@ def _check_placement(session: onnxruntime.InferenceSession, device: str) -> None
     ]
     if left:
         raise DeviceError(
-            f"{device} left {', '.join(left[:5])} to onnxruntime's own kernels; use --device cpu"
+            f"{device} left {some(left)} to onnxruntime's own kernels; use --device cpu"
         )
 
 

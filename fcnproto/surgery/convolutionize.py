@@ -14,9 +14,6 @@ from google.protobuf.message import Message
 
 from fcnproto.errors import NetError, Problem, raise_if_any
 from fcnproto.layers.base import axis_index
-from fcnproto.layers.flatten import Flatten
-from fcnproto.layers.inner_product import InnerProduct
-from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.reshape import Reshape
 from fcnproto.net.graph import Graph, Node, build
 from fcnproto.net.shapes import Shapes, infer
@@ -99,7 +96,7 @@ def _rewritten(graph: Graph, shapes: Shapes) -> NetParameter:
         if _only_flattens(node, shapes):
             blobs[layer.top[0]] = layer.bottom[0]
             continue
-        if isinstance(node.layer, InnerProduct):
+        if node.layer.fully_connected:
             layer.name += SUFFIX
             if layer.top[0] == node.layer.name:
                 blobs[layer.top[0]] = layer.name
@@ -110,14 +107,14 @@ def _rewritten(graph: Graph, shapes: Shapes) -> NetParameter:
 
 
 def _rewrite(layer: LayerParameter, node: Node, graph: Graph, shapes: Shapes) -> None:
-    if isinstance(node.layer, InnerProduct):
+    if node.layer.fully_connected:
         _, *plane = flattened(graph, shapes, node.bottoms[0])[1:]
         layer.convolution_param.CopyFrom(_convolution(layer, plane or [1, 1]))
         layer.ClearField("inner_product_param")
         layer.type = "Convolution"
         return
     _count_axes_from_front(layer, node, shapes)
-    if isinstance(node.layer, Pooling) and layer.pooling_param.global_pooling:
+    if node.layer.pools_everything:
         plane = list(_shape(shapes, node.bottoms[0])[2:])
         layer.pooling_param.ClearField("global_pooling")
         if plane[0] == plane[1]:
@@ -159,7 +156,7 @@ def _shape(shapes: Shapes, blob: str) -> Shape:
 
 def _only_flattens(node: Node, shapes: Shapes) -> bool:
     """Whether a layer does no more than what a fully connected one does with its input itself."""
-    if not isinstance(node.layer, Flatten | Reshape):
+    if not node.layer.shares_memory or not len(node.bottoms) == len(node.tops) == 1:
         return False
     before, after = _shape(shapes, node.bottoms[0]), _shape(shapes, node.tops[0])
     return len(before) == 4 and len(after) == 2 and before[0] == after[0]
@@ -171,7 +168,7 @@ def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
     found = False
     for node in graph.nodes:
         is_planar = bool(node.bottoms) and planar.issuperset(node.bottoms)
-        if isinstance(node.layer, InnerProduct):
+        if node.layer.fully_connected:
             shape = _shape(shapes, node.bottoms[0])
             found = True
             if not is_planar:
@@ -182,7 +179,7 @@ def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
                 yield graph.problem(
                     node, f"it flattens from axis {node.layer.param.axis}, expected 1"
                 )
-        found = found or (isinstance(node.layer, Pooling) and node.layer.param.global_pooling)
+        found = found or node.layer.pools_everything
         if is_planar:
             planar.update(node.tops)
     if not found:
@@ -209,7 +206,7 @@ def _upright(graph: Graph, weights: Weights) -> Weights:
     turned = {
         node.layer.name
         for node in graph.nodes
-        if isinstance(node.layer, InnerProduct) and node.layer.param.transpose
+        if node.layer.fully_connected and node.layer.param.transpose
     }
     return {
         name: [np.ascontiguousarray(arrays[0].T), *arrays[1:]] if name in turned else arrays

@@ -37,6 +37,7 @@ from fcnproto.surgery.rules import (
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, Shape, show
 from fcnproto.weights import Weights
+from fcnproto.words import quoted, some
 
 __all__ = [
     "Action",
@@ -155,7 +156,7 @@ class _Surgery:
         if problems:
             raise WeightsError(*problems)
         if not pieces and self.sources:
-            names = ", ".join(f"'{name}'" for name in list(parts)[:4]) or "none"
+            names = some(quoted(parts), 4) or "none"
             raise WeightsError(
                 f"no layer of the net is in the weights, whose layers are {names}, …;"
                 " --rename OLD=NEW gives them the net's names"

@@ -13,6 +13,7 @@ from fcnproto.errors import Problem, WeightsError, raise_if_any
 from fcnproto.types import Array, Shape
 from fcnproto.weights import Loaded, Weights, keyed
 from fcnproto.weights.arrays import split_key
+from fcnproto.words import quoted, some
 
 
 class Layout(Enum):
@@ -175,8 +176,7 @@ def _entries(loaded: Loaded) -> Iterator[tuple[str, Array]]:
 
 
 def _some(names: Collection[str]) -> str:
-    quoted = [f"'{each}'" for each in names]
-    return ", ".join(quoted[:4]) + (f" and {len(quoted) - 4} more" if len(quoted) > 4 else "")
+    return some(quoted(names), 4)
 
 
 def _place(key: str) -> tuple[str | None, int, Layout | None]:

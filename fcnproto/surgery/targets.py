@@ -6,11 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from fcnproto.layers.base import Layer, Pointwise, Weight
-from fcnproto.layers.deconvolution import Deconvolution
-from fcnproto.layers.flatten import Flatten
-from fcnproto.layers.inner_product import InnerProduct
-from fcnproto.layers.reshape import Reshape
+from fcnproto.layers.base import Layer, Weight
 from fcnproto.net.graph import Graph, Node
 from fcnproto.net.shapes import Shapes
 from fcnproto.surgery.layouts import Destination
@@ -53,7 +49,7 @@ class Target:
     def upsamples(self) -> bool:
         """Whether it can hold one kernel for each channel and none between channels."""
         layer = self.layer
-        if not isinstance(layer, Deconvolution) or len(self.weights[0].shape) != 4:
+        if not layer.deconvolves or len(self.weights[0].shape) != 4:
             return False
         inputs, outputs, height, width = self.weights[0].shape
         group = layer.param.group
@@ -62,7 +58,7 @@ class Target:
     @property
     def transposed(self) -> bool:
         """Whether its matrix is kept as I×O."""
-        return isinstance(self.layer, InnerProduct) and self.layer.param.transpose
+        return self.layer.fully_connected and self.layer.param.transpose
 
     @property
     def fixed(self) -> bool:
@@ -104,7 +100,7 @@ def _inputs(graph: Graph, shapes: Shapes, node: Node) -> Shape:
 
     Those of a fully connected layer are what was flattened before it, by itself or another layer.
     """
-    if isinstance(node.layer, InnerProduct):
+    if node.layer.fully_connected:
         shape = flattened(graph, shapes, node.bottoms[0])
         return shape[1:]
     return tuple(shapes.weights[_index(graph, node)][0].shape[1:])
@@ -115,7 +111,8 @@ def flattened(graph: Graph, shapes: Shapes, blob: str) -> Shape:
     shape = shapes.blobs[blob] or ()
     while len(shape) == 2 and blob in graph.producers:
         producer = graph.producers[blob]
-        if not isinstance(producer.layer, Flatten | Reshape | Pointwise) or not producer.bottoms:
+        only_reshapes = producer.layer.shares_memory or producer.layer.keeps_shape
+        if not only_reshapes or not producer.bottoms:
             break
         blob = producer.bottoms[0]
         before = shapes.blobs[blob] or ()

@@ -10,7 +10,6 @@ import numpy as np
 from fcnproto.datasets import IGNORE
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.layers.base import Kind
-from fcnproto.layers.loss import Loss
 from fcnproto.net.graph import Graph, Node
 from fcnproto.training.data import Data
 from fcnproto.training.solver import Solver
@@ -82,7 +81,7 @@ def _rates(solver: Solver, pretrained: bool) -> Iterator[Problem]:
     if solver.param.type not in _BY_SIZE or not rate > 0:
         return
     for node in graph.nodes:
-        if not isinstance(node.layer, Loss) or len(node.bottoms) < 2:
+        if len(node.bottoms) < 2:
             continue
         shape = solver.net.shape(node.bottoms[1])
         summed = node.layer.sums(shape) if shape else None

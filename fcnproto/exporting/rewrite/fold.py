@@ -23,7 +23,6 @@ from fcnproto.exporting.rewrite.base import Rewritten, moved, read_once
 from fcnproto.exporting.rewrite.crops import with_crops_raised
 from fcnproto.exporting.rewrite.matrix_upsampling import separated
 from fcnproto.layers.base import Layer, PerChannel
-from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.model.builder import TitledArray
 from fcnproto.proto.caffe_pb2 import LayerParameter
 from fcnproto.types import Array, Shape
@@ -98,7 +97,7 @@ def _with_outputs(step: Step, found: PerChannel, top: Shape | None) -> Step | No
 
 def _is_upsampling(layer: Layer, kernels: Array) -> bool:
     """Whether it is a Deconvolution that enlarges each channel by the same kernel."""
-    if not isinstance(layer, Deconvolution) or kernels.ndim != 4:
+    if not layer.deconvolves or kernels.ndim != 4:
         return False
     try:
         separated(kernels, layer.param.group)

@@ -25,8 +25,6 @@ from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.layers.base import Kind, Layer, Plane, Weight, axis_index, between, require
 from fcnproto.layers.convolution import as_written, plane_windows, written_kernels
-from fcnproto.layers.crop import Crop
-from fcnproto.layers.deconvolution import Deconvolution
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.net.graph import Graph, Node
 from fcnproto.types import Array, Dims, Shape
@@ -54,7 +52,7 @@ def upsampling(net: Filled) -> Rewritten:
     notes: list[Problem] = []
     fixed: dict[str, Step] = {}
     for step in net.steps:
-        if isinstance(step.node.layer, Deconvolution):
+        if step.node.layer.deconvolves:
             try:
                 _check(step, net.dims)
             except LayerError as error:
@@ -65,7 +63,7 @@ def upsampling(net: Filled) -> Rewritten:
     steps: list[Step] = []
     for step in net.steps:
         node = step.node
-        if isinstance(node.layer, Crop) and node.bottoms[0] in cropped:
+        if node.layer.crops and node.bottoms[0] in cropped:
             source = fixed[node.bottoms[0]]
             bottoms = source.node.bottoms[0], node.bottoms[1]
             steps.append(_upsampling(source, node.layer, bottoms, node.tops))
@@ -78,9 +76,8 @@ def upsampling(net: Filled) -> Rewritten:
 
 
 def _upsampling(
-    source: Step, crop: Crop | None, bottoms: tuple[str, ...], tops: tuple[str, ...]
+    source: Step, crop: Layer | None, bottoms: tuple[str, ...], tops: tuple[str, ...]
 ) -> Step:
-    assert isinstance(source.node.layer, Deconvolution)
     layer = Upsampling(source.node.layer, crop)
     return Step(Node(layer, bottoms, tops, source.node.line), source.arrays)
 
@@ -92,25 +89,24 @@ def _note(graph: Graph, node: Node, message: str) -> Problem:
 def _check(step: Step, dims: Mapping[str, Dims]) -> None:
     """Raise LayerError unless a Deconvolution can be written as matrix products."""
     layer, bottoms = step.node.layer, step.node.bottoms
-    assert isinstance(layer, Deconvolution)
     require(len(bottoms) == 1, f"it has {len(bottoms)} bottoms")
     axes = len(dims[bottoms[0]])
     require(axes == 4, f"its bottom has {axes} axes, not 4")
     separated(_kernels(layer, step.arrays[0].array), layer.param.group)
 
 
-def _kernels(layer: Deconvolution, kernels: Array) -> Array:
+def _kernels(layer: Layer, kernels: Array) -> Array:
     """The kernels as operators take them; LayerError if they are not over rows and columns."""
     return written_kernels(kernels, plane_windows(layer.param))
 
 
-def _crop_of(graph: Graph, blob: str) -> Crop | None:
+def _crop_of(graph: Graph, blob: str) -> Layer | None:
     """The Crop of rows and columns that alone reads a blob, and not for its size."""
     readers = graph.readers.get(blob, [])
     if len(readers) != 1 or blob in graph.outputs:
         return None
     (layer, bottoms) = readers[0].layer, readers[0].bottoms
-    if not isinstance(layer, Crop) or bottoms[0] != blob or bottoms[1] == blob:
+    if not layer.crops or bottoms[0] != blob or bottoms[1] == blob:
         return None
     return layer if axis_index(layer.param.axis, (1,) * 4) >= 2 else None
 
@@ -158,17 +154,16 @@ class Upsampling(Layer, registered=False):
     bottoms = between(1, 2)
     kind = Kind.UPSAMPLING
 
-    def __init__(self, deconvolution: Deconvolution, crop: Crop | None) -> None:
+    def __init__(self, deconvolution: Layer, crop: Layer | None) -> None:
         super().__init__(deconvolution.proto, deconvolution.context)
         self.deconvolution = deconvolution
         self.crop = crop
 
-    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         """The Crop's, or the Deconvolution's."""
-        enlarged = self.deconvolution.output_shapes(bottoms[:1])
         if self.crop is None:
-            return enlarged
-        return self.crop.output_shapes([enlarged[0], bottoms[1]])
+            return [self._enlarged(bottoms)]
+        return self.crop.output_shapes([self._enlarged(bottoms), bottoms[1]])
 
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
         """Those of the Deconvolution."""
@@ -193,8 +188,7 @@ class Upsampling(Layer, registered=False):
         (own,) = self.deconvolution.reaches(bottoms[:1])
         if self.crop is None:
             return [own]
-        enlarged = self.deconvolution.output_shapes(bottoms[:1])
-        kept, size = self.crop.reaches([*enlarged, bottoms[1]])
+        kept, size = self.crop.reaches([self._enlarged(bottoms), bottoms[1]])
         assert own is not None and kept is not None
         return [(own[0].after(kept[0]), own[1].after(kept[1])), size]
 
@@ -231,6 +225,11 @@ class Upsampling(Layer, registered=False):
         dims = (*b.dims(bottoms[0])[:2], *sizes)
         return [b.either(few, multiplied, deconvolved, dims)]
 
+    def _enlarged(self, bottoms: Sequence[Shape]) -> Shape:
+        (enlarged,) = self.deconvolution.output_shapes(bottoms[:1])
+        assert enlarged is not None  # only data layers do not know what they give
+        return enlarged
+
     @property
     def _windows(self) -> Sequence[Window]:
         return as_written(plane_windows(self.deconvolution.param))
@@ -238,7 +237,10 @@ class Upsampling(Layer, registered=False):
     @property
     def _starts(self) -> Sequence[int]:
         """The first row and column of the cut."""
-        return (0, 0) if self.crop is None else self.crop.offsets(4)[2:]
+        if self.crop is None:
+            return 0, 0
+        there = self.crop.coord_map()
+        return int(there.rows.shift), int(there.columns.shift)
 
     @property
     def _taps(self) -> int:

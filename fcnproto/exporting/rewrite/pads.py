@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution
-from fcnproto.layers.base import Layer
-from fcnproto.layers.convolution import Convolution
+from fcnproto.layers.base import Layer, Pads
 from fcnproto.layers.spatial import Affine, CoordMap
 from fcnproto.model.builder import unused
 from fcnproto.net.graph import Node
@@ -25,28 +24,6 @@ from fcnproto.types import Shape
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
-
-Pads = tuple[int, int, int, int]
-"""Zeros at the top, left, bottom and right, as ONNX orders them."""
-
-
-@runtime_checkable
-class Padded(Protocol):
-    """A convolution that pads each side by its own number of zeros."""
-
-    @property
-    def pads(self) -> Pads:
-        """Zeros at the top, left, bottom and right."""
-
-
-def pads_of(layer: Convolution) -> Pads | None:
-    """The zeros around a bottom; None for layers that convolve in a way of their own."""
-    if isinstance(layer, Padded):
-        return layer.pads
-    if type(layer) is not Convolution:
-        return None
-    rows, columns = layer.plane()
-    return rows.pad, columns.pad, rows.pad, columns.pad
 
 
 def small_pads(net: Filled) -> Rewritten:
@@ -61,11 +38,10 @@ def _divided(step: Step, net: Filled) -> Iterator[Step]:
     if over is None or len(node.bottoms) != 1:
         yield step
         return
-    assert isinstance(layer, Convolution)
     joined = unused(f"{node.tops[0]}/zeros", net.graph.blobs)
     yield Step(Node(Zeros(joined, over), node.bottoms, (joined,), node.line))
     above, left, below, right = (
-        pad - zeros for pad, zeros in zip(pads_of(layer) or over, over, strict=True)
+        pad - zeros for pad, zeros in zip(layer.zeros or over, over, strict=True)
     )
     bias = bool(layer.param.bias_term)
     windowed = PaddedConvolution(layer, (above, left, below, right), bias=bias)
@@ -75,13 +51,11 @@ def _divided(step: Step, net: Filled) -> Iterator[Step]:
 def _over(step: Step) -> Pads | None:
     """How many zeros of each pad are too many; None where none are."""
     layer = step.node.layer
-    if type(layer) not in (Convolution, PaddedConvolution):
-        return None  # Winograd's transforms pad single planes
-    assert isinstance(layer, Convolution)
+    pads = layer.zeros
+    if pads is None:
+        return None
     if layer.param.axis != 1 or step.arrays[0].array.ndim != 4:
         return None
-    pads = pads_of(layer)
-    assert pads is not None
     rows, columns = (window.extent - 1 for window in layer.plane())
     above, left, below, right = pads
     over = (

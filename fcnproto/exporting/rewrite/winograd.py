@@ -23,9 +23,8 @@ import numpy as np
 from fcnproto.exporting.cost import known, nominal
 from fcnproto.exporting.filled import Filled, Step
 from fcnproto.exporting.rewrite.base import Rewritten
-from fcnproto.exporting.rewrite.pads import Pads, pads_of
 from fcnproto.exporting.rewrite.toom_cook import Matrix, Transforms, toom_cook
-from fcnproto.layers.base import Plane, Tensors, Torch, Weight
+from fcnproto.layers.base import Layer, Pads, Plane, Tensors, Torch, Weight
 from fcnproto.layers.convolution import Convolution
 from fcnproto.layers.spatial import CoordMap, Window
 from fcnproto.net.shapes import Shapes
@@ -69,11 +68,11 @@ def by_tiles(step: Step) -> Step | None:
     It is made for square kernels of 2 to 7 taps, stride and dilation 1, over an image's plane.
     """
     layer = step.node.layer
-    if not isinstance(layer, Convolution) or layer.param.axis != 1:
+    if not layer.convolves or layer.param.axis != 1:
         return None
     if step.arrays[0].array.ndim != 4:  # it convolves over other axes than rows and columns
         return None
-    pads, transforms = pads_of(layer), _transforms(layer)
+    pads, transforms = layer.zeros, _transforms(layer)
     if pads is None or transforms is None:
         return None
     fast = WinogradConvolution(layer, pads, transforms)
@@ -87,7 +86,7 @@ _POINTS = {
 """The finite points for tiles of 6 × 6 and 8 × 8 inputs; benchmarks/winograd.py compares others."""
 
 
-def _transforms(layer: Convolution) -> Transforms | None:
+def _transforms(layer: Layer) -> Transforms | None:
     """Tiles of 6 × 6 inputs for kernels of 2 and 3, of 8 × 8 for 4 to 7; None for all others."""
     rows, columns = layer.plane()
     kernel = rows.kernel
@@ -105,15 +104,20 @@ class WinogradConvolution(Convolution):
     All but how it is computed is the original's: shapes, weights, and where its pixels lie.
     """
 
-    def __init__(self, original: Convolution, pads: Pads, transforms: Transforms) -> None:
+    def __init__(self, original: Layer, pads: Pads, transforms: Transforms) -> None:
         super().__init__(original.proto, original.context)
         self.original = original
         self.pads = pads
         self.transforms = transforms
 
+    @property
+    def zeros(self) -> None:
+        """None: its transforms pad single planes."""
+        return None
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
-        """The original's."""
-        return self.original.output_shapes(bottoms)
+        """The original's, all of which are known."""
+        return [top for top in self.original.output_shapes(bottoms) if top is not None]
 
     def weights(self, bottoms: Sequence[Shape]) -> Sequence[Weight]:
         """The original's."""

@@ -32,7 +32,7 @@ def rewritten(text):
 
 def padded(net):
     return {
-        step.node.layer.name: step.node.layer.pads
+        step.node.layer.name: step.node.layer.zeros
         for step in net.steps
         if isinstance(step.node.layer, PaddedConvolution)
     }

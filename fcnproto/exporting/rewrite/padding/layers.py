@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from fcnproto.layers.base import Layer, Pointwise
+from fcnproto.layers.base import Layer, Pads, Pointwise
 from fcnproto.layers.convolution import Convolution, settings_of
 from fcnproto.layers.spatial import Affine, CoordMap, Window
 from fcnproto.model.builder import Builder
@@ -19,31 +19,36 @@ from fcnproto.types import INT_MAX, Array, Shape
 class PaddedConvolution(Convolution, registered=False):
     """A Convolution with a padding of its own on each side; `pads` are as ONNX orders them."""
 
-    def __init__(self, layer: Layer, pads: tuple[int, int, int, int], *, bias: bool) -> None:
+    def __init__(self, layer: Layer, pads: Pads, *, bias: bool) -> None:
         proto = LayerParameter()
         proto.CopyFrom(layer.proto)
         proto.convolution_param.bias_term = bias
         super().__init__(proto, layer.context)
-        self.pads = pads
+        self._pads = pads
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """N × O × what the kernels fit on."""
         num, _, *sizes = bottoms[0]
         outs = [
             window.within(-window.pad, size + after - 1)[1] + 1
-            for size, after, window in zip(sizes, self.pads[2:], self.plane(), strict=True)
+            for size, after, window in zip(sizes, self._pads[2:], self.plane(), strict=True)
         ]
         return [(num, self.param.num_output, *outs)]
 
     def plane(self) -> tuple[Window, Window]:
         """The windows, with the padding before, which decides where the top's pixels lie."""
-        (rows, columns), (above, left, _, _) = super().plane(), self.pads
+        (rows, columns), (above, left, _, _) = super().plane(), self._pads
         return replace(rows, pad=above), replace(columns, pad=left)
+
+    @property
+    def zeros(self) -> Pads:
+        """As they were given."""
+        return self._pads
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Conv with this padding."""
         operands = [b.weight(index) for index in range(b.weights)]
-        settings = settings_of(self.plane(), self.param.group) | {"pads": list(self.pads)}
+        settings = settings_of(self.plane(), self.param.group) | {"pads": list(self._pads)}
         return [b.node("Conv", bottoms[0], *operands, **settings)]
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fcnproto.exporting.filled import Filled
 from fcnproto.exporting.rewrite.padding.lines import Line
 from fcnproto.exporting.rewrite.padding.region import Region
-from fcnproto.layers.pooling import Pooling
 from fcnproto.layers.spatial import Window
 from fcnproto.net.graph import Node
 
@@ -110,7 +109,7 @@ def _course(region: Region, exits: Sequence[str], axis: int) -> Course | Node:
             padded = bottoms[0].padded(*each)
             line, is_image = lines[node.bottoms[0]], region.is_image(node.bottoms[0])
             is_constant = is_image or line.holds(padded.first, padded.ends)
-            if max(each) > 0 and (isinstance(node.layer, Pooling) or not is_constant):
+            if max(each) > 0 and (node.layer.takes_largest or not is_constant):
                 return node
             pads[top] = (each,)
             window = padded.moved_over(moved)
@@ -148,7 +147,7 @@ def _wanted(
         for bottom in node.bottoms:
             if member.windows is None:
                 need = window
-            elif bottom in unpadded or isinstance(node.layer, Pooling):
+            elif bottom in unpadded or node.layer.takes_largest:
                 need = window.seen_through(member.windows[axis])
             else:
                 need = _reached(lines[bottom])

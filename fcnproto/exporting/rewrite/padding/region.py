@@ -14,11 +14,7 @@ from fcnproto.exporting.rewrite.padding.surroundings import (
     Lines,
     Member,
 )
-from fcnproto.layers.convolution import Convolution
-from fcnproto.layers.deconvolution import Deconvolution
-from fcnproto.layers.pooling import Pooling
 from fcnproto.net.graph import Node
-from fcnproto.proto.caffe_pb2 import PoolingParameter
 
 LONGEST_PERIOD = 64
 """Of the sizes for which a map is the same but for its middle; 32 in all published nets."""
@@ -121,7 +117,7 @@ def _member(net: Filled, step: Step) -> Member | None:
         channels_of(net, blob) is None for blob in (*node.bottoms, *node.tops)
     ):
         return None
-    if isinstance(layer, Convolution | Pooling):
+    if layer.windows_on_plane is not None:
         return _windowed(step)
     channels = [channels_of(net, blob) or 1 for blob in node.bottoms]
     return Member(step, None) if works_by_pixels(layer, channels) else None
@@ -129,14 +125,10 @@ def _member(net: Filled, step: Step) -> Member | None:
 
 def _windowed(step: Step) -> Member | None:
     node, layer = step.node, step.node.layer
-    assert isinstance(layer, Convolution | Pooling)
-    if len(node.bottoms) != 1 or len(node.tops) != 1 or isinstance(layer, Deconvolution):
+    if len(node.bottoms) != 1 or len(node.tops) != 1:
         return None
-    if isinstance(layer, Pooling) and layer.param.pool != PoolingParameter.MAX:
-        return None
-    try:
-        windows = layer.plane()
-    except LayerError:
+    windows = layer.windows_on_plane
+    if windows is None or not (layer.convolves or layer.takes_largest):
         return None
     return Member(step, windows) if all(window.dilation for window in windows) else None
 
@@ -150,7 +142,7 @@ def channels_of(net: Filled, blob: str) -> int | None:
 def _pads_beyond_kernel(member: Member) -> bool:
     """Whether a convolution gives pixels that see nothing of its bottom."""
     assert member.windows is not None
-    return isinstance(member.step.node.layer, Convolution) and any(
+    return member.step.node.layer.convolves and any(
         window.pad >= window.extent for window in member.windows
     )
 
@@ -215,9 +207,8 @@ def _top_lines(net: Filled, member: Member, bottoms: Sequence[Lines]) -> Lines:
         assert shape is not None
         for axis in (0, 1):
             lengths[axis][places[axis]] = shape[2 + axis]
-    is_pool = isinstance(node.layer, Pooling)
     rows, columns = (
-        convolved(line, window, sizes, clip=is_pool)
+        convolved(line, window, sizes, clip=node.layer.takes_largest)
         for line, window, sizes in zip(lines, member.windows, lengths, strict=True)
     )
     return rows, columns

@@ -31,12 +31,8 @@ from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution, Subtrac
 from fcnproto.exporting.rewrite.padding.plan import Plan, planned
 from fcnproto.exporting.rewrite.padding.region import channels_of, grown
 from fcnproto.exporting.rewrite.padding.surroundings import Member, Surrounded, constants, tables
-from fcnproto.layers.base import Layer
-from fcnproto.layers.convolution import Convolution
-from fcnproto.layers.pooling import Pooling
 from fcnproto.model.builder import TitledArray, unused
 from fcnproto.net.graph import Node
-from fcnproto.proto.caffe_pb2 import LayerParameter, PoolingParameter
 from fcnproto.types import Array
 
 
@@ -132,11 +128,10 @@ class _Writer:
                 yield Step(Node(Trim(trimmed, cuts), (bottom,), (trimmed,)))
                 bottom = trimmed
             bottoms.append(bottom)
-        if isinstance(node.layer, Convolution):
+        if node.layer.convolves:
             yield from self._convolution(member.step, bottoms[0], pads_of_bottoms[0], tops)
         else:
-            is_pool = isinstance(node.layer, Pooling)
-            layer = _without_padding(node.layer) if is_pool else node.layer
+            layer = node.layer.without_padding() if node.layer.takes_largest else node.layer
             windowed = replace(node, layer=layer, bottoms=tuple(bottoms), tops=tops)
             yield replace(member.step, node=windowed)
 
@@ -179,7 +174,6 @@ def _with_constants(step: Step, around: Array) -> tuple[TitledArray, ...]:
     The new bias goes by the top: kernels may be shared, constants are not.
     """
     layer, (kernels, *biases) = step.node.layer, step.arrays
-    assert isinstance(layer, Convolution)
     groups = around.astype(np.float64).reshape(layer.param.group, 1, -1)
     sums = kernels.array.sum(axis=(2, 3), dtype=np.float64)
     sums = sums.reshape(layer.param.group, -1, sums.shape[1])
@@ -187,14 +181,3 @@ def _with_constants(step: Step, around: Array) -> tuple[TitledArray, ...]:
     if biases:
         bias += biases[0].array
     return kernels, TitledArray(f"{step.node.tops[0]}/bias", bias.astype(np.float32))
-
-
-def _without_padding(layer: Layer) -> Layer:
-    """A pooling layer of whole windows only."""
-
-    def change(proto: LayerParameter) -> None:
-        for name in ("pad", "pad_h", "pad_w"):
-            proto.pooling_param.ClearField(name)
-        proto.pooling_param.round_mode = PoolingParameter.FLOOR
-
-    return layer.with_settings(change)

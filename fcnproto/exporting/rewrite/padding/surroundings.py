@@ -16,7 +16,6 @@ from fcnproto.exporting.filled import Step
 from fcnproto.exporting.rewrite.padding.lines import CONSTANT, Line
 from fcnproto.exporting.write import DEFAULT_OPSET
 from fcnproto.layers.base import Layer, Plane, exactly
-from fcnproto.layers.convolution import Convolution
 from fcnproto.layers.spatial import Window, shifted
 from fcnproto.model.builder import Builder, model_of
 from fcnproto.proto.caffe_pb2 import LayerParameter
@@ -112,7 +111,7 @@ def _on_patches(b: Builder, member: Member, patches: str) -> str:
     kernels = [window.kernel for window in member.windows]
     layer = member.step.node.layer
     b.stand_beside(layer.name)
-    if isinstance(layer, Convolution):
+    if layer.convolves:
         operands = [b.tensor(named.title, named.array) for named in member.step.arrays]
         group = layer.param.group
         return b.node(
