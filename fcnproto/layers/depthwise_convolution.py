@@ -15,6 +15,11 @@ class DepthwiseConvolution(Convolution):
     type = "DepthwiseConvolution"
     fork = "DepthwiseConvolution"
 
+    @property
+    def zeros(self) -> None:
+        """None: runtimes have kernels of their own for it, which no other form is faster than."""
+        return None
+
     def _check_channels(self, channels: int) -> None:
         super()._check_channels(channels)
         group = self.param.group

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from fcnproto.cli import main
-from fcnproto.training.curve import Log, Row, _Axis, draw, read
+from fcnproto.training.curve import Log, Row, _smoothed, draw, read
 from fcnproto.weights import read as read_weights
 
 NET = """
@@ -368,9 +368,10 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(monkeypatch):
     assert Path("snap/t_iter_20.caffemodel").read_bytes() == before
 
 
-def test_without_pytorch_it_says_what_to_install(place):
+@pytest.mark.parametrize(("package", "name"), [("torch", "PyTorch"), ("matplotlib", "Matplotlib")])
+def test_without_an_extra_it_says_what_to_install(place, package, name):
     code = (
-        "import sys; sys.modules['torch'] = None\n"
+        f"import sys; sys.modules['{package}'] = None\n"
         "from fcnproto.cli import main; main(['train', 's.prototxt'])"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -378,7 +379,7 @@ def test_without_pytorch_it_says_what_to_install(place):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=place
     )
     assert result.returncode == 1
-    assert result.stderr == "error: training needs PyTorch: pip install 'fcnproto[train]'\n"
+    assert result.stderr == f"error: training needs {name}: pip install 'fcnproto[train]'\n"
 
 
 # The log and its picture ----------------------------------------------------------------------
@@ -405,16 +406,11 @@ def test_any_loss_can_be_drawn(values):
     assert draw(rows, "title").size == (960, 540)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (0.037, 2.2, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]),
-        (1, 100, [1, 2, 5, 10, 20, 50, 100]),
-        (3e-9, 4e2, [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100]),
-    ],
-)
-def test_a_logarithmic_axis_has_round_ends(low, high, ticks):
-    axis = _Axis.over([low, high])
-    assert axis.logarithmic
-    assert list(axis.ticks()) == pytest.approx(ticks)
-    assert axis.low <= low and high <= axis.high
+def test_a_title_is_no_mathematics():
+    assert draw([Row(1, 2.0)], "$x^{run").size == (960, 540)
+
+
+def test_the_mean_is_of_the_last_twentieth():
+    values = [float(value) for value in np.random.default_rng(0).integers(0, 9, 60)]
+    means = [np.mean(values[max(0, end - 3) : end]) for end in range(1, 61)]
+    np.testing.assert_allclose(_smoothed(values), means)

@@ -190,11 +190,15 @@ class Sided(Convolution):
 
     def __init__(self, original, pads):
         super().__init__(original.proto, original.context)
-        self.pads = pads
+        self.sides = pads
+
+    @property
+    def zeros(self):
+        return self.sides
 
     def output_shapes(self, bottoms):
         num, _, height, width = bottoms[0]
-        top, left, bottom, right = self.pads
+        top, left, bottom, right = self.sides
         kernel = self.plane()[0].kernel
         return [(num, self.param.num_output, height + top + bottom - kernel + 1,
                  width + left + right - kernel + 1)]  # fmt: skip
