@@ -42,7 +42,7 @@ def test_marginals_are_the_originals(name):
         crf = DenseCRF(terms, iterations)
         found = crf.infer(arrays["unary"].reshape(shape), arrays["image"])
         expected = arrays[f"Q{iterations}"].reshape(shape)
-        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
         assert (found.argmax(0) == expected.argmax(0)).all()
 
 
