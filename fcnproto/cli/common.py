@@ -180,6 +180,13 @@ class CameraType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"'{value}': {error.problems[0].message}", param, ctx)
 
 
+unit_option = click.option(
+    "--unit",
+    type=click.Choice(["m", "mm"]),
+    help="Of the depth; by default mm for whole numbers, m for others.",
+)
+
+
 def output_option(what: str, default: str | None = None) -> Callable[[Function], Function]:
     """The -o/--output and --force options of a verb that writes one file."""
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fcnproto.cli.common import CameraType, Verb, check_output, echo, tell, write_output
+from fcnproto.cli.common import (
+    CameraType,
+    Verb,
+    check_output,
+    echo,
+    tell,
+    unit_option,
+    write_output,
+)
 from fcnproto.cli.score import progress
 from fcnproto.errors import Severity
 from fcnproto.words import columns
@@ -207,11 +215,7 @@ def _as_json(found: Balance) -> str:
     "-o", "--output", required=True, metavar="DIR", type=_FOLDER, help="Where the PNGs go."
 )
 @click.option("--camera", type=CameraType(), help="In pixels; NYUDv2's by default.")
-@click.option(
-    "--unit",
-    type=click.Choice(["m", "mm"]),
-    help="Of the depth; by default mm for whole numbers, m for others.",
-)
+@unit_option
 @click.option("--force", is_flag=True, help="Overwrite PNGs that exist.")
 @click.pass_context
 def hha(

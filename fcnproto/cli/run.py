@@ -22,6 +22,7 @@ from fcnproto.cli.common import (
     refine_option,
     tell,
     tell_refining,
+    unit_option,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.model.metadata import DEPTH, HHA, Mean
@@ -263,6 +264,7 @@ def verify(
 @click.option(
     "--camera", type=CameraType(), help="Of depth for nets that take HHA; NYUDv2's by default."
 )
+@unit_option
 @about_options
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
 @click.pass_context
@@ -281,6 +283,7 @@ def segment(
     hha: Path | None,
     depth: Path | None,
     camera: Camera | None,
+    unit: str | None,
     dataset: str | None,
     mean: Mean | None,
     classes: Path | None,
@@ -323,9 +326,10 @@ def segment(
     ):
         from fcnproto.datasets.hha import companion
 
-        hha, depth, readers = depth, None, {HHA: companion(camera)}
-    elif camera is not None:
-        raise click.UsageError("--camera goes with --depth and a net that takes HHA")
+        hha, depth, readers = depth, None, {HHA: companion(camera, unit)}
+    elif camera is not None or unit is not None:
+        option = "--camera" if unit is None else "--unit"
+        raise click.UsageError(f"{option} goes with --depth and a net that takes HHA")
     companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
     folder.mkdir(parents=True, exist_ok=True)
     failed = False

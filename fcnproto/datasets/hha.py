@@ -305,13 +305,13 @@ def encode_file(path: Path, camera: Camera | None = None, unit: str | None = Non
 
 
 def companion(
-    camera: Camera | None = None,
+    camera: Camera | None = None, unit: str | None = None
 ) -> Callable[[Source], tuple[Array, tuple[Problem, ...]]]:
     """How `segment` reads the HHA of a scene from its depth map's file: the image, and warnings."""
 
     def read(source: Source) -> tuple[Array, tuple[Problem, ...]]:
         try:
-            found = encode_file(source.path, camera)
+            found = encode_file(source.path, camera, unit)
         except DataError as error:
             raise ImageError(*error.problems) from error
         return found.image, found.notes

@@ -45,10 +45,10 @@ def segment(
     """Segment images into a folder, `<name>.png` and `<name>.overlay.jpg` for each, in their order.
 
     Further label maps of a model are `<name>.<blob>.png`. `companions` has the folder of each kind
-    of image (hha, depth) that a model takes besides color, and `readers` how a kind is read where
-    its files are no pictures of it. Results are written while the model runs on the next images.
-    An image that cannot be segmented gives a Problem, and the rest go on; a warning goes with its
-    image. Raises FcnprotoError if results cannot be written.
+    of image (hha, depth) that are found by an image's name, which all of a model's may be, and
+    `readers` how a kind is read where its files are no pictures of it. Results are written while
+    the model runs on the next images. An image that cannot be segmented gives a Problem, and the
+    rest go on; a warning goes with its image. Raises FcnprotoError if results cannot be written.
     """
     named = _named_kind(segmenter, companions)
     work = _Work(folder, companions, readers, named)
@@ -67,8 +67,8 @@ def segment(
         yield from outcomes
 
 
-def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str:
-    """The kind of image that is named itself, those of the others being found in folders.
+def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str | None:
+    """The kind of image that is named itself, if not all are found in folders by its name.
 
     Raises FcnprotoError unless each input of the model has its images.
     """
@@ -84,11 +84,9 @@ def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str:
         problems.append(
             Problem(f"the model takes {' and '.join(kinds)} of each scene: {flags}".rstrip(), path)
         )
-    elif not named and not problems:
-        problems.append(Problem("one kind of image must be named itself, not by a folder", path))
     if problems:
         raise FcnprotoError(*problems)
-    return named[0]
+    return named[0] if named else None
 
 
 @dataclass
@@ -96,7 +94,7 @@ class _Work:
     folder: Path
     companions: Mapping[str, Path]
     readers: Mapping[str, Reading]
-    named: str
+    named: str | None
     notes: dict[Path, list[Problem]] = field(default_factory=dict)
     """What was said of an image while those that belong to it were read."""
     written: dict[str, Path] = field(default_factory=dict)
@@ -108,7 +106,7 @@ class _Work:
             others = {kind: self._other(kind, source) for kind in self.companions}
         except ImageError as error:
             return error
-        return {self.named: source, **others}
+        return others if self.named is None else {self.named: source, **others}
 
     def _other(self, kind: str, source: Source) -> ImageLike:
         file = _companion(self.companions[kind], source)

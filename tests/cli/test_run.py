@@ -391,6 +391,29 @@ def test_segment_makes_hha_of_depth(net, photo):
     assert "--camera goes with --depth" in result.stderr
 
 
+def test_segment_of_depth_alone(net):
+    """A net that takes HHA and nothing else, on depth maps that are named themselves."""
+    (net / "hha.prototxt").write_text(
+        input_text(hha=(1, 3, 8, 8)) + layer_text("AbsVal", ["hha"], ["score"])
+    )
+    call("export-onnx", "hha.prototxt", "--init", "--dataset", "nyud")
+    (net / "depth").mkdir()
+    walls = np.linspace(3000, 1500, 30)[:, np.newaxis] + np.repeat([[-900, 3000]], 20, axis=1)
+    Image.fromarray(walls.astype(np.uint16)).save(net / "depth" / "room.png")
+    camera = ("--camera", "500,500,20,15")
+    call("dataset", "hha", "depth", "-o", "hha", *camera)
+    call("segment", "hha/room.png", "--model", "hha.onnx", "-o", "one")
+    alone = "segment", "depth/room.png", "--model", "hha.onnx", "--depth", "depth"
+    call(*alone, *camera, "-o", "two", "--unit", "mm")
+    one, two = (np.asarray(Image.open(f"{name}/room.png")) for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
+    assert len(np.unique(one)) > 1
+    result = call(*alone, *camera, "--unit", "m", "-o", "far", code=1)
+    assert "room.png: error: half of its depths are under" in result.stderr
+    result = call("segment", "hha/room.png", "--model", "hha.onnx", "--unit", "m", code=2)
+    assert "--unit goes with --depth" in result.stderr
+
+
 def test_segment_of_color_and_hha(net, photo):
     text = input_text(color=(1, 3, 8, 8), hha=(1, 3, 8, 8)) + layer_text(
         "Eltwise", ["color", "hha"], ["score"]
