@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
+
 from fcnproto import weights as files
 from fcnproto.api.net import Net, NetLike, as_net
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, WeightsError
 from fcnproto.net.graph import as_net as as_saved
 from fcnproto.proto import printer
 from fcnproto.proto.source import parse_net
@@ -38,12 +40,22 @@ class Weights(Shown, Mapping[str, Sequence[Array]]):
         net: Net | None = None,
         title: str = "weights",
     ) -> None:
-        """From arrays by layer; `net` is the one that they fit, which some formats hold too."""
+        """From arrays by layer, of any kind of numbers; they are kept as float32.
+
+        `net` is the one that they fit, which some formats hold too. Raises WeightsError for what
+        is no array of numbers.
+        """
         self.net, self.title = net, title
         self.loaded = (
             weights
             if isinstance(weights, Loaded)
-            else Loaded(Path(title), {name: list(arrays) for name, arrays in weights.items()})
+            else Loaded(
+                Path(title),
+                {
+                    name: [_float32(array, name, title) for array in arrays]
+                    for name, arrays in weights.items()
+                },
+            )
         )
 
     @property
@@ -86,6 +98,15 @@ class Weights(Shown, Mapping[str, Sequence[Array]]):
         )
         count = sum(array.size for arrays in self.values() for array in arrays)
         return "\n".join([*lines, f"{len(self)} layers, {count:,} parameters"])
+
+
+def _float32(array: Array, layer: str, title: str) -> Array:
+    try:
+        return np.asarray(array, np.float32)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            Problem(f"expected arrays of numbers, found {type(array).__name__}", title, layer=layer)
+        ) from error
 
 
 WeightsLike = Weights | Mapping[str, Sequence[Array]] | str | PathLike[str]

@@ -162,6 +162,20 @@ def test_weights_are_a_mapping(tmp_path):
     )
 
 
+def test_weights_of_any_kind_of_numbers(model):
+    """float64 is what numpy makes, and lists are arrays too."""
+    own = {name: list(arrays) for name, arrays in fp.load_weights(SHAPES).items()}
+    wide = {name: [array.astype(float) for array in arrays] for name, arrays in own.items()}
+    listed = {name: [array.tolist() for array in arrays] for name, arrays in own.items()}
+    for given in (wide, listed):
+        exported = fp.export(SHAPES, given)
+        assert [each.raw_data for each in exported.proto.graph.initializer] == [
+            each.raw_data for each in model.proto.graph.initializer
+        ]
+    with pytest.raises(fp.FcnprotoError, match="layer 'score': expected arrays of numbers"):
+        fp.load_weights({"score": [["a", "b"]]})
+
+
 def test_convert_says_what_became_of_each_layer():
     fitted = fp.convert({"conv1_1": fp.load_weights(SHAPES)["conv1_1"]}, SHAPES)
     assert "conv1_1: copied" in str(fitted).splitlines()
