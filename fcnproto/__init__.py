@@ -26,11 +26,11 @@ _HOMES = {
     "Segmenter": "fcnproto.runtime.segmenter",
     "Solver": "fcnproto.api.solver",
     "Weights": "fcnproto.api.weights",
-    "check": "fcnproto.api.measures",
+    "check": "fcnproto.api.checks",
     "convert": "fcnproto.api.weights",
     "convolutionize": "fcnproto.api.weights",
-    "diff": "fcnproto.api.measures",
-    "doctor": "fcnproto.api.measures",
+    "diff": "fcnproto.api.checks",
+    "doctor": "fcnproto.api.doctor",
     "explain_crop": "fcnproto.api.net",
     "explain_field": "fcnproto.api.net",
     "explain_pad": "fcnproto.api.net",
@@ -43,8 +43,8 @@ _HOMES = {
     "score": "fcnproto.api.scoring",
     "scores": "fcnproto.api.scoring",
     "train": "fcnproto.runs.train",
-    "upgrade": "fcnproto.api.measures",
-    "verify": "fcnproto.api.measures",
+    "upgrade": "fcnproto.api.checks",
+    "verify": "fcnproto.api.verify",
 }
 
 __all__ = [

@@ -1,10 +1,12 @@
 """The names of fcnproto, for type checkers and editors; __init__.py has where each lives."""
 
-from fcnproto.api.measures import check, diff, doctor, upgrade, verify
+from fcnproto.api.checks import check, diff, upgrade
+from fcnproto.api.doctor import doctor
 from fcnproto.api.model import Model, export
 from fcnproto.api.net import Net, explain_crop, explain_field, explain_pad, load_net
 from fcnproto.api.scoring import score, scores
 from fcnproto.api.solver import Solver
+from fcnproto.api.verify import verify
 from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
 from fcnproto.api.zoo import Prototxt, nets, render
 from fcnproto.crf.dense_crf import Bilateral, DenseCRF, Gaussian

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 from fcnproto.errors import Problem, Severity
-from fcnproto.insight.doctor import Finding, text
 from fcnproto.types import Shown
 
 Item = TypeVar("Item")
@@ -28,13 +27,6 @@ class Problems(Lines[Problem]):
 
     def __str__(self) -> str:
         return super().__str__() or "no problems"
-
-
-class Findings(Lines[Finding]):
-    """What is wrong with weights, and what to do about each."""
-
-    def __str__(self) -> str:
-        return text(self).rstrip("\n")
 
 
 class Differences(Lines[str]):

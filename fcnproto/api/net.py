@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fcnproto.api import sources
 from fcnproto.api.explain import CropExplanation, FieldExplanation, PadExplanation
@@ -26,8 +27,10 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource
-from fcnproto.runtime.segmenter import ImageLike, image_of
 from fcnproto.types import Shape, Shown
+
+if TYPE_CHECKING:
+    from fcnproto.runtime.segmenter import ImageLike
 
 
 class Net(Shown):
@@ -109,7 +112,11 @@ class Net(Shown):
         By default that is the middle one. With an image the net has its size, and the picture
         shows it.
         """
-        photo = None if image is None else image_of(image)
+        photo = None
+        if image is not None:
+            from fcnproto.runtime.segmenter import image_of  # numpy is heavy
+
+            photo = image_of(image)
         graph = self.graph
         if photo is not None:
             graph = build(self.source, self.state, (photo.shape[0], photo.shape[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,9 @@ from fcnproto.cli.common import (
 from fcnproto.errors import FcnprotoError, Problem, Severity
 from fcnproto.insight import draw as drawing
 from fcnproto.insight import summary as summarizing
-from fcnproto.runtime import images
+
+if TYPE_CHECKING:
+    from fcnproto.runtime.images import Source
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -136,7 +138,9 @@ class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(row), int(column)
 
 
-def _one_image(path: str) -> images.Source:
+def _one_image(path: str) -> Source:
+    from fcnproto.runtime import images  # numpy is heavy
+
     sources = images.find([path])
     if len(sources) != 1:
         raise FcnprotoError(Problem(f"expected one image, found {len(sources)}", path))
@@ -188,8 +192,9 @@ def doctor(
 
     Exits with 1 if something is.
     """
-    from fcnproto.api.measures import doctor as examine
+    from fcnproto.api.doctor import doctor as examine
     from fcnproto.insight import doctor as examining
+    from fcnproto.runtime import images
 
     photos = [] if image is None else images.find([image])
     findings = examine(_loaded(**net), weights, *photos)

@@ -112,9 +112,9 @@ def check(
 
     Exits with 1 if Caffe would refuse it.
     """
-    from fcnproto.api import measures
+    from fcnproto.api import checks
 
-    problems = measures.check(
+    problems = checks.check(
         net, phase=phase, level=level, stages=stages, size=size, lenient=lenient
     )
     for problem in problems:
@@ -135,9 +135,9 @@ def diff(ctx: click.Context, first: str, second: str) -> None:
 
     Prints nothing and exits with 0 if they mean the same; exits with 1 if they do not.
     """
-    from fcnproto.api import measures
+    from fcnproto.api import checks
 
-    lines = measures.diff(first, second)
+    lines = checks.diff(first, second)
     for line in lines:
         echo(line)
     if lines:

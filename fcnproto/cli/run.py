@@ -191,9 +191,9 @@ def verify(
 
     Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
     """
-    from fcnproto.api.measures import verify as verify_model
     from fcnproto.api.model import weights_beside
     from fcnproto.api.net import load_net
+    from fcnproto.api.verify import verify as verify_model
     from fcnproto.insight import verify as verifying
 
     chosen = sum(each is not None for each in (other, reference, net))

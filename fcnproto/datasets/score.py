@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from fcnproto.datasets.measures import MOST_CLASSES, Classes, Score
 from fcnproto.datasets.pictures import LABELS, by_name, read_labels
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import spread
-from fcnproto.runtime.outputs import LabelMap
-from fcnproto.runtime.runner import Runner
 from fcnproto.types import Array
 from fcnproto.words import some
+
+if TYPE_CHECKING:  # a runtime is heavy, and readers are listed with this module
+    from fcnproto.runtime.outputs import LabelMap
+    from fcnproto.runtime.runner import Runner
 
 Progress = Callable[[], object]
 

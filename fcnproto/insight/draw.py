@@ -32,7 +32,6 @@ from fcnproto.net.receptive_field import field_words
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import show
-from fcnproto.zoo.templates import from_template as fill_template
 
 
 @dataclass(frozen=True)
@@ -382,7 +381,9 @@ def page(net: Picture, svg: str) -> str:
         "peak memory of training": size_of(net.summary.training),
     }
     data = json.dumps({"boxes": boxes, "totals": totals}).replace("<", "\\u003c")
-    return fill_template(
+    from fcnproto.zoo.templates import from_template  # Jinja is heavy
+
+    return from_template(
         "draw.html.j2",
         title=escape(printable(net.title)),
         svg=svg[svg.index("<svg") :],

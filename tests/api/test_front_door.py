@@ -131,6 +131,21 @@ def test_a_net_from_a_name_a_text_and_a_file(tmp_path):
         fp.load_net(SHAPES, phase="DEPLOY")
 
 
+def test_a_net_is_built_for_its_level_and_stages():
+    text = "".join(
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" include {{ {rule} }} }}\n'
+        for name, rule in {"a": "min_level: 2", "b": 'stage: "b"', "c": "phase: TRAIN"}.items()
+    )
+
+    def names(**state):
+        return [row.name for row in fp.load_net(text, **state).layers]
+
+    assert names() == []
+    assert names(level=2) == ["a"]
+    assert names(stages=["b"]) == ["b"]
+    assert names(phase="TRAIN", level=3, stages=["b"]) == ["a", "b", "c"]
+
+
 def test_a_broken_net_says_what_is_wrong():
     net = fp.load_net('layer { name: "a" type: "ReLU" bottom: "b" top: "c" }')
     assert len(net.problems.errors) == 1 and "makes its bottom 'b'" in repr(net)
@@ -182,6 +197,20 @@ def test_convert_says_what_became_of_each_layer():
     assert [problem.layer for problem in fitted.refused]
     with pytest.raises(fp.FcnprotoError, match="strict"):
         fp.convert({"conv1_1": fp.load_weights(SHAPES)["conv1_1"]}, SHAPES, strict=True)
+
+
+def test_convolutionize_says_what_is_not_finite():
+    net = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 2 dim: 3 dim: 3 } } }\n"
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"'
+        " inner_product_param { num_output: 4 } }"
+    )
+    kernels = np.ones((4, 18), np.float32)
+    kernels[1, 2] = np.nan
+    found = fp.convolutionize(net, {"fc": [kernels, np.zeros(4)]})
+    assert found.weights["fc-conv"][0].shape == (4, 2, 3, 3)
+    assert [note.layer for note in found.notes if "NaN or infinite" in note.message] == ["fc-conv"]
 
 
 def test_export_saves_the_verbs_model(model, tmp_path, monkeypatch):

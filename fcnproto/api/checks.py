@@ -1,35 +1,21 @@
-"""How good a model is, how exact, and what is wrong: score, verify, doctor, check, diff."""
+"""What is wrong with a net or solver, what differs between two, and their current form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from os import PathLike
-from pathlib import Path
+from collections.abc import Iterable
 
 from fcnproto.api import sources
-from fcnproto.api.lines import Differences, Findings, Problems
-from fcnproto.api.model import Model
-from fcnproto.api.net import Net, NetLike, as_net, checked_phase
+from fcnproto.api.lines import Differences, Problems
+from fcnproto.api.net import Net, NetLike, checked_phase
 from fcnproto.api.sources import Named
-from fcnproto.api.weights import WeightsLike, load_weights, source_of
 from fcnproto.api.zoo import Prototxt
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.exporting.export import every_blob
-from fcnproto.insight import doctor as examining
-from fcnproto.insight import verify as verifying
-from fcnproto.insight.doctor_scores import examine_image
-from fcnproto.insight.verify import Comparison, Tolerance
 from fcnproto.net import check as checking
 from fcnproto.net import diff as differing
 from fcnproto.net.graph import State
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource, SolverSource
-from fcnproto.runtime.segmenter import ImageLike, image_of
-from fcnproto.types import Array
-
-ModelLike = Model | str | PathLike[str]
-"""A model, or the path of one."""
 
 
 def check(
@@ -86,51 +72,3 @@ def upgrade(source: Named) -> Prototxt:
     if errors:
         raise FcnprotoError(*errors)
     return Prototxt(printer.format(found.net if isinstance(found, NetSource) else found.solver))
-
-
-def doctor(
-    net: NetLike,
-    weights: WeightsLike,
-    *photos: ImageLike,
-) -> Findings:
-    """What is wrong with weights in a net and, with photos, with what they make of these.
-
-    Raises NetError if Caffe would refuse the net, ImageError if an image cannot be read.
-    """
-    loaded, arrays = as_net(net), load_weights(weights).by_layer
-    findings = examining.examine(loaded.graph, arrays, loaded.zoo_name)
-    for photo in photos:
-        rgb = image_of(photo)
-        findings += examine_image(loaded.graph, arrays, rgb, loaded.zoo_name)
-    return Findings(findings)
-
-
-def verify(
-    model: ModelLike,
-    reference: NetLike | Model | Mapping[str, Array],
-    weights: WeightsLike | None = None,
-    *,
-    rtol: float = 1e-4,
-    atol: float = 1e-6,
-) -> Comparison:
-    """Compare a model blob by blob with a reference, up to atol + rtol · its largest magnitude.
-
-    The reference is a net with its weights, whose plain model is made; another model, or the path
-    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). Raises
-    FcnprotoError if nothing can be compared.
-    """
-    ours = model.to_proto() if isinstance(model, Model) else Path(model)
-    tolerance = Tolerance(rtol, atol)
-    if isinstance(reference, Mapping):
-        return verifying.with_arrays(ours, reference, tolerance)
-    if isinstance(reference, Model):
-        return verifying.with_model(ours, reference.to_proto(), tolerance)
-    if weights is not None or isinstance(reference, Net):
-        if weights is None:
-            raise FcnprotoError("a net is compared with its weights: give them too")
-        plain = every_blob(as_net(reference).source, source_of(weights)).to_proto()
-        return verifying.with_model(ours, plain, tolerance, every_blob=True)
-    path = Path(reference)
-    if path.suffix.lower() == ".npz":
-        return verifying.with_arrays(ours, path, tolerance)
-    return verifying.with_model(ours, path, tolerance)

@@ -1,0 +1,51 @@
+"""How far a model is from a reference, blob by blob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+from fcnproto.api.net import Net, NetLike, as_net
+from fcnproto.api.weights import WeightsLike, source_of
+from fcnproto.errors import FcnprotoError
+from fcnproto.insight import verify as verifying
+from fcnproto.insight.verify import Comparison, Tolerance
+from fcnproto.model.file import Model
+from fcnproto.types import Array
+
+ModelLike = Model | str | PathLike[str]
+"""A model, or the path of one."""
+
+
+def verify(
+    model: ModelLike,
+    reference: NetLike | Model | Mapping[str, Array],
+    weights: WeightsLike | None = None,
+    *,
+    rtol: float = 1e-4,
+    atol: float = 1e-6,
+) -> Comparison:
+    """Compare a model blob by blob with a reference, up to atol + rtol · its largest magnitude.
+
+    The reference is a net with its weights, whose plain model is made; another model, or the path
+    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). Raises
+    FcnprotoError if nothing can be compared.
+    """
+    ours = model.to_proto() if isinstance(model, Model) else Path(model)
+    tolerance = Tolerance(rtol, atol)
+    if isinstance(reference, Mapping):
+        return verifying.with_arrays(ours, reference, tolerance)
+    if isinstance(reference, Model):
+        return verifying.with_model(ours, reference.to_proto(), tolerance)
+    if weights is not None or isinstance(reference, Net):
+        if weights is None:
+            raise FcnprotoError("a net is compared with its weights: give them too")
+        from fcnproto.exporting.export import every_blob  # takes as long as all else here
+
+        plain = every_blob(as_net(reference).source, source_of(weights)).to_proto()
+        return verifying.with_model(ours, plain, tolerance, every_blob=True)
+    path = Path(reference)
+    if path.suffix.lower() == ".npz":
+        return verifying.with_arrays(ours, path, tolerance)
+    return verifying.with_model(ours, path, tolerance)
