@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fcnproto.api.sources import Named
 from fcnproto.api.weights import WeightsLike, load_weights, source_of
 from fcnproto.api.zoo import Prototxt
 from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.exporting.cutting import Asked
 from fcnproto.exporting.export import every_blob
 from fcnproto.insight import doctor as examining
 from fcnproto.insight import verify as verifying
@@ -112,12 +113,13 @@ def verify(
     *,
     rtol: float = 1e-4,
     atol: float = 1e-6,
+    identity: Sequence[str] = (),
 ) -> Comparison:
     """Compare a model blob by blob with a reference, up to atol + rtol · its largest magnitude.
 
     The reference is a net with its weights, whose plain model is made; another model, or the path
-    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). Raises
-    FcnprotoError if nothing can be compared.
+    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). The net's layers
+    named in `identity` hand on their bottom. Raises FcnprotoError if nothing can be compared.
     """
     ours = model.to_proto() if isinstance(model, Model) else Path(model)
     tolerance = Tolerance(rtol, atol)
@@ -128,7 +130,9 @@ def verify(
     if weights is not None or isinstance(reference, Net):
         if weights is None:
             raise FcnprotoError("a net is compared with its weights: give them too")
-        plain = every_blob(as_net(reference).source, source_of(weights)).to_proto()
+        net = as_net(reference)
+        asked = Asked(net.size, tuple(identity))
+        plain = every_blob(net.source, source_of(weights), asked).to_proto()
         return verifying.with_model(ours, plain, tolerance, every_blob=True)
     path = Path(reference)
     if path.suffix.lower() == ".npz":

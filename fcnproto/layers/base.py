@@ -37,6 +37,13 @@ Tensor = Any
 Tensors = Sequence[Tensor]
 
 
+NO_FORM = "there is no ONNX form for layers of these types"
+"""Why a layer cannot be written in ONNX, where there is no more to say."""
+
+BOXES = "layers that find boxes have no ONNX form"
+"""The same, where what a net finds is no score or label of each pixel."""
+
+
 @dataclass(frozen=True)
 class Arity:
     """How many blobs a layer takes or gives."""
@@ -183,6 +190,8 @@ class Layer:
     """Whether its top has one size whatever the bottom's is, so that only one of these fits."""
     items_by_data: ClassVar[bool] = False
     """Whether what the data hold decides how many items its tops have along axis 0."""
+    detects: ClassVar[bool] = False
+    """Whether it belongs to a net that finds boxes."""
     decides_at: ClassVar[float] = 0.0
     """Above which a number of its top says yes, where one channel tells two classes apart."""
     kind: ClassVar[Kind] = Kind.OTHER
@@ -227,6 +236,30 @@ class Layer:
     def feeds(self) -> bool:
         """Whether it brings data in, and so is an input where a net infers."""
         return False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws numbers at random where a net infers, too."""
+        return False
+
+    def drawn(self) -> Layer:
+        """The layer that draws them in ONNX, where `onnx` gives what they are on average."""
+        raise self._silent("random numbers")
+
+    def apart(self) -> Sequence[tuple[Layer, Sequence[int]]]:
+        """The same as several layers, with the tops of each: those that feed, and those that do
+        not.
+        """
+        return [(self, range(len(self.proto.top)))]
+
+    def stand_in(self) -> Layer | None:
+        """An input of the same tops, for data whose values are known; None for all others."""
+        return None
+
+    @property
+    def title(self) -> str:
+        """What it is, where several layers are listed: its type."""
+        return self.type
 
     @property
     def is_loss(self) -> bool:
@@ -338,7 +371,7 @@ class Layer:
     def obstacle(self) -> str | None:
         """Why this layer cannot be written in ONNX as it is set; None if it can."""
         if type(self).onnx is Layer.onnx:
-            return f"layers of type {self.type} have no ONNX form"
+            return NO_FORM
         return None
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
