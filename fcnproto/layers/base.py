@@ -30,6 +30,7 @@ from fcnproto.types import Array, Shape, show
 if TYPE_CHECKING:
     import numpy as np
 
+    from fcnproto.layers.reading import Reading
     from fcnproto.model.builder import Builder
 
 Tensor = Any
@@ -245,6 +246,13 @@ class Layer:
     def drawn(self) -> Layer:
         """The layer that draws them in ONNX, where `onnx` gives what they are on average."""
         raise self._silent("random numbers")
+
+    def reading(self) -> Reading:
+        """What a data layer reads from files. LayerError for what is not read here."""
+        raise LayerError(
+            f"data of type {self.type} are not read here: use a Python layer such as"
+            " FolderSegDataLayer, or Input layers and --data"
+        )
 
     def apart(self) -> Sequence[tuple[Layer, Sequence[int]]]:
         """The same as several layers, with the tops of each: those that feed, and those that do

@@ -135,19 +135,6 @@ class DomainTransform(Known):
     bottoms = exactly(3)
 
 
-class ImageSegData(Known):
-    """Images, label maps and sizes from files."""
-
-    type = "ImageSegData"
-    fork = "pspnet"
-    settings = "image_data_param"
-    other_settings = ("transform_param",)
-    bottoms = exactly(0)
-    feeds = True
-    tops = exactly(3)
-    auto_top = True
-
-
 class MatRead(Known):
     """An array from MATLAB files."""
 
@@ -198,15 +185,12 @@ class WindowSegData(Known):
     tops = between(2, 3)
 
 
-class DenseImageData(Known):
-    """Images and label maps from files."""
+class DetectNetTransformation(Known):
+    """Images, changed at random, and boxes drawn into a grid, for training."""
 
-    type = "DenseImageData"
-    fork = "segnet"
-    settings = "dense_image_data_param"
-    other_settings = ("transform_param",)
-    bottoms = exactly(0)
-    feeds = True
+    type = "DetectNetTransformation"
+    fork = "nvcaffe"
+    bottoms = exactly(2)
     tops = exactly(2)
 
 
