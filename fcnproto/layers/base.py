@@ -239,6 +239,15 @@ class Layer:
         return False
 
     @property
+    def rectifies(self) -> bool:
+        """Whether it makes 0 of whatever is below 0."""
+        return False
+
+    def statistics(self, arrays: Sequence[Array]) -> tuple[Array, Array] | None:
+        """The mean and the variance of each channel that it has gathered; None for most types."""
+        return None
+
+    @property
     def draws(self) -> bool:
         """Whether it draws numbers at random where a net infers, too."""
         return False

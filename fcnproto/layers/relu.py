@@ -22,6 +22,11 @@ class ReLU(Pointwise):
 
     param: ReLUParameter
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether there is no slope."""
+        return bool(self.param.negative_slope == 0)
+
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The product with the slope, if there is one."""
         return prod(tops[0]) if self.param.negative_slope else 0
