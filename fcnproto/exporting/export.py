@@ -25,7 +25,7 @@ from fcnproto.net.graph import Graph, assemble
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
-from fcnproto.weights import Weights
+from fcnproto.weights import Weights, npz
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
 """The weights of net.prototxt lie beside it as net with one of these, the first that is there."""
@@ -44,10 +44,14 @@ class Exported:
 
 
 def weights_beside(net: str) -> Path | None:
-    """The weight file that lies beside a prototxt under its stem, or in . for a net of the zoo."""
+    """The weight file that lies beside a prototxt under its stem, or in . for a net of the zoo.
+
+    Arrays that verify compares with, in/<blob> and out/<blob>, are none.
+    """
     stem = Path(net).with_suffix("")
     candidates = [stem.with_name(stem.name + ending) for ending in ENDINGS]
-    return next((path for path in candidates if path.is_file()), None)
+    there = (path for path in candidates if path.is_file())
+    return next((path for path in there if not npz.is_reference(path)), None)
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,18 @@ def test_weights_beside_a_net(tmp_path):
         assert weights_beside(str(net)) == tmp_path / name
 
 
+def test_what_a_net_took_and_gave_is_no_weights_of_it(tmp_path):
+    """A reference for verify may lie beside a net, under its name."""
+    net = tmp_path / "net.prototxt"
+    arrays = {"in/data": np.ones(2), "out/score": np.ones(2), "param/conv/0": np.ones(3)}
+    np.savez(tmp_path / "net.npz", **arrays)
+    assert weights_beside(str(net)) is None
+    (tmp_path / "net.caffemodel").write_bytes(b"")
+    assert weights_beside(str(net)) == tmp_path / "net.caffemodel"
+    np.savez(tmp_path / "net.npz", **{"in/0": np.ones(2)})  # a layer may be called so
+    assert weights_beside(str(net)) == tmp_path / "net.npz"
+
+
 # What a model says of itself ------------------------------------------------------------------
 
 
