@@ -13,6 +13,7 @@ from fcnproto.api.weights import WeightsLike, source_of
 from fcnproto.errors import Problem
 from fcnproto.exporting import export as exporting
 from fcnproto.exporting.cost import Cost
+from fcnproto.exporting.cutting import Asked
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.exporting.write import DEFAULT_OPSET, Result
 from fcnproto.model import file
@@ -78,6 +79,8 @@ def export(
     mean: Mean | None = None,
     classes: Sequence[str] | str | PathLike[str] | None = None,
     palette: Sequence[Colour] | str | PathLike[str] | None = None,
+    identity: Sequence[str] = (),
+    samples: int | None = None,
 ) -> Model:
     """An ONNX model of a net and its weights, which holds for every N, H and W.
 
@@ -85,7 +88,9 @@ def export(
     the class with the highest as uint8 (labels), or both. With `image_input`, the model takes
     N×H×W×3 uint8 RGB, and the mean is built in. `init` fills layers that have no weights.
     `dataset`, `mean` (for each channel, B, G, R), `classes` (names, or a file of them) and
-    `palette` (colours, or a file) say what the net's name does not.
+    `palette` (colours, or a file) say what the net's name does not. The layers named in `identity`
+    hand on their bottom. Of what Bayesian SegNet draws at random, `samples` are averaged; by
+    default it is what they are on average.
 
     Raises NetError or WeightsError with everything that keeps it from being made.
     """
@@ -100,6 +105,7 @@ def export(
         image_input=image_input,
         optimize=Optimize(optimize),
         given=said(dataset, mean, classes, palette),
+        asked=Asked(loaded.size, tuple(identity), samples),
     )
     costs = Costs(found.before, found.after, optimize)
     return Model(found.model.proto, found.model.tensors, found.notes, costs)

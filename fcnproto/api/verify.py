@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -25,12 +25,13 @@ def verify(
     *,
     rtol: float = 1e-4,
     atol: float = 1e-6,
+    identity: Sequence[str] = (),
 ) -> Comparison:
     """Compare a model blob by blob with a reference, up to atol + rtol · its largest magnitude.
 
     The reference is a net with its weights, whose plain model is made; another model, or the path
-    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). Raises
-    FcnprotoError if nothing can be compared.
+    of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). The net's layers
+    named in `identity` hand on their bottom. Raises FcnprotoError if nothing can be compared.
     """
     ours = model.to_proto() if isinstance(model, Model) else Path(model)
     tolerance = Tolerance(rtol, atol)
@@ -41,9 +42,13 @@ def verify(
     if weights is not None or isinstance(reference, Net):
         if weights is None:
             raise FcnprotoError("a net is compared with its weights: give them too")
-        from fcnproto.exporting.export import every_blob  # takes as long as all else here
+        # The exporter takes as long to import as all else here.
+        from fcnproto.exporting.cutting import Asked
+        from fcnproto.exporting.export import every_blob
 
-        plain = every_blob(as_net(reference).source, source_of(weights)).to_proto()
+        net = as_net(reference)
+        asked = Asked(net.size, tuple(identity))
+        plain = every_blob(net.source, source_of(weights), asked).to_proto()
         return verifying.with_model(ours, plain, tolerance, every_blob=True)
     path = Path(reference)
     if path.suffix.lower() == ".npz":

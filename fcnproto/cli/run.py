@@ -14,6 +14,7 @@ import click
 from fcnproto.cli.common import (
     CameraType,
     Function,
+    Size,
     Verb,
     check_output,
     device_options,
@@ -80,6 +81,14 @@ def about_options(function: Function) -> Function:
     return function
 
 
+identity_option = click.option(
+    "--identity",
+    multiple=True,
+    metavar="NAME",
+    help="A layer, such as one in Python, that hands on its bottom where the net infers.",
+)
+
+
 @click.command("export-onnx", cls=Verb)
 @click.argument("net", default=DEFAULT_NET)
 @click.option("--weights", metavar="W", help="By default those beside NET under its stem.")
@@ -98,6 +107,14 @@ def about_options(function: Function) -> Function:
 @about_options
 @click.option("--image-input", is_flag=True, help="Take N×H×W×3 uint8 RGB; the mean is built in.")
 @click.option("--init", is_flag=True, help="Fill what has no weights as its fillers say.")
+@click.option("--size", type=Size(), help="Of images, where the net does not say it.")
+@identity_option
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 256),
+    metavar="N",
+    help="Average N samples of what is drawn at random in TEST; by default its mean is taken.",
+)
 @click.option(
     "--optimize",
     type=click.Choice(["none", "exact", "fast"]),
@@ -118,6 +135,9 @@ def export_onnx(
     palette: Path | None,
     image_input: bool,
     init: bool,
+    size: tuple[int, int] | None,
+    identity: tuple[str, ...],
+    samples: int | None,
     optimize: Literal["none", "exact", "fast"],
 ) -> None:
     """Write NET with its weights as an ONNX model that holds for every N, H and W."""
@@ -125,7 +145,7 @@ def export_onnx(
     from fcnproto.api.net import load_net
 
     check_output(output, force)
-    source = load_net(net)
+    source = load_net(net, size=size)
     beside = weights_beside(net) if weights is None and net != "-" else None
     if beside is not None:
         echo(f"weights: {beside}", err=True)
@@ -141,6 +161,8 @@ def export_onnx(
         mean=mean,
         classes=classes,
         palette=palette,
+        identity=identity,
+        samples=samples,
     )
     tell(model.notes)
     echo(str(model.cost), err=True)
@@ -162,6 +184,8 @@ def export_onnx(
 )
 @click.option("--net", metavar="NET", help="Compare with the plain model of this net.")
 @click.option("--weights", metavar="W", help="Its weights; by default those beside NET.")
+@click.option("--size", type=Size(), help="Of NET's images, where it does not say it.")
+@identity_option
 @device_options
 @click.option(
     "--rtol",
@@ -178,6 +202,8 @@ def verify(
     reference: Path | None,
     net: str | None,
     weights: str | None,
+    size: tuple[int, int] | None,
+    identity: tuple[str, ...],
     device: str,
     fast: bool,
     no_cache: bool,
@@ -201,8 +227,9 @@ def verify(
         raise click.UsageError(
             "give one of --reference FILE, --net NET, a second model, and --device D"
         )
-    if weights is not None and net is None:
-        raise click.UsageError("--weights goes with --net")
+    for option, given in (("--weights", weights), ("--size", size), ("--identity", identity)):
+        if given and net is None:
+            raise click.UsageError(f"{option} goes with --net")
     if rtol is None:
         rtol = verifying.FAST_RTOL if fast else verifying.RTOL
     if device != "auto":
@@ -212,7 +239,9 @@ def verify(
         found = weights or weights_beside(net)
         if found is None:
             raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))
-        comparison = verify_model(model, load_net(net), found, rtol=rtol, atol=atol)
+        comparison = verify_model(
+            model, load_net(net, size=size), found, rtol=rtol, atol=atol, identity=identity
+        )
     elif reference is not None:
         comparison = verifying.with_arrays(model, reference, verifying.Tolerance(rtol, atol))
     elif other is not None:

@@ -180,7 +180,7 @@ def _report(left: list[str], path: Path) -> None:
 
 def _check_labels(training: Training) -> None:
     sources = [each for data in (training.data, *training.tests) for each in data.sources]
-    total = sum(len(source.reader) for source in sources)
+    total = sum(len(source) for source in sources)
     with tqdm(total=total, desc="labels", unit="map", disable=None, leave=False) as bar:
         training.check_labels(lambda: bar.update())
 

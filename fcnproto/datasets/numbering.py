@@ -178,7 +178,7 @@ class Numbering:
             between = int(((labels > 0) & (labels < top)).sum()) if nearest else 0
             return (labels > (top // 2 if nearest else 0)).astype(np.uint8), between
         if self.rule is Rule.WIDE:
-            labels = labels // WIDE
+            labels = labels // np.uint16(WIDE)  # others may have 8 bits, and be black
         return as_classes(path, labels), 0
 
     def palette(self) -> list[Colour]:

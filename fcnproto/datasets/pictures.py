@@ -201,6 +201,21 @@ def read_labels(path: Path) -> Array:
     return labels
 
 
+def read_greys(path: Path) -> Array:
+    """A picture of greys, of whatever mode, as H×W uint8. Raises DataError for colours."""
+
+    def greys(image: Image.Image) -> Array:
+        if image.mode in ("1", "L"):
+            return np.asarray(image.convert("L"))
+        rgb = np.asarray(image.convert("RGB"))
+        if (rgb != rgb[:, :, :1]).any():
+            raise DataError(Problem("has colours, and a map has greys", str(path)))
+        return rgb[:, :, 0]
+
+    found: Array = _guarded(path, greys)
+    return found
+
+
 def _indices(path: Path, image: Image.Image) -> Array:
     if image.format == "JPEG":
         raise DataError(jpeg(path))

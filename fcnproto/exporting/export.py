@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fcnproto.crf.mean_field import OnScores
-from fcnproto.errors import NetError, Problem, Severity, WeightsError
+from fcnproto.errors import NetError, Problem, Severity, WeightsError, raise_if_any
 from fcnproto.exporting.cost import Cost, cost
+from fcnproto.exporting.cutting import Asked, cut, for_inference, obstacles
 from fcnproto.exporting.filled import Filled, with_weights
-from fcnproto.exporting.inference import Inference, for_inference, inference
+from fcnproto.exporting.inference import Inference, inference
 from fcnproto.exporting.mean_field import without_mean_fields
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
@@ -20,11 +21,11 @@ from fcnproto.model.file import Model
 from fcnproto.model.metadata import Blobs, Given, Metadata
 from fcnproto.model.parts import part, reads_only_sizes
 from fcnproto.model.tiles import Tiling
-from fcnproto.net.graph import build
+from fcnproto.net.graph import Graph, assemble
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
-from fcnproto.weights import Weights
+from fcnproto.weights import Weights, npz
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
 """The weights of net.prototxt lie beside it as net with one of these, the first that is there."""
@@ -43,10 +44,14 @@ class Exported:
 
 
 def weights_beside(net: str) -> Path | None:
-    """The weight file that lies beside a prototxt under its stem, or in . for a net of the zoo."""
+    """The weight file that lies beside a prototxt under its stem, or in . for a net of the zoo.
+
+    Arrays that verify compares with, in/<blob> and out/<blob>, are none.
+    """
     stem = Path(net).with_suffix("")
     candidates = [stem.with_name(stem.name + ending) for ending in ENDINGS]
-    return next((path for path in candidates if path.is_file()), None)
+    there = (path for path in candidates if path.is_file())
+    return next((path for path in there if not npz.is_reference(path)), None)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def export(
     image_input: bool = False,
     optimize: Optimize = Optimize.EXACT,
     given: Given = Given(),
+    asked: Asked = Asked(),
 ) -> Exported:
     """The model of a net and its weights: prepared, described, rewritten, written.
 
@@ -108,7 +114,7 @@ def export(
     lack are filled with `init`. With `image_input`, colour images go in as they are. Raises
     NetError or WeightsError with everything that keeps it from being made.
     """
-    net = prepare(source, weights, init=init)
+    net = prepare(source, weights, init=init, asked=asked)
     about = describe(net, name, given)
     interface = interface_of(net, about, result, image_input=image_input)
     rewritten = optimized(net.filled, optimize)
@@ -124,13 +130,21 @@ def export(
     )
 
 
-def prepare(source: NetSource, weights: WeightSource | None, *, init: bool = False) -> Prepared:
+def prepare(
+    source: NetSource,
+    weights: WeightSource | None,
+    *,
+    init: bool = False,
+    asked: Asked = Asked(),
+) -> Prepared:
     """The first step: what is left of a net for inference, with an array for each of its weights.
 
     Its shapes are inferred here, and travel with it.
     """
     arrays = weights.weights if weights is not None else {}
-    net = inference(build(for_inference(source)), arrays)
+    net = inference(
+        _built(for_inference(source, asked.identity)), arrays, asked.size, asked.samples
+    )
     fitted, notes = fit(net, weights, init=init)
     filled, fields = without_mean_fields(with_weights(net, fitted))
     told = [
@@ -143,6 +157,21 @@ def prepare(source: NetSource, weights: WeightSource | None, *, init: bool = Fal
         for blob, on in fields.items()
     ]
     return Prepared(filled, (*net.notes, *notes, *told), fields)
+
+
+def _built(source: NetSource) -> Graph:
+    """The graph of a net; NetError with what Caffe would refuse and, in the same breath, with what
+    has no ONNX form.
+
+    Of layers that find boxes nothing else is said: what is wrong in them does not matter.
+    """
+    graph, problems = assemble(source)
+    rest = cut(graph)
+    boxes = {node.title for node in rest.nodes if node.layer.detects}
+    told = [each for each in (*source.problems, *problems) if each.layer not in boxes]
+    if any(each.severity is Severity.ERROR for each in told):
+        raise_if_any(NetError, [*obstacles(rest), *told])
+    return graph
 
 
 def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
@@ -175,9 +204,9 @@ def interface_of(
     return Interface(result, images, list(filter(about.is_color, images)))
 
 
-def every_blob(source: NetSource, weights: WeightSource) -> Model:
+def every_blob(source: NetSource, weights: WeightSource, asked: Asked = Asked()) -> Model:
     """The plain model of a net, with all its blobs as outputs."""
-    net = prepare(source, weights)
+    net = prepare(source, weights, asked=asked)
     about = Metadata(mean_fields=net.mean_fields)
     return write(net.filled, metadata=about.to_props(), interface=Interface(every_blob=True))
 

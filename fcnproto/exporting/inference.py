@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import NetError, Problem, Severity, raise_if_any
+from fcnproto.exporting.cutting import cut, named, obstacles, sampled, with_constants
 from fcnproto.layers.base import Layer
-from fcnproto.net.graph import Graph, Node, State
+from fcnproto.net.graph import Graph, Node
 from fcnproto.net.shapes import Shapes, infer, walk
 from fcnproto.proto.caffe_pb2 import BlobProto
-from fcnproto.proto.source import NetSource
 from fcnproto.types import Dims, Shape
 
 Weights = Mapping[str, Sequence[np.ndarray[Any, Any]]]
 Dimensions = tuple[int | str, ...]
+Axis = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -59,22 +60,30 @@ class Inference:
         return replace(self, graph=graph, dims=_dims(graph, walks), shapes=walks[0])
 
 
-def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inference:
+def inference(
+    graph: Graph,
+    weights: Weights = MappingProxyType({}),
+    size: tuple[int, int] | None = None,
+    samples: int | None = None,
+) -> Inference:
     """The part of a net that infers, with the sizes that it is open to.
 
+    `size` (height, width) is that of its images, where the net does not say it or says another.
     `weights` help where a data layer does not say what images it brings: a shape is found that they
-    fit. Raises NetError, with every problem, if the net has no input or output, if its shapes do
-    not work out, or if layers cannot be written in ONNX.
+    fit. `samples` is how many are averaged of what is drawn at random; by default it is the mean.
+    Raises NetError, with every problem, if the net has no input or output, if its shapes do not
+    work out, if only one size of images fits and nothing says it, or if layers cannot be written in
+    ONNX.
     """
-    net = _with_inputs_named(cut(graph))
+    net, fed = with_constants(cut(graph))
     raise_if_any(NetError, _obstacles(net))
-    net = _informed(net, weights)
+    net, drawn = sampled(_informed(named(net), weights), samples)
     sources = _sources(net)
     walked, _ = walk(net)
     unknown = [blob for blob in sources if not walked.blobs.get(blob)]
-    assumed = _assume(net, sources, unknown, weights) if unknown else {}
+    assumed = _assume(net, sources, unknown, weights, size) if unknown else {}
     known = {blob: walked.blobs.get(blob) or assumed.get(blob) for blob in sources}
-    base = {blob: shape for blob, shape in known.items() if shape is not None}
+    base = {blob: _sized(shape, size) for blob, shape in known.items() if shape is not None}
     notes = [
         net.problem(
             sources[blob],
@@ -84,10 +93,12 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
         for blob, shape in assumed.items()
     ]
     names, trials, fixed = _open_axes(net, base)
+    if size is None:
+        raise_if_any(NetError, _only_assumed(net, sources, assumed, names, weights))
     probes = [infer(net, trial) for trial in trials]
     dims, uncounted = _dims(net, probes), _uncounted(net)
 
-    def named(blob: str) -> Dimensions:
+    def dimensions(blob: str) -> Dimensions:
         return tuple(
             (
                 f"{blob}_0"
@@ -101,85 +112,13 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
 
     return Inference(
         net,
-        {blob: named(blob) for blob in base},
-        {blob: named(blob) for blob in net.outputs},
+        {blob: dimensions(blob) for blob in base},
+        {blob: dimensions(blob) for blob in net.outputs},
         dims,
         probes[0],
         tuple(trials),
-        (*notes, *fixed),
+        (*fed, *drawn, *notes, *fixed),
     )
-
-
-def for_inference(source: NetSource) -> NetSource:
-    """A net with the data layers that only another phase or stage has, where inference has none."""
-    state = State(stages=tuple(source.net.state.stage))
-    made = {top for layer in source.net.layer if state.keeps(layer) for top in layer.top}
-    net = type(source.net)()
-    net.CopyFrom(source.net)
-    for layer in net.layer:
-        if not (layer.bottom or state.keeps(layer) or made.intersection(layer.top)):
-            layer.ClearField("include")
-            layer.ClearField("exclude")
-            made.update(layer.top)
-    return replace(source, net=net)
-
-
-def cut(graph: Graph) -> Graph:
-    """The net without its losses and measures, and without what nothing then depends on.
-
-    The blob that a loss or a measure compares becomes an output; labels vanish. The other outputs
-    are the tops that nobody reads.
-    """
-    compared = [node.bottoms[0] for node in graph.nodes if node.layer.measures and node.bottoms]
-    kept: list[Node] = []
-    gone: set[str] = set()
-    for node in graph.nodes:
-        if node.layer.measures or gone.intersection(node.bottoms):
-            gone.update(node.tops)
-        else:
-            kept.append(node)
-    made = {top for node in kept if not node.layer.feeds for top in node.tops}
-    outputs = tuple(blob for blob in dict.fromkeys((*compared, *graph.outputs)) if blob in made)
-    needed = set(outputs)
-    alive: list[Node] = []
-    for node in reversed(kept):
-        if needed.intersection(node.tops):
-            alive.append(node)
-            needed.update(node.bottoms)
-    blobs = dict.fromkeys(top for node in reversed(alive) for top in node.tops)
-    return replace(
-        graph,
-        nodes=tuple(reversed(alive)),
-        outputs=outputs,
-        blobs={blob: graph.blobs[blob] for blob in blobs},
-    )
-
-
-def _with_inputs_named(net: Graph) -> Graph:
-    """The net with its inputs called as their blobs are, where layers overwrite them in place.
-
-    What is written there last, which has the blob's name in a graph, is called after its layer.
-    """
-    names: dict[str, str] = {}
-    for node in net.nodes:
-        for top in node.tops if node.layer.feeds else ():
-            blob = net.blobs[top]
-            if top == blob:
-                continue
-            last = net.producers.get(blob)
-            names[top] = blob
-            names[blob] = f"{blob}@{last.layer.name}" if last is not None else blob
-    if not names:
-        return net
-
-    def renamed(blobs: Sequence[str]) -> tuple[str, ...]:
-        return tuple(names.get(blob, blob) for blob in blobs)
-
-    nodes = tuple(
-        replace(node, bottoms=renamed(node.bottoms), tops=renamed(node.tops)) for node in net.nodes
-    )
-    blobs = {names.get(version, version): blob for version, blob in net.blobs.items()}
-    return replace(net, nodes=nodes, outputs=renamed(net.outputs), blobs=blobs)
 
 
 def _informed(net: Graph, weights: Weights) -> Graph:
@@ -218,9 +157,7 @@ def _obstacles(net: Graph) -> Iterator[Problem]:
         yield Problem("the net computes nothing: no layer reads its inputs", net.path)
     elif not _sources(net):
         yield Problem("the net has no input", net.path)
-    for node in net.nodes:
-        if not node.layer.feeds and (obstacle := node.layer.obstacle()) is not None:
-            yield net.problem(node, obstacle)
+    yield from obstacles(net)
 
 
 # Images of unknown shape ------------------------------------------------------------------------
@@ -230,7 +167,11 @@ _SIZES = (500, 224, 227, 256, 299, 321, 384, 448, 473, 512, 513, 713, *range(1, 
 
 
 def _assume(
-    net: Graph, sources: Mapping[str, Node], unknown: Sequence[str], weights: Weights
+    net: Graph,
+    sources: Mapping[str, Node],
+    unknown: Sequence[str],
+    weights: Weights,
+    size: tuple[int, int] | None,
 ) -> dict[str, Shape]:
     """A shape for images that a data layer brings from who knows where.
 
@@ -238,24 +179,15 @@ def _assume(
     read the image fit.
     """
 
-    def misfits(channels: int, size: int) -> int:
-        given = dict.fromkeys(unknown, (1, channels, size, size))
-        shapes, problems = walk(net, given)
-        errors = sum(problem.severity is Severity.ERROR for problem in problems)
-        return errors + sum(
-            array.size != prod(weight.shape)
-            for index, wanted in shapes.weights.items()
-            for array, weight in zip(
-                weights.get(net.nodes[index].layer.name, ()), wanted, strict=False
-            )
-        )
+    def misfits(channels: int, height: int, width: int) -> int:
+        return _misfits(net, dict.fromkeys(unknown, (1, channels, height, width)), weights)
 
-    crops = [sources[blob].layer.proto.transform_param.crop_size for blob in unknown]
-    sizes = (*filter(None, crops), *_SIZES)
-    channels = min(_CHANNELS, key=lambda count: misfits(count, sizes[0]))
-    for size in sizes:
-        if not misfits(channels, size):
-            return dict.fromkeys(unknown, (1, channels, size, size))
+    square = (*filter(None, [_crop(sources[blob]) for blob in unknown]), *_SIZES)
+    sizes = [(side, side) for side in square] if size is None else [size]
+    channels = min(_CHANNELS, key=lambda count: misfits(count, *sizes[0]))
+    for height, width in sizes:
+        if not misfits(channels, height, width) or size is not None:
+            return dict.fromkeys(unknown, (1, channels, height, width))
     raise NetError(
         *(
             net.problem(
@@ -266,6 +198,55 @@ def _assume(
             for blob in unknown
         )
     )
+
+
+def _misfits(net: Graph, given: Mapping[str, Shape], weights: Weights) -> int:
+    """How much does not fit at this shape: layers, and arrays of a file."""
+    shapes, problems = walk(net, given)
+    errors = sum(problem.severity is Severity.ERROR for problem in problems)
+    return errors + sum(
+        array.size != prod(weight.shape)
+        for index, wanted in shapes.weights.items()
+        for array, weight in zip(weights.get(net.nodes[index].layer.name, ()), wanted, strict=False)
+    )
+
+
+def _crop(node: Node) -> int:
+    """The size to which a data layer crops its images; 0 if it says none."""
+    size: int = node.layer.proto.transform_param.crop_size
+    return size
+
+
+def _only_assumed(
+    net: Graph,
+    sources: Mapping[str, Node],
+    assumed: Mapping[str, Shape],
+    names: Mapping[Axis, str],
+    weights: Weights,
+) -> Iterator[Problem]:
+    """Images of which only one size fits, which was taken though others would have done as well.
+
+    It is not a guess where the data layer crops to it, or where weights fit no other.
+    """
+    for blob, shape in assumed.items():
+        if all((blob, axis) in names for axis in (2, 3)) or _crop(sources[blob]):
+            continue
+        sides = [side for side in (shape[2] - 1, shape[2] + 1) if side]
+        others = [
+            dict.fromkeys(assumed, (*shape[:2], side, side)) | {blob: (*shape[:2], side, side)}
+            for side in sides
+        ]
+        if all(_misfits(net, each, weights) for each in others):
+            continue
+        yield net.problem(
+            sources[blob],
+            f"the net is made for one size of '{blob}', which is not known without its data: put an"
+            " Input layer in its place, or give --size HxW",
+        )
+
+
+def _sized(shape: Shape, size: tuple[int, int] | None) -> Shape:
+    return shape if size is None or len(shape) != 4 else (*shape[:2], *size)
 
 
 # Open sizes -----------------------------------------------------------------------------------
@@ -281,8 +262,6 @@ either: nets that halve and double a map fit every second size, or every thirty-
 _LONGEST_PERIOD = 64
 
 _AXES = {0: "N", 2: "H", 3: "W"}
-
-Axis = tuple[str, int]
 
 
 def _open_axes(

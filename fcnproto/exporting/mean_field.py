@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, raise_if_any
+from fcnproto.exporting.cutting import cut
 from fcnproto.exporting.filled import Filled, Step
-from fcnproto.exporting.inference import cut
 from fcnproto.net.graph import Graph, Node
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import Severity
-from fcnproto.layers.batch_norm import BatchNorm
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.model import metadata
 from fcnproto.model.metadata import Blobs
@@ -46,7 +45,7 @@ def examine(graph: Graph, weights: Weights, name: str = "") -> list[Finding]:
             findings += _layer(graph, target, fitting[target.name])
     findings += _mean(graph, shapes, graph.name or name)
     if not any(finding.layer in _upsampling(wanted) for finding in findings):
-        findings += _losers(graph, wanted, fitting)
+        findings += _losers(graph, shapes, wanted, fitting)
     return findings
 
 
@@ -109,12 +108,14 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
             "training has diverged: take an earlier snapshot, and a lower learning rate",
             target.name,
         )
-    elif isinstance(target.layer, BatchNorm):
-        yield from _statistics(target, arrays)
+    elif (statistics := target.layer.statistics(arrays)) is not None:
+        yield from _statistics(target, arrays, *statistics)
     elif not kernels.any():
         yield Finding(Severity.ERROR, *_all_zero(target), target.name)
     elif target.upsamples:
         yield from _bilinear(target, kernels)
+    elif target.fixed:
+        return  # a filter that somebody chose, such as a mean over windows
     elif kernels.size > 1 and kernels.min() == kernels.max():
         yield Finding(
             Severity.WARNING,
@@ -128,9 +129,12 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
             yield from _channel_order(target, kernels)
 
 
-def _statistics(target: Target, arrays: Sequence[Array]) -> Iterator[Finding]:
+def _statistics(
+    target: Target, arrays: Sequence[Array], mean: Array, variance: Array
+) -> Iterator[Finding]:
     """Statistics that were never gathered; forks' fused layers do not look at the factor."""
     gathered = "run iterations of training, which gathers them, or take a later snapshot"
+    dead, negative = int((variance == 0).sum()), int((variance < 0).sum())
     if len(arrays) == 3 and not arrays[2].any():
         yield Finding(
             Severity.ERROR,
@@ -138,8 +142,24 @@ def _statistics(target: Target, arrays: Sequence[Array]) -> Iterator[Finding]:
             gathered,
             target.name,
         )
-    elif len(arrays) >= 3 and not arrays[1].any():
-        yield Finding(Severity.ERROR, "its variance is 0 in every channel", gathered, target.name)
+    elif not variance.any():
+        also = "mean and variance are" if not mean.any() else "variance is"
+        yield Finding(Severity.ERROR, f"its {also} 0 in every channel", gathered, target.name)
+    elif negative:
+        yield Finding(
+            Severity.ERROR,
+            f"its variance is below 0 in {negative} of {variance.size} channels",
+            "no statistics are: the file is broken, or its arrays are in another order",
+            target.name,
+        )
+    elif dead:
+        yield Finding(
+            Severity.WARNING,
+            f"its variance is 0 in {dead} of {variance.size} channels, which it blows up",
+            "what it reads there never changes: look for kernels that are zero and dead ReLUs"
+            " before it",
+            target.name,
+        )
 
 
 def _all_zero(target: Target) -> tuple[str, str]:
@@ -195,6 +215,8 @@ def _bilinear(target: Target, kernels: Array) -> Iterator[Finding]:
             " fcnproto convert-weights fill it",
             target.name,
         )
+    elif target.fixed and _is_nearest(kernels, between):
+        return  # each pixel becomes a block, on purpose
     elif not pairs[~between].all():
         worst = float(np.abs(kernels - kernel).max(axis=(2, 3))[~between].max())
         yield Finding(
@@ -210,6 +232,11 @@ def _bilinear(target: Target, kernels: Array) -> Iterator[Finding]:
             "if it should interpolate, let fcnproto convert-weights fill it",
             target.name,
         )
+
+
+def _is_nearest(kernels: Array, between: Array) -> bool:
+    """Whether each channel has a kernel of ones, and none goes between channels."""
+    return bool((kernels[~between] == 1).all() and not kernels[between].any())
 
 
 # The first tap of filters 0, 1, 2, 61, 62 and 63 of VGG16's conv1_1, for blue, green and red.
@@ -293,7 +320,9 @@ def _blobs(graph: Graph, shapes: Shapes) -> Blobs:
 # Classes that cannot win ----------------------------------------------------------------------
 
 
-def _losers(graph: Graph, wanted: Sequence[Target], weights: Weights) -> Iterator[Finding]:
+def _losers(
+    graph: Graph, shapes: Shapes, wanted: Sequence[Target], weights: Weights
+) -> Iterator[Finding]:
     """Classes that score below another whatever the image is.
 
     A class's score is the sum of what several layers give it. Where their inputs cannot be
@@ -308,6 +337,9 @@ def _losers(graph: Graph, wanted: Sequence[Target], weights: Weights) -> Iterato
         ]
         if not heads or any(target.name not in weights or target.transposed for target in heads):
             continue
+        tops = [shapes.blobs.get(target.node.tops[0]) or () for target in heads]
+        if any(t.layer.output_axis(top) is None for t, top in zip(heads, tops, strict=True)):
+            continue  # it scales scores, or shifts them, and adds up none
         classes = {len(weights[target.name][0]) for target in heads}
         if len(classes) != 1:
             continue

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from onnx import ModelProto, helper, numpy_helper
 from PIL import Image
 
 from fcnproto.errors import NetError, Problem, Severity
@@ -15,6 +16,7 @@ from fcnproto.exporting.write import write
 from fcnproto.insight.doctor import SURER, Finding, Weights
 from fcnproto.layers.fillers import start
 from fcnproto.net.graph import Graph
+from fcnproto.net.shapes import Shapes
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.layouts import image_mean
 from fcnproto.types import Array
@@ -80,20 +82,74 @@ def examine_image(graph: Graph, weights: Weights, picture: Array, name: str = ""
         message = f"a net with one input of 3 channels is needed, found {listed}"
         raise NetError(Problem(message, graph.path))
     ((blob, sizes),) = net.inputs.items()
-    session = Session(
-        write(filled(net, _complete(net, weights))).to_proto().SerializeToString(), "cpu"
-    )
+    model = write(filled(net, _complete(net, weights))).to_proto()
+    rectified = _with_maxima(model, net.graph, net.shapes)
+    session = Session(model.SerializeToString(), "cpu")
     mean = np.asarray(image_mean([graph.name, name]), np.float32)
     order = {"bgr": slice(None, None, -1), "rgb": slice(None)}
     scores = {
         key: session.run({blob: _prepared(picture[:, :, channels], sizes, mean)})
         for key, channels in order.items()
     }
-    findings: list[Finding] = []
+    maxima = {output: scores["bgr"].pop(output) for output in rectified}
+    findings = list(_dead({rectified[output]: most for output, most in maxima.items()}))
     for output, score in scores["bgr"].items():
         if score.ndim == 4 and score.shape[1] > 1:
             findings += examine_scores(output, score[0], scores["rgb"][output][0])
     return findings
+
+
+def _with_maxima(model: ModelProto, graph: Graph, shapes: Shapes) -> dict[str, str]:
+    """Give a model the greatest number of each channel that a layer rectifies, as outputs.
+
+    The result has for each of these outputs the layer. Whole blobs would be too large to keep.
+    """
+    layers = {
+        node.title
+        for node in graph.nodes
+        if node.layer.rectifies and len(shapes.blobs.get(node.tops[0]) or ()) == 4
+    }
+    found: dict[str, str] = {}
+    for node in [node for node in model.graph.node if node.name in layers]:
+        output = f"{node.output[0]}/greatest"
+        model.graph.node.append(
+            helper.make_node("ReduceMax", [node.output[0], "greatest/axes"], [output], keepdims=0)
+        )
+        model.graph.output.add(name=output)
+        found[output] = node.name
+    if found:
+        axes = numpy_helper.from_array(np.array([2, 3], np.int64), "greatest/axes")
+        model.graph.initializer.append(axes)
+    return found
+
+
+_MOST_DEAD = 0.9
+"""Of a healthy layer's channels, many see nothing on one image, but not so many."""
+
+
+def _dead(maxima: Mapping[str, Array]) -> Iterator[Finding]:
+    """ReLUs that give 0 at every pixel, by the greatest number of each channel (N×C)."""
+    for layer, most in maxima.items():
+        share = float((most <= 0).mean())
+        if share == 1:
+            yield Finding(
+                Severity.ERROR,
+                "it gives 0 in every channel and at every pixel: a dead ReLU, which no score and no"
+                " gradient passes",
+                "training has driven its biases down: take an earlier snapshot, and a lower"
+                " learning rate; or look whether the image was brought to 0-255 less the mean",
+                layer,
+            )
+            return  # what is behind it follows from that
+        if share > _MOST_DEAD:
+            dead, channels = int((most <= 0).sum()), most.size
+            yield Finding(
+                Severity.WARNING,
+                f"{dead} of its {channels} channels are 0 at every pixel: dead ReLUs",
+                "try another image; if it is so there too, take an earlier snapshot and a lower"
+                " learning rate",
+                layer,
+            )
 
 
 def _by(sizes: Sequence[int | str]) -> str:

@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.model.builder import NAMELESS
 from fcnproto.model.file import LARGEST_MODEL
 from fcnproto.model.metadata import Metadata
 from fcnproto.runtime.session import Session, Value
@@ -102,12 +103,14 @@ def with_arrays(
     """
     given = _arrays(reference) if isinstance(reference, Path) else reference
     source = str(reference) if isinstance(reference, Path) else None
-    feeds = {
-        key.removeprefix("in/"): array for key, array in given.items() if key.startswith("in/")
-    }
-    wanted = {
-        key.removeprefix("out/"): array for key, array in given.items() if key.startswith("out/")
-    }
+    feeds, wanted = (
+        {
+            key.removeprefix(start) or NAMELESS: array
+            for key, array in given.items()
+            if key.startswith(start)
+        }
+        for start in ("in/", "out/")
+    )
     if not wanted:
         raise FcnprotoError(Problem("it has no arrays out/<blob> to compare with", source))
     found = run_exposed(model, feeds, list(wanted), source)

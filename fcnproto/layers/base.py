@@ -31,11 +31,19 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fcnproto.crf.mean_field import MeanField, Weights
+    from fcnproto.layers.reading import Reading
     from fcnproto.model.builder import Builder
 
 Tensor = Any
 """A torch.Tensor; PyTorch is an extra, so that nothing here may need it."""
 Tensors = Sequence[Tensor]
+
+
+NO_FORM = "there is no ONNX form for layers of these types"
+"""Why a layer cannot be written in ONNX, where there is no more to say."""
+
+BOXES = "layers that find boxes have no ONNX form"
+"""The same, where what a net finds is no score or label of each pixel."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,8 @@ class Layer:
     """Whether its top has one size whatever the bottom's is, so that only one of these fits."""
     items_by_data: ClassVar[bool] = False
     """Whether what the data hold decides how many items its tops have along axis 0."""
+    detects: ClassVar[bool] = False
+    """Whether it belongs to a net that finds boxes."""
     decides_at: ClassVar[float] = 0.0
     """Above which a number of its top says yes, where one channel tells two classes apart."""
     kind: ClassVar[Kind] = Kind.OTHER
@@ -246,6 +256,46 @@ class Layer:
     def feeds(self) -> bool:
         """Whether it brings data in, and so is an input where a net infers."""
         return False
+
+    @property
+    def rectifies(self) -> bool:
+        """Whether it makes 0 of whatever is below 0."""
+        return False
+
+    def statistics(self, arrays: Sequence[Array]) -> tuple[Array, Array] | None:
+        """The mean and the variance of each channel that it has gathered; None for most types."""
+        return None
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws numbers at random where a net infers, too."""
+        return False
+
+    def drawn(self) -> Layer:
+        """The layer that draws them in ONNX, where `onnx` gives what they are on average."""
+        raise self._silent("random numbers")
+
+    def reading(self) -> Reading:
+        """What a data layer reads from files. LayerError for what is not read here."""
+        raise LayerError(
+            f"data of type {self.type} are not read here: use a Python layer such as"
+            " FolderSegDataLayer, or Input layers and --data"
+        )
+
+    def apart(self) -> Sequence[tuple[Layer, Sequence[int]]]:
+        """The same as several layers, with the tops of each: those that feed, and those that do
+        not.
+        """
+        return [(self, range(len(self.proto.top)))]
+
+    def stand_in(self) -> Layer | None:
+        """An input of the same tops, for data whose values are known; None for all others."""
+        return None
+
+    @property
+    def title(self) -> str:
+        """What it is, where several layers are listed: its type."""
+        return self.type
 
     @property
     def is_loss(self) -> bool:
@@ -328,7 +378,7 @@ class Layer:
 
     def gives_non_negative(self, bottom: bool) -> bool:
         """Whether its tops surely hold nothing below 0; `bottom` says that of its bottoms."""
-        return False
+        return self.rectifies
 
     def sums(self, labels: Shape) -> int | None:
         """Over how many labels, of this shape, a loss is a sum; 1 if it is their mean.
@@ -415,7 +465,7 @@ class Layer:
     def obstacle(self) -> str | None:
         """Why this layer cannot be written in ONNX as it is set; None if it can."""
         if type(self).onnx is Layer.onnx:
-            return f"layers of type {self.type} have no ONNX form"
+            return NO_FORM
         return None
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:

@@ -85,6 +85,12 @@ class BatchNorm(Pointwise):
         scale, bias, mean, variance, one = (array.reshape(-1) for array in arrays)
         return [mean, variance, one, scale, bias]
 
+    def statistics(self, arrays: Sequence[Array]) -> tuple[Array, Array]:
+        """The stored ones, which are 0 where the factor is, or divided by it."""
+        factor = 1 if self.is_fused else arrays[2].item()
+        mean, variance = (array / factor if factor else 0 * array for array in arrays[:2])
+        return mean, variance
+
     @property
     def is_fused(self) -> bool:
         """Whether it has a scale and a bias of its own, by its settings or its arrays."""
@@ -108,8 +114,7 @@ class BatchNorm(Pointwise):
         """By the stored statistics; those of a batch are not known before."""
         if not self._uses_stored:
             return None
-        factor = 1 if self.is_fused else arrays[2].item()
-        mean, variance = (array / factor if factor else 0 * array for array in arrays[:2])
+        mean, variance = self.statistics(arrays)
         scale, bias = arrays[3:] if self.is_fused else (mean * 0 + 1, mean * 0)
         return by_statistics(scale, bias, mean, variance, self.eps)
 

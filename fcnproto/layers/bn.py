@@ -103,6 +103,10 @@ class BN(Pointwise):
         shape = (1, nchw(bottoms[0])[1], 1, 1)
         return [Weight(shape, filler) for filler in fillers]
 
+    def statistics(self, arrays: Sequence[Array]) -> tuple[Array, Array] | None:
+        """PSPNet's running ones."""
+        return (arrays[2], arrays[3]) if len(arrays) == 4 else None
+
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """A product for each number; the squares and a quotient with statistics of the batch."""
         return prod(tops[0]) * (3 if self._uses_batch else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import between
+from fcnproto.layers.reading import Form, Reading
 from fcnproto.layers.source import Source
 from fcnproto.proto.caffe_pb2 import DataParameter
 from fcnproto.types import Shape
@@ -25,3 +26,14 @@ class Data(Source):
         self.check_transform()
         self.check_source()
         return [None, (self.batch_size(),)][: len(self.proto.top)]
+
+    def reading(self) -> Reading:
+        """Arrays, or encoded images, with a number each."""
+        colour = True if self.param.force_encoded_color else None
+        return Reading(
+            Form.DATABASE,
+            self.param.source,
+            self.batch_size(),
+            self.transform(colour=colour),
+            skip=self.param.rand_skip,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from fcnproto.layers.base import PerChannel, Pointwise, Tensors, Torch
 from fcnproto.proto.caffe_pb2 import (
@@ -46,8 +47,17 @@ class Dropout(Pointwise):
         """Where its bottom does."""
         return bottom
 
+    @property
+    def draws(self) -> bool:
+        """Whether sample_weights_test is set."""
+        return bool(self.phase == TEST and self.param.sample_weights_test)
+
+    def drawn(self) -> Drawn:
+        """Dropout at random."""
+        return Drawn(self.proto, self.context)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """Nothing, or the scale that training did without."""
+        """Nothing, or the scale that training did without; so too as the mean of what it draws."""
         if self.param.scale_train:
             return bottoms
         return [b.node("Mul", bottoms[0], b.literal(1 - self.param.dropout_ratio))]
@@ -62,11 +72,7 @@ class Dropout(Pointwise):
 
     def obstacle(self) -> str | None:
         """What it drops at random: no two runs would agree, nor with Caffe's."""
-        if self.phase == TRAIN:
-            return "in the TRAIN phase it drops values at random"
-        if self.param.sample_weights_test:
-            return "sample_weights_test drops values at random in the TEST phase too"
-        return None
+        return "in the TRAIN phase it drops values at random" if self.phase == TRAIN else None
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Each value times a random 0 or 1 / (1 − ratio) in training."""
@@ -77,3 +83,23 @@ class Dropout(Pointwise):
         drawn = t.torch.rand(x.shape, generator=t.generator, device=x.device)
         kept = x * (drawn >= ratio)
         return [kept / (1 - ratio) if self.param.scale_train else kept]
+
+
+class Drawn(Dropout, registered=False):
+    """Dropout that drops at random in ONNX, as sample_weights_test asks."""
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """RandomUniformLike: each value that is not below the ratio keeps its place."""
+        (x,) = bottoms
+        ratio = self.param.dropout_ratio
+        # Masks of one seed would fall on the same places in several layers.
+        drawn = b.node("RandomUniformLike", x, dtype=1, seed=float(crc32(self.name.encode())))
+        dropped = b.node("Less", drawn, b.literal(ratio))
+        kept = b.node("Where", dropped, b.literal(0), x)
+        if not self.param.scale_train:
+            return [kept]
+        return [b.node("Mul", kept, b.literal(1 / (1 - ratio)))]
+
+    def per_channel(self, arrays: Sequence[Array], bottom: Shape) -> PerChannel | None:
+        """None: each value is multiplied by another number."""
+        return None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers import fillers
-from fcnproto.layers.base import Layer, Tensors, Torch, at_least, exactly, require
-from fcnproto.proto.caffe_pb2 import DummyDataParameter, FillerParameter
+from fcnproto.layers.base import Kind, Layer, Tensors, Torch, at_least, exactly, require
+from fcnproto.layers.input import Input
+from fcnproto.proto.caffe_pb2 import DummyDataParameter, FillerParameter, LayerParameter
 from fcnproto.types import Shape
+
+if TYPE_CHECKING:
+    from fcnproto.model.builder import Builder
 
 Each = TypeVar("Each")
 
@@ -20,8 +24,8 @@ class DummyData(Layer):
     type = "DummyData"
     settings = "dummy_data_param"
     bottoms = exactly(0)
-    feeds = True
     tops = at_least(1)
+    kind = Kind.DATA
 
     param: DummyDataParameter
 
@@ -42,10 +46,63 @@ class DummyData(Layer):
         except LayerError as error:
             yield from (f"Caffe stops at its first pass: {p.message}" for p in error.problems)
 
+    @property
+    def feeds(self) -> bool:
+        """Whether some of it is random; constants are known."""
+        try:
+            return any(not _is_constant(filler) for filler in self._fillers())
+        except LayerError:
+            return True
+
+    def apart(self) -> Sequence[tuple[Layer, Sequence[int]]]:
+        """Its constants and its random numbers."""
+        try:
+            fillers_, shapes = self._fillers(), self._shapes()
+        except LayerError:
+            return super().apart()
+        groups = [
+            [index for index, filler in enumerate(fillers_) if _is_constant(filler) == constant]
+            for constant in (True, False)
+        ]
+        if not all(groups):
+            return super().apart()
+        return [(self._only(group, fillers_, shapes), group) for group in groups]
+
+    def stand_in(self) -> Layer:
+        """An Input of the same shapes."""
+        proto = LayerParameter(name=self.name, type=Input.type, top=self.proto.top)
+        for shape in self._shapes():
+            proto.input_param.shape.add().dim.extend(shape)
+        return Input(proto, self.context)
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """ConstantOfShape."""
+        return [
+            b.node(
+                "ConstantOfShape",
+                b.ints(shape),
+                value=b.attribute([filler.value]),
+            )
+            for filler, shape in zip(self._fillers(), self._shapes(), strict=True)
+        ]
+
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """What the fillers give."""
         each = zip(self._fillers(), self._shapes(), strict=True)
         return [t.tensor(fillers.fill(filler, shape, t.rng)) for filler, shape in each]
+
+    def _only(
+        self,
+        tops: Sequence[int],
+        given: Sequence[FillerParameter],
+        shapes: Sequence[Shape],
+    ) -> DummyData:
+        proto = LayerParameter(name=self.name, type=self.type)
+        for index in tops:
+            proto.top.append(self.proto.top[index])
+            proto.dummy_data_param.data_filler.add().CopyFrom(given[index])
+            proto.dummy_data_param.shape.add().dim.extend(shapes[index])
+        return DummyData(proto, self.context)
 
     def _fillers(self) -> Sequence[FillerParameter]:
         given = list(self.param.data_filler) or [fillers.constant(0)]
@@ -67,3 +124,7 @@ class DummyData(Layer):
             f"{name} must be given once, or once for each of {tops} tops, found {len(given)}",
         )
         return given * tops if len(given) == 1 else given
+
+
+def _is_constant(filler: FillerParameter) -> bool:
+    return bool(filler.type == fillers.Constant.type)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import at_least, require
+from fcnproto.layers.reading import Form, Reading
 from fcnproto.layers.source import Source
 from fcnproto.proto.caffe_pb2 import HDF5DataParameter
 from fcnproto.types import Shape
@@ -31,3 +32,8 @@ class HDF5Data(Source):
         )
         self.check_source()
         return [None] * len(self.proto.top)
+
+    def reading(self) -> Reading:
+        """Tables, row by row."""
+        shuffle = self.param.shuffle
+        return Reading(Form.TABLES, self.param.source, self.batch_size(), shuffle=shuffle)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import require
-from fcnproto.layers.source import Source
+from fcnproto.layers.reading import Form, Reading
+from fcnproto.layers.source import Source, new_size
 from fcnproto.proto.caffe_pb2 import ImageDataParameter
 from fcnproto.types import INT_MAX, Shape
 
@@ -39,3 +40,16 @@ class ImageData(Source):
         )
         channels = 3 if self.param.is_color else 1
         return self.batch_size(), channels, crop or height, crop or width
+
+    def reading(self) -> Reading:
+        """Images, with a number each."""
+        size, colour = new_size(self.param), self.param.is_color
+        return Reading(
+            Form.NUMBERS,
+            self.param.source,
+            self.batch_size(),
+            self.transform(size, colour),
+            roots=(self.param.root_folder, ""),
+            shuffle=self.param.shuffle,
+            skip=self.param.rand_skip,
+        )

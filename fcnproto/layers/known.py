@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import Layer, Pointwise, at_least, between, exactly
+from fcnproto.layers.base import BOXES, Layer, Pointwise, at_least, between, exactly
 from fcnproto.types import Shape
 
 if TYPE_CHECKING:
@@ -27,6 +27,16 @@ class Known(Layer):
         return shapes
 
 
+class Detection(Known, registered=False):
+    """A layer of a net that finds boxes."""
+
+    detects = True
+
+    def obstacle(self) -> str:
+        """Boxes: what a model gives here is a score or a label for each pixel."""
+        return BOXES
+
+
 class AnnotatedData(Known):
     """Images and their boxes from a database."""
 
@@ -39,7 +49,7 @@ class AnnotatedData(Known):
     tops = between(1, 2)
 
 
-class DetectionEvaluate(Known):
+class DetectionEvaluate(Detection):
     """How well detections fit the true boxes."""
 
     type = "DetectionEvaluate"
@@ -48,7 +58,7 @@ class DetectionEvaluate(Known):
     bottoms = exactly(2)
 
 
-class DetectionOutput(Known):
+class DetectionOutput(Detection):
     """Boxes from locations, confidences and priors, without those that overlap."""
 
     type = "DetectionOutput"
@@ -57,7 +67,7 @@ class DetectionOutput(Known):
     bottoms = between(3, 4)
 
 
-class MultiBoxLoss(Known):
+class MultiBoxLoss(Detection):
     """The loss of boxes' locations and classes."""
 
     type = "MultiBoxLoss"
@@ -68,7 +78,7 @@ class MultiBoxLoss(Known):
     measures = True
 
 
-class PriorBox(Known):
+class PriorBox(Detection):
     """The boxes that detections start from."""
 
     type = "PriorBox"
@@ -125,19 +135,6 @@ class DomainTransform(Known):
     bottoms = exactly(3)
 
 
-class ImageSegData(Known):
-    """Images, label maps and sizes from files."""
-
-    type = "ImageSegData"
-    fork = "pspnet"
-    settings = "image_data_param"
-    other_settings = ("transform_param",)
-    bottoms = exactly(0)
-    feeds = True
-    tops = exactly(3)
-    auto_top = True
-
-
 class MatRead(Known):
     """An array from MATLAB files."""
 
@@ -188,19 +185,16 @@ class WindowSegData(Known):
     tops = between(2, 3)
 
 
-class DenseImageData(Known):
-    """Images and label maps from files."""
+class DetectNetTransformation(Known):
+    """Images, changed at random, and boxes drawn into a grid, for training."""
 
-    type = "DenseImageData"
-    fork = "segnet"
-    settings = "dense_image_data_param"
-    other_settings = ("transform_param",)
-    bottoms = exactly(0)
-    feeds = True
+    type = "DetectNetTransformation"
+    fork = "nvcaffe"
+    bottoms = exactly(2)
     tops = exactly(2)
 
 
-class ROIPooling(Known):
+class ROIPooling(Detection):
     """The maxima of regions' parts."""
 
     type = "ROIPooling"
@@ -209,7 +203,7 @@ class ROIPooling(Known):
     bottoms = exactly(2)
 
 
-class SmoothL1Loss(Known):
+class SmoothL1Loss(Detection):
     """A loss that is quadratic near 0 and linear beyond."""
 
     type = "SmoothL1Loss"
@@ -220,7 +214,7 @@ class SmoothL1Loss(Known):
     measures = True
 
 
-class PSROIPooling(Known):
+class PSROIPooling(Detection):
     """The means of regions' parts, each of its own channels."""
 
     type = "PSROIPooling"
@@ -229,7 +223,7 @@ class PSROIPooling(Known):
     bottoms = exactly(2)
 
 
-class BoxAnnotatorOHEM(Known):
+class BoxAnnotatorOHEM(Detection):
     """The labels and weights of the boxes with the greatest loss."""
 
     type = "BoxAnnotatorOHEM"
@@ -239,7 +233,7 @@ class BoxAnnotatorOHEM(Known):
     tops = exactly(2)
 
 
-class SmoothL1LossOHEM(Known):
+class SmoothL1LossOHEM(Detection):
     """SmoothL1Loss, with each box's loss as a second top."""
 
     type = "SmoothL1LossOHEM"
@@ -251,7 +245,7 @@ class SmoothL1LossOHEM(Known):
     measures = True
 
 
-class SoftmaxWithLossOHEM(Known):
+class SoftmaxWithLossOHEM(Detection):
     """SoftmaxWithLoss, with each box's loss and the probabilities as further tops."""
 
     type = "SoftmaxWithLossOHEM"
@@ -283,3 +277,34 @@ class SeLuDropout(Pointwise):
     type = "SeLuDropout"
     fork = "soeaver"
     settings = "selu_dropout_param"
+
+
+class _Box(Detection, registered=False):
+    """One of the layers that many repositories have, each with settings of its own."""
+
+    bottoms = at_least(0)
+    tops = at_least(0)
+
+
+class _BoxLoss(_Box, registered=False):
+    """The same, where it compares its first bottom with boxes that are given."""
+
+    auto_top = True
+    measures = True
+
+
+# Many repositories have these, each with settings of its own.
+_BOXES = {
+    "faster-rcnn": (
+        "AnchorTarget BoxGroupOutput DecodeBBox Proposal ProposalTarget PSROIAlign ROIAlign"
+        " ROIWarping"
+    ),
+    "ssd": "DensePriorBox",
+    "yolo": "EvalDetection Region Reorg YoloDetectionOutput Yolov3DetectionOutput",
+}
+_BOX_LOSSES = {"yolo": "DetectionLoss RegionLoss Yolov3"}
+
+for _base, _forks in ((_Box, _BOXES), (_BoxLoss, _BOX_LOSSES)):
+    for _fork, _types in _forks.items():
+        for _type in _types.split():
+            type(_type, (_base,), {"type": _type, "fork": _fork, "__doc__": _base.__doc__})

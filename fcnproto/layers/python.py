@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcnproto.errors import LayerError
-from fcnproto.layers.base import InPlace, Layer, at_least, require
-from fcnproto.proto.caffe_pb2 import PythonParameter
+from fcnproto.layers.base import BOXES, InPlace, Layer, at_least, require
+from fcnproto.layers.spatial import IDENTITY, CoordMap
+from fcnproto.proto.caffe_pb2 import TEST, PythonParameter
 from fcnproto.types import Shape
+
+if TYPE_CHECKING:
+    from fcnproto.model.builder import Builder
 
 DEFAULT_SIZE = 500, 500  # no image of PASCAL VOC is larger
 
@@ -24,6 +28,9 @@ PUBLISHED: Mapping[str, Sequence[tuple[str, int]]] = {
 }
 NYUD_LAYER = "NYUDSegDataLayer"
 NYUD_CHANNELS = {"color": 3, "hha": 3, "depth": 1, "label": 1}
+
+
+_OF_BOXES = ("rpn", "roi_data_layer")
 
 
 class Python(Layer):
@@ -45,9 +52,48 @@ class Python(Layer):
         """Whether it reads nothing, as data layers do."""
         return not self.proto.bottom
 
+    @property
+    def title(self) -> str:
+        """Its class and module."""
+        return f"Python '{self.param.layer}' of module '{self.param.module}'"
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it hands on its bottom where a net infers: ENet's spatial dropout does.
+
+        That drops whole channels in training (TimoSaemann/ENet, spatial_dropout.py).
+        """
+        return self.param.module == "spatial_dropout" and self.phase == TEST
+
+    @property
+    def detects(self) -> bool:  # type: ignore[override]
+        """Whether it is one of Faster R-CNN's or DetectNet's layers."""
+        return self.param.module.split(".")[0] in _OF_BOXES or "detectnet" in self.param.module
+
+    def coord_map(self) -> CoordMap:
+        """The identity, where it does nothing."""
+        return IDENTITY if self.is_identity else super().coord_map()
+
+    def obstacle(self) -> str | None:
+        """Code that is not run: no more is known of it than its name."""
+        if self.is_identity:
+            return None
+        if self.detects:
+            return BOXES
+        return (
+            "no code of a net is run, so its Python layers have no ONNX form; --identity NAME says"
+            " that one does nothing where the net infers"
+        )
+
+    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
+        """Its bottom, where it does nothing."""
+        return bottoms
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         """1 × C × H × W for the published data layers; None for any other."""
         tops = self._published_tops()
+        if self.is_identity:
+            return bottoms
         if tops is None:
             return [None] * len(self.proto.top)
         require(not bottoms, f"{self.param.layer} takes no bottoms, found {len(bottoms)}")

@@ -22,13 +22,14 @@ class ReLU(Pointwise):
 
     param: ReLUParameter
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether there is no slope."""
+        return bool(self.param.negative_slope == 0)
+
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """The product with the slope, if there is one."""
         return prod(tops[0]) if self.param.negative_slope else 0
-
-    def gives_non_negative(self, bottom: bool) -> bool:
-        """Without a slope."""
-        return bottom or self.param.negative_slope == 0
 
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Relu, or LeakyRelu with a slope."""

@@ -25,6 +25,11 @@ class ReLU6(Pointwise):
 
     param: ReLU6Parameter
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether there is no slope."""
+        return bool(self.param.negative_slope == 0)
+
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Clip, or LeakyRelu of what is at most 6."""
         slope = self.param.negative_slope

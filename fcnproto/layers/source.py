@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from fcnproto.layers.base import Kind, Layer, exactly, require
+from fcnproto.layers.reading import Transform
+from fcnproto.proto.caffe_pb2 import TRAIN
+from fcnproto.types import Shape
 
 FIRST_FORK_FIELD = 10000  # see proto/caffe.proto
 
@@ -48,3 +52,67 @@ class Source(Layer):
         """Whether transform_param has fields of a fork, which size images in ways of their own."""
         fields = self.proto.transform_param.ListFields()
         return any(field.number >= FIRST_FORK_FIELD for field, _ in fields)
+
+    def transform(
+        self, size: tuple[int, int] | None = None, colour: bool | None = None, pad: str = ""
+    ) -> Transform:
+        """What transform_param says, for images of a size and of colour or grey.
+
+        Raises LayerError for what it asks for and is not done here.
+        """
+        self.check_transform()
+        given = self.proto.transform_param
+        known = ("crop_h", "crop_w", "crop_height", "crop_width", "scale_factors")
+        strange = [
+            field.name
+            for field, _ in given.ListFields()
+            if field.number >= FIRST_FORK_FIELD and field.name not in known
+        ]
+        require(not strange, f"{', '.join(strange)} of transform_param is not done here")
+        height = given.crop_h or given.crop_height or given.crop_size
+        width = given.crop_w or given.crop_width or given.crop_size
+        require(
+            (height > 0) == (width > 0),
+            f"a crop has a height and a width, found {height} and {width}",
+        )
+        require(
+            not (given.force_color and given.force_gray), "give force_color or force_gray, not both"
+        )
+        if given.force_color or given.force_gray:
+            colour = given.force_color
+        return Transform(
+            size,
+            tuple(given.scale_factors),
+            crop=(height, width) if height else None,
+            random=self.phase == TRAIN,
+            pad=pad,
+            mirror=given.mirror,
+            mean_file=given.mean_file,
+            mean=tuple(given.mean_value),
+            scale=given.scale,
+            colour=colour,
+        )
+
+
+def new_size(param: object) -> tuple[int, int] | None:
+    """The height and width to which images are resized; LayerError if one is given alone."""
+    height, width = getattr(param, "new_height", 0), getattr(param, "new_width", 0)
+    require(
+        (height > 0) == (width > 0),
+        f"give both new_height and new_width, or neither, found {height} and {width}",
+    )
+    return (height, width) if height else None
+
+
+class ImageMaps(Source):
+    """A layer of images and label maps whose list names them."""
+
+    other_settings: ClassVar[tuple[str, ...]] = ("transform_param",)
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
+        """Unknown without the images, but where a size stands in for theirs."""
+        self.check_transform()
+        shapes: list[Shape | None] = [None] * len(self.proto.top)
+        if self.context.size is not None:
+            shapes[0] = (max(1, self.param.batch_size), 3, *self.context.size)
+        return shapes

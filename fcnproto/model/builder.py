@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from fcnproto.model.file import Model
 from fcnproto.types import INT_MAX, Dims, Floats
@@ -27,6 +27,10 @@ class Writes(Protocol):
     def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
         """Write the operators through `b`; give the value of each top."""
         ...
+
+
+NAMELESS = "unnamed"
+"""What a model calls a blob of Caffe's whose name is empty, which ONNX takes for none."""
 
 
 class Builder:
@@ -107,6 +111,10 @@ class Builder:
             text = "_".join(str(v) for v in array.ravel()[:6])
             self._literals[key] = self.tensor(self._fresh(f"{array.dtype.name}_{text}"), array)
         return self._literals[key]
+
+    def attribute(self, values: Any, dtype: Any = np.float32) -> TensorProto:
+        """Numbers as an attribute that is a tensor."""
+        return numpy_helper.from_array(np.asarray(values, dtype))
 
     def ints(self, values: Sequence[int]) -> str:
         """A constant list of int64, as shapes, axes, starts and ends are given."""

@@ -134,6 +134,8 @@ class _Assembly:
     memory: dict[_Version, _Memory] = field(default_factory=dict)
     overwritten: dict[str, _Version] = field(default_factory=dict)  # what a blob's memory now holds
     suggestions: int = 0
+    strangers: dict[str, list[int]] = field(default_factory=dict)
+    """For each type that Caffe does not have where it is said, for each layer of it."""
     lost: dict[str, str] = field(default_factory=dict)  # by which layer a blob was overwritten
 
     def add(self, index: int, proto: LayerParameter) -> None:
@@ -149,10 +151,14 @@ class _Assembly:
             return
         kind = layer_types().get(proto.type)
         if kind is None:
-            hint = self._suggested(proto.type, layer_types())
-            complain(f"unknown layer type '{proto.type}'{hint}")
+            if proto.type not in self.strangers:
+                hint = self._suggested(proto.type, layer_types())
+                complain(f"unknown layer type '{proto.type}'{hint}")
+            self.strangers.setdefault(proto.type, []).append(len(self.problems) - 1)
         elif kind.fork is not None:
-            complain(f"type {kind.type} is not in BVLC Caffe ({kind.fork})", Severity.NOTE)
+            if proto.type not in self.strangers:
+                complain(f"type {kind.type} is not in BVLC Caffe ({kind.fork})", Severity.NOTE)
+            self.strangers.setdefault(proto.type, []).append(len(self.problems) - 1)
 
         bottoms = [self._read(index, proto, name, complain) for name in proto.bottom]
         layer = None if kind is None else kind(proto, self.context)
@@ -313,6 +319,11 @@ class _Assembly:
         outputs = tuple(names[name, self.version[name]] for name in self.unread)
         blobs = {version: name for (name, _), version in names.items()}
         net, path = self.source.net, self.source.path
+        for first, *others in self.strangers.values():
+            if others:
+                told = self.problems[first]
+                message = f"{told.message}; {len(others) + 1} layers are of it"
+                self.problems[first] = replace(told, message=message)
         return Graph(net.name, nodes, outputs, blobs, self.state, path), tuple(self.problems)
 
     @cached_property

@@ -22,6 +22,7 @@ _FORKS = {
     16: "nvcaffe",
     18: "deconvnet",
     20: "deeplab v1",
+    21: "dilation, nvcaffe, hed",
 }
 
 

@@ -24,6 +24,7 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
         "DataParameter": "threads parser_threads cache shuffle",
         "ImageDataParameter": "threads cache",
         "WindowDataParameter": "threads cache shuffle",
+        "ImageLabelDataParameter": "threads scale_prob scale_min scale_max",
         "DropoutParameter": "engine",
         "TransformationParameter": """
             use_gpu_transform random_resize_param img_rand_resize_lower img_rand_resize_upper

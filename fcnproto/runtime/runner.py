@@ -159,6 +159,18 @@ class Runner:
             return None
         return {blob: self._prepared(blob, picture[blob]) for blob in self.inputs}
 
+    def at_least(self, picture: Picture) -> Picture:
+        """A picture, enlarged to the size that the model is fixed at where it is smaller.
+
+        Its label map is then as the model gives it. Shrunk to the picture's own size it would lose
+        whatever is a pixel wide, such as all that unpooling leaves between its zeros.
+        """
+        own = _shape_of([picture])
+        height, width = map(max, own, self._size(*own))
+        if (height, width) == own:
+            return picture
+        return {blob: resized(image, height, width) for blob, image in picture.items()}
+
     def _as_they_are(self, height: int, width: int) -> bool:
         """Whether images of this size are run once, and at it."""
         once = not (self.plan.averages or self.refining)

@@ -241,7 +241,15 @@ class Segmenter:
                 f"'{blob}' {array.shape[0]}×{array.shape[1]}" for blob, array in picture.items()
             )
             raise ImageError(Problem(f"its images are of different size: {found}", loaded.title))
-        return picture
+        least = self._runner.at_least(picture)
+        if least is not picture:
+            height, width = next(iter(least.values())).shape[:2]
+            message = (
+                "it is smaller than the images that the model is fixed at: it is enlarged, and its"
+                f" label map has {height}×{width} pixels, of which none are dropped"
+            )
+            loaded.notes.append(Problem(message, loaded.title, severity=Severity.WARNING))
+        return least
 
     def _read(self, kind: str, image: ImageLike, loaded: _Loaded) -> Array:
         is_depth, large = kind == DEPTH, self._runner.plan.tile is not None

@@ -52,7 +52,6 @@ class _Style:
 _STYLES = (
     _Style(Layout.CHAINER, re.compile(r"(.+)/([Wb])"), {"W": 0, "b": 1}),
     _Style(Layout.TENSORFLOW, re.compile(r"(.+)_([Wb])"), {"W": 0, "b": 1}),
-    _Style(Layout.TORCHVISION, re.compile(r"(.+)_(w|bn_s|bn_b)"), {"w": 0, "bn_s": 0, "bn_b": 1}),
     _Style(
         Layout.TENSORFLOW,
         re.compile(r"(.+)/(weights|biases|kernel|bias)(?::0)?"),
@@ -60,6 +59,8 @@ _STYLES = (
     ),
     _Style(Layout.TORCHVISION, re.compile(r"(.+)\.(weight|bias)"), {"weight": 0, "bias": 1}),
 )
+_CAFFE2 = _Style(Layout.CAFFE, re.compile(r"(.+)_([wsb])"), {"w": 0, "s": 0, "b": 1})
+"""Caffe2's: weights, scale and bias. A name that ends in _b is one of another style's, too."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,9 @@ def name(loaded: Loaded, renames: Sequence[Rename] = (), suffix: str = "") -> Na
     unknown: list[str] = []
     used: set[Rename] = set()
     originals: dict[str, str] = {}
-    parsed = [(key, array, *_place(key)) for key, array in _entries(loaded)]
+    keys = [key for key, _ in _entries(loaded)]
+    styles = (_CAFFE2, *_STYLES) if any(key.endswith(("_w", "_s")) for key in keys) else _STYLES
+    parsed = [(key, array, *_place(key, styles)) for key, array in _entries(loaded)]
     numbered = _vgg_names({layer: array.shape for _, array, layer, index, _ in parsed if not index})
     for key, array, layer, index, layout in parsed:
         new_layer, new_index, rename = _renamed(key, layer, index, numbered, renames)
@@ -179,12 +182,12 @@ def _some(names: Collection[str]) -> str:
     return some(quoted(names), 4)
 
 
-def _place(key: str) -> tuple[str | None, int, Layout | None]:
+def _place(key: str, styles: Sequence[_Style] = _STYLES) -> tuple[str | None, int, Layout | None]:
     """The layer and number that a key means, and the layout that its style belongs to."""
     ours = split_key(key)
     if ours is not None:
         return *ours, Layout.CAFFE
-    for style in _STYLES:
+    for style in styles:
         match = style.pattern.fullmatch(key)
         if match:
             return match[1], style.parts[match[2]], style.layout

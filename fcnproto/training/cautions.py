@@ -116,6 +116,8 @@ def _means(data: Data) -> Iterator[Problem]:
     """Means in the order RGB; images are read as BGR."""
     for source in data.sources:
         reader = source.reader
+        if reader is None:
+            continue
         for kind in set(reader.images.values()) & {"color"}:
             own, usual = reader.mean(kind), reader.spec.mean[kind]
             distance = abs(own - usual).sum()
@@ -132,18 +134,21 @@ LOOKED_AT = 20
 def _masks(data: Data) -> Iterator[Problem]:
     """Masks of 0 and 255, in which 255 is ignored: they teach class 0 and nothing else."""
     for source in data.sources:
-        reader = source.reader
-        for top in reader.label_tops:
-            used: set[int] = set()
-            try:
-                for index in islice(range(len(reader)), LOOKED_AT):
-                    used.update(np.unique(reader.label(top, index)).tolist())
-            except FcnprotoError:
-                continue  # what cannot be read is said when it is fed
-            if used == {0, IGNORE}:
+        used: dict[str, set[int]] = {}
+        places: dict[str, str] = {}
+        try:
+            for index in islice(range(len(source)), LOOKED_AT):
+                for path, feed in source.labels(index):
+                    for blob, labels in feed.items():
+                        used.setdefault(blob, set()).update(np.unique(labels).tolist())
+                        places.setdefault(blob, path)
+        except FcnprotoError:
+            continue  # what cannot be read is said when it is fed
+        for blob, classes in used.items():
+            if classes == {0, IGNORE}:
                 message = (
                     f"the first label maps hold nothing but class 0 and {IGNORE}, which is ignored,"
                     f" so that nothing else is learned: masks of 0 and {IGNORE} become classes by"
                     " `fcnproto dataset convert`"
                 )
-                yield Problem(message, reader.place(top, 0), severity=Severity.WARNING)
+                yield Problem(message, places[blob], severity=Severity.WARNING)

@@ -19,6 +19,7 @@ from fcnproto.layers.input import Input
 from fcnproto.layers.python import Python
 from fcnproto.net.graph import Graph, Node
 from fcnproto.parallel import ahead
+from fcnproto.training.batches import Batches
 from fcnproto.training.net import Feed
 
 
@@ -28,6 +29,23 @@ class Source:
 
     reader: Reader
     blobs: Mapping[str, str]
+
+    first = 0
+    """The first image's number."""
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def order(self) -> Iterator[int]:
+        """The number of the image that each pass reads, without end."""
+        return self.reader.order()
+
+    def labels(self, index: int) -> Iterator[tuple[str, Feed]]:
+        """Each label map of an image as its blob is fed, with the file that holds it."""
+        for top in self.reader.label_tops:
+            if top in self.blobs:
+                labels = self.reader.label(top, index)[np.newaxis, np.newaxis]
+                yield self.reader.place(top, index), {self.blobs[top]: labels}
 
     def read(self, index: int) -> dict[str, npt.NDArray[Any]]:
         """What an image of the split feeds: a batch of one for each blob."""
@@ -39,7 +57,7 @@ class Source:
 class Data:
     """All that a net is fed."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[Source | Batches, ...]
 
     @classmethod
     def of(cls, graph: Graph, data: Path | None, *, split: str, seed: int) -> Data:
@@ -48,7 +66,7 @@ class Data:
         Input layers are fed from the dataset that lies in `data`, its given split. `seed` decides
         the order of images where a layer does not. Raises DataError with all that is wrong.
         """
-        sources: list[Source] = []
+        sources: list[Source | Batches] = []
         problems: list[Problem] = []
         loose: list[Node] = []
         for node in graph.nodes:
@@ -59,7 +77,7 @@ class Data:
                 loose.append(node)
                 continue
             try:
-                sources.append(_source(node, data, seed))
+                sources.append(_source(graph, node, data, seed))
             except (DataError, LayerError) as error:
                 problems += [
                     p if p.path else graph.problem(node, p.message) for p in error.problems
@@ -73,22 +91,22 @@ class Data:
             raise DataError(*problems)
         return cls(tuple(sources))
 
-    def order(self) -> Iterator[tuple[int, ...]]:
-        """The number of the image that each source reads, pass by pass, without end."""
+    def order(self) -> Iterator[tuple[Any, ...]]:
+        """What each source reads, pass by pass, without end."""
         if not self.sources:
             return repeat(())
-        return zip(*(source.reader.order() for source in self.sources), strict=True)
+        return zip(*(source.order() for source in self.sources), strict=True)
 
-    def read(self, indices: tuple[int, ...]) -> Feed:
+    def read(self, keys: tuple[Any, ...]) -> Feed:
         """One pass's feed."""
         feed: dict[str, npt.NDArray[Any]] = {}
-        for source, index in zip(self.sources, indices, strict=True):
-            feed |= source.read(index)
+        for source, key in zip(self.sources, keys, strict=True):
+            feed |= source.read(key)
         return feed
 
     def first(self) -> Feed:
         """The feed of the first images, by which the net's shapes are known."""
-        return self.read(tuple(0 for _ in self.sources))
+        return self.read(tuple(source.first for source in self.sources))
 
     def feeds(self, passes: range, *, skip: int, of: int) -> Iterator[list[Feed]]:
         """The feeds of each iteration, read ahead: those of `passes` out of `of` in each.
@@ -97,21 +115,18 @@ class Data:
         """
         order = islice(self.order(), skip * of, None)
 
-        def chosen() -> Iterator[list[tuple[int, ...]]]:
+        def chosen() -> Iterator[list[tuple[Any, ...]]]:
             while True:
                 yield list(islice(order, of))[passes.start : passes.stop]
 
         return ahead(lambda group: [self.read(each) for each in group], chosen())
 
 
-def _source(node: Node, data: Path | None, seed: int) -> Source:
-    """The reader that a Python layer stands for."""
+def _source(graph: Graph, node: Node, data: Path | None, seed: int) -> Source | Batches:
+    """The reader that a Python layer stands for, or what a layer of Caffe's own reads."""
     layer = node.layer
     if not isinstance(layer, Python):
-        raise DataError(
-            f"data of type {layer.type} are not read here: use a Python layer such as"
-            " FolderSegDataLayer, or Input layers and --data"
-        )
+        return Batches(graph, node, data, seed)
     if not layer.is_published:
         raise DataError(
             f"the Python layer '{layer.param.layer}' of module '{layer.param.module}' is not known,"
@@ -138,17 +153,13 @@ def _found(graph: Graph, nodes: list[Node], data: Path | None, split: str) -> So
 
 
 def label_problem(
-    source: Source, index: int, wrong: Callable[[Feed], Iterator[Problem]]
+    source: Source | Batches, index: int, wrong: Callable[[Feed], Iterator[Problem]]
 ) -> Problem | None:
     """What is wrong with the labels of an image, `wrong` saying so of what is fed, and its file."""
-    for top in source.reader.label_tops:
-        if top not in source.blobs:
-            continue
-        path = source.reader.place(top, index)
-        try:
-            labels = source.reader.label(top, index)[np.newaxis, np.newaxis]
-        except FcnprotoError as error:
-            return error.problems[0]
-        for problem in wrong({source.blobs[top]: labels}):
-            return Problem(f"{problem.message} ({problem.layer})", path)
+    try:
+        for path, feed in source.labels(index):
+            for problem in wrong(feed):
+                return Problem(f"{problem.message} ({problem.layer})", path)
+    except FcnprotoError as error:
+        return error.problems[0]
     return None

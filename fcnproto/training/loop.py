@@ -24,6 +24,7 @@ from fcnproto.net import solver_rules as rules
 from fcnproto.net.graph import Node, build
 from fcnproto.parallel import spread
 from fcnproto.proto.source import SolverSource
+from fcnproto.training.batches import Batches
 from fcnproto.training.curve import Log, Row, draw
 from fcnproto.training.data import Data, Source, label_problem
 from fcnproto.training.net import Feed, Net, caffes_precision
@@ -195,14 +196,16 @@ class Training:
 _MOST_PROBLEMS = 20
 
 
-def _label_problems(net: Net, source: Source, progress: Callable[[], object]) -> list[Problem]:
+def _label_problems(
+    net: Net, source: Source | Batches, progress: Callable[[], object]
+) -> list[Problem]:
     def work(share: Iterator[int]) -> list[Problem]:
         found = (label_problem(source, index, net.label_problems) for index in share)
         return [problem for problem in found if problem is not None]
 
     return [
         problem
-        for problems in spread(work, range(len(source.reader)), progress=progress)
+        for problems in spread(work, range(len(source)), progress=progress)
         for problem in problems
     ]
 

@@ -49,12 +49,34 @@ def read(path: Path) -> Weights:
         raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
 
 
+def tables(path: Path, names: Iterable[str]) -> dict[str, Floats]:
+    """The data sets of these names in an HDF5 file, float32, as training data are stored.
+
+    Raises WeightsError where one is missing, and as `read` does.
+    """
+    h5py = h5py_module()
+    if not path.is_file():
+        raise broken(path, "there is no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            found = {name: _member(h5py, path, file, name) for name in names}
+            missing = [name for name, dataset in found.items() if dataset is None]
+            if missing:
+                message = f"it has no data set '{missing[0]}', only {_some(file) or 'nothing'}"
+                raise broken(path, message)
+            datasets = {name: _checked(h5py, path, each) for name, each in found.items()}
+            _check_sizes(path, list(datasets.values()))
+            return {name: _read(dataset) for name, dataset in datasets.items()}
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+        raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
+
+
 def h5py_module() -> ModuleType:
     """h5py, which is an extra; WeightsError if it is not installed."""
     try:
         import h5py  # type: ignore[import-untyped]
     except ImportError as error:
-        raise WeightsError("HDF5 weights need h5py: pip install 'fcnproto[data]'") from error
+        raise WeightsError("HDF5 files need h5py: pip install 'fcnproto[data]'") from error
     return h5py  # type: ignore[no-any-return]
 
 
@@ -112,7 +134,7 @@ def _some(names: Iterable[object]) -> str:
 
 def _checked(h5py: ModuleType, path: Path, dataset: Any) -> Any:
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise broken(path, "a layer holds something that is not an array")
+        raise broken(path, "it holds something that is not an array")
     if dataset.is_virtual or dataset.external:
         raise broken(path, f"the values of '{dataset.name}' lie in another file: not followed")
     check_dtype(path, dataset.name, dataset.dtype)

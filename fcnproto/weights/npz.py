@@ -55,6 +55,16 @@ def read(path: Path) -> Arrays:
         raise broken(path, f"it is not a whole .npz: {_first_line(error)}") from error
 
 
+def is_reference(path: Path) -> bool:
+    """Whether an .npz holds what went into a net and came out of it, and so no weights."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            parts = {name.partition("/")[0] for name in file.namelist() if "/" in name}
+    except _FLAWS:
+        return False
+    return {"in", "out"} <= parts
+
+
 def _first_line(error: Exception) -> str:
     """NumPy quotes the header that it cannot read, however long that is."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

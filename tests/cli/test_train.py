@@ -414,3 +414,70 @@ def test_the_mean_is_of_the_last_twentieth():
     values = [float(value) for value in np.random.default_rng(0).integers(0, 9, 60)]
     means = [np.mean(values[max(0, end - 3) : end]) for end in range(1, 61)]
     np.testing.assert_allclose(_smoothed(values), means)
+
+
+LAYERS = {
+    "Data": 'data_param { source: "db" batch_size: 2 backend: LMDB }',
+    "HDF5Data": 'hdf5_data_param { source: "h5.txt" batch_size: 2 }',
+    "ImageSegData": 'top: "dim" image_data_param { source: "list.txt" batch_size: 2 '
+    "label_type: PIXEL }",
+    "DenseImageData": 'dense_image_data_param { source: "list.txt" batch_size: 2 shuffle: true }',
+    "ImageLabelmapData": 'image_data_param { source: "list.txt" batch_size: 2 }',
+    "ImageLabelData": 'image_label_data_param { image_list_path: "i.txt" batch_size: 2'
+    ' label_list_path: "l.txt" data_dir: "data/" } transform_param { mean_value: 90 }',
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_training_from_the_data_that_caffes_own_layers_read(place, kind):
+    """The same nine images, as each layer has them: the loss falls, and the test net is scored."""
+    h5py, lmdb = pytest.importorskip("h5py"), pytest.importorskip("lmdb")
+    from fcnproto.proto.caffe_pb2 import Datum
+
+    rgbs = [np.asarray(Image.open(f"data/images/{n}.png")) for n in range(9)]
+    labels = [np.asarray(Image.open(f"data/labels/{n}.png")) for n in range(9)]
+    Path("list.txt").write_text(
+        "".join(f"data/images/{n}.png data/labels/{n}.png\n" for n in range(9))
+    )
+    Path("i.txt").write_text("".join(f"images/{n}.png\n" for n in range(9)))
+    Path("l.txt").write_text("".join(f"labels/{n}.png\n" for n in range(9)))
+    with h5py.File("0.h5", "w") as file:
+        file["data"] = np.stack([rgb[..., ::-1].transpose(2, 0, 1) for rgb in rgbs]) - 90.0
+        file["label"] = np.stack(labels)[:, np.newaxis]
+    Path("h5.txt").write_text("0.h5\n")
+    for name, arrays in (("db", [rgb[..., ::-1].transpose(2, 0, 1) for rgb in rgbs]),
+                         ("labels", [label[np.newaxis] for label in labels])):  # fmt: skip
+        file = lmdb.open(name, map_size=2**24)
+        with file.begin(write=True) as write:
+            for number, array in enumerate(arrays):
+                channels, height, width = array.shape
+                datum = Datum(channels=channels, height=height, width=width, data=array.tobytes())
+                write.put(f"{number:04d}".encode(), datum.SerializeToString())
+        file.close()
+    layer = f'layer {{ name: "data" type: "{kind}" top: "data" top: "label" {LAYERS[kind]} }}\n'
+    if kind == "Data":  # as DIGITS has them: images and label maps apart
+        layer = layer.replace(' top: "label"', "")
+        layer += layer.replace('"data"', '"label"').replace('"db"', '"labels"')
+    net = layer + NET.format(split="train", filler=FILLER, loss="").split("\n", 4)[4]
+    for name in ("train", "val"):
+        Path(f"{name}.prototxt").write_text('name: "tiny"\n' + net)
+    result = train("s.prototxt")
+    assert result.exit_code == 0, result.output
+    rows = logged()
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    assert losses[-1] < 0.8 * losses[0]
+    assert any(row["mean_iu"] and float(row["mean_iu"]) > 0.3 for row in rows)
+
+
+def test_labels_in_lists_are_checked_before_it_begins(place):
+    Path("list.txt").write_text("data/images/0.png data/labels/0.png\n")
+    bad = np.asarray(Image.open("data/labels/0.png")).copy()
+    bad[3, 3] = 9
+    Image.fromarray(bad).save("data/labels/0.png")
+    layer = f'layer {{ name: "data" type: "DenseImageData" top: "data" top: "label" {LAYERS["DenseImageData"]} }}\n'  # noqa: E501
+    net = layer + NET.format(split="train", filler=FILLER, loss="").split("\n", 4)[4]
+    for name in ("train", "val"):
+        Path(f"{name}.prototxt").write_text(net)
+    result = train("s.prototxt")
+    assert result.exit_code == 1
+    assert "data/labels/0.png: error: 'label' holds the label 9" in result.output

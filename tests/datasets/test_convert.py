@@ -1,11 +1,15 @@
 """Label pictures as people make them: smooth edges, palettes of any order, 16 bits, other sizes."""
 
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import trees
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from fcnproto.datasets.convert import Rule, convert
@@ -163,6 +167,64 @@ def test_a_number_without_a_colour_of_its_own_never_becomes_another_class(
     (tmp_path / "in" / "labels" / "b.png").unlink()
     convert(tmp_path / "in", tmp_path / "out")
     np.testing.assert_array_equal(written(tmp_path / "out"), labels)
+
+
+POOL = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (255, 255, 255), (128, 0, 0), (9, 9, 9), (0, 0, 255)]
+
+
+@st.composite
+def pictures(draw):
+    """Label pictures of blocks: with palettes of any order and length, in grey, or in colours."""
+    found = []
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from(["palette", "grey", "colour", "wide"]))
+        most = {"palette": 8, "grey": 255, "colour": len(POOL) - 1, "wide": 255}[kind]
+        number = st.integers(0, min(most, 8)) | st.sampled_from([most])
+        blocks = np.array(draw(st.lists(number, min_size=4, max_size=4))).reshape(2, 2)
+        colours = draw(st.lists(st.sampled_from(POOL), min_size=1, max_size=9))
+        found.append((kind, blocks.repeat(4, 0).repeat(4, 1).astype(np.uint8), colours))
+    return found
+
+
+def shown(kind, labels, colours):
+    """The colour of each pixel, as a viewer has it; black where a palette has none."""
+    if kind == "palette":
+        table = np.array([*colours, *[(0, 0, 0)] * 256], np.uint8)
+        return table[labels]
+    return np.array(POOL, np.uint8)[labels] if kind == "colour" else np.stack([labels] * 3, 2)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(pictures())
+def test_no_class_is_written_that_the_source_did_not_have(given_pictures):
+    """What is one class there, by number or by colour, is one class here, and no two become one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        trees.plain(folder / "in", [str(number) for number in range(len(given_pictures))])
+        for number, (kind, labels, colours) in enumerate(given_pictures):
+            path = folder / "in" / "labels" / f"{number}.png"
+            if kind == "palette":
+                paletted(path, labels, colours)
+            elif kind == "wide":
+                Image.fromarray(labels.astype(np.uint16) * 257).save(path)
+            else:
+                Image.fromarray(labels if kind == "grey" else shown(kind, labels, colours)).save(
+                    path
+                )
+        try:
+            convert(folder / "in", folder / "out")
+        except DataError:
+            return
+        by_number, by_colour = set(), set()
+        for number, (kind, labels, colours) in enumerate(given_pictures):
+            found = written(folder / "out", str(number)).ravel().tolist()
+            by_number |= set(zip(labels.ravel().tolist(), found, strict=True))
+            pixels = map(tuple, shown(kind, labels, colours).reshape(-1, 3).tolist())
+            by_colour |= set(zip(pixels, found, strict=True))
+        assert any(
+            len({old for old, _ in pairs}) == len({new for _, new in pairs}) == len(pairs)
+            for pairs in (by_number, by_colour)
+        ), (by_number, by_colour)
 
 
 def test_16_bits(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 from exporting import input_text, layer_text, run, session_of
 
 from fcnproto.errors import FcnprotoError, NetError, Severity, WeightsError
+from fcnproto.exporting.cutting import Asked, for_inference
 from fcnproto.exporting.export import export, weights_beside
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.write import Result
 from fcnproto.model.metadata import Given, Metadata
 from fcnproto.model.metadata import said as said_of
@@ -61,9 +62,13 @@ def test_a_training_net_with_data_of_unknown_shape():
     assert "taken as N×5×H×W" in str(exported.notes[0])
 
 
-@pytest.mark.parametrize(("crop", "side"), [("", 23), ("crop_size: 23", 23), ("crop_size: 24", 24)])
-def test_a_size_is_found_that_the_weights_fit(crop, side):
-    source = parse_net(DATA % crop + TRUNK + FC + LOSS % ("fc", "fc"))
+@pytest.mark.parametrize(
+    ("crop", "stride", "side"),
+    [("", 1, 13), ("crop_size: 23", 2, 23), ("crop_size: 24", 2, 24)],
+)
+def test_a_size_is_found_that_the_weights_fit(crop, stride, side):
+    trunk = TRUNK.replace("stride: 2", f"stride: {stride}")
+    source = parse_net(DATA % crop + trunk + FC + LOSS % ("fc", "fc"))
     weights = weights_for(conv=[(4, 3, 3, 3), (4,)], fc=[(2, 4 * 11 * 11), (2,)])
     exported = export(source, weights)
     (value,) = exported.model.proto.graph.input
@@ -72,6 +77,50 @@ def test_a_size_is_found_that_the_weights_fit(crop, side):
     fixed = [note for note in exported.notes if "fixed" in note.message]
     assert [note.layer for note in fixed] == ["fc", "fc"]
     assert "no other H of input 'data'" in fixed[0].message
+
+
+@pytest.mark.parametrize("init", [False, True])
+def test_a_size_that_is_one_of_several_is_asked_for(init):
+    """With 23 and 24 rows the weights fit alike; without weights anything does."""
+    source = parse_net(DATA % "" + TRUNK + FC + LOSS % ("fc", "fc"))
+    weights = weights_for(conv=[(4, 3, 3, 3), (4,)], fc=[(2, 4 * 11 * 11), (2,)])
+    with pytest.raises(NetError, match=r"Input layer in its place, or give --size HxW"):
+        export(source, None if init else weights, init=init)
+    exported = export(source, weights, asked=Asked(size=(24, 23)))
+    (value,) = exported.model.proto.graph.input
+    dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    assert dims == ["N", 3, 24, 23]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "HDF5Data" hdf5_data_param { source: "l" batch_size: 2 }',
+        'type: "ImageData" image_data_param { source: "l" }',
+        'type: "DenseImageData" dense_image_data_param { source: "l" batch_size: 1 }',
+        'type: "Python" python_param { module: "mine" layer: "MyData" }',
+    ],
+)
+def test_every_data_layer_of_unknown_size_asks_for_one(layer):
+    data = f'layer {{ name: "d" top: "data" top: "label" {layer} }}'
+    source = parse_net(data + TRUNK + FC + LOSS % ("fc", "fc"))
+    with pytest.raises(NetError, match=r"layer 'd': the net is made for one size of 'data'"):
+        export(source, None, init=True)
+    exported = export(source, None, init=True, asked=Asked(size=(40, 30)))
+    (value,) = exported.model.proto.graph.input
+    assert [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim][2:] == [
+        40,
+        30,
+    ]
+
+
+def test_a_size_for_images_that_a_net_gives_another():
+    """--size stands in for the size in the text, too: the model holds where the net does."""
+    source = parse_net(input_text(data=(1, 3, 20, 20)) + TRUNK + FC)
+    exported = export(source, None, init=True, asked=Asked(size=(32, 16)))
+    (value,) = exported.model.proto.graph.input
+    dims = [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    assert dims == ["N", 3, 32, 16]
 
 
 def test_no_size_fits():
@@ -201,6 +250,18 @@ def test_weights_beside_a_net(tmp_path):
     for name in ("net.safetensors", "net.caffemodel.h5", "net.caffemodel", "net.npz"):
         (tmp_path / name).write_bytes(b"")
         assert weights_beside(str(net)) == tmp_path / name
+
+
+def test_what_a_net_took_and_gave_is_no_weights_of_it(tmp_path):
+    """A reference for verify may lie beside a net, under its name."""
+    net = tmp_path / "net.prototxt"
+    arrays = {"in/data": np.ones(2), "out/score": np.ones(2), "param/conv/0": np.ones(3)}
+    np.savez(tmp_path / "net.npz", **arrays)
+    assert weights_beside(str(net)) is None
+    (tmp_path / "net.caffemodel").write_bytes(b"")
+    assert weights_beside(str(net)) == tmp_path / "net.caffemodel"
+    np.savez(tmp_path / "net.npz", **{"in/0": np.ones(2)})  # a layer may be called so
+    assert weights_beside(str(net)) == tmp_path / "net.npz"
 
 
 # What a model says of itself ------------------------------------------------------------------

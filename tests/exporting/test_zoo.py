@@ -11,8 +11,9 @@ from exporting import run, session_of
 from paths import PUBLISHED
 
 from fcnproto.errors import NetError
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.filled import with_weights
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.write import DEFAULT_OPSET, write
 from fcnproto.model.metadata import Blobs, missing, of_net
 from fcnproto.net.graph import build

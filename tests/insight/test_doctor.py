@@ -304,6 +304,115 @@ def fcnproto(tmp_path, monkeypatch):
     return lambda *words: CliRunner().invoke(main, list(words))
 
 
+NORM = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+layer { name: "norm" type: "BatchNorm" bottom: "data" top: "norm" batch_norm_param { %s } }
+"""
+BN = NORM.replace('"BatchNorm"', '"BN"').replace("batch_norm_param { %s }", "bn_param { eps: 0.1 }")
+
+
+def of_norm(text, *arrays):
+    weights = {"norm": [np.float32(array) for array in arrays]}
+    return [(f.layer, f.severity.value, f.what) for f in examine(net(text), weights)
+            if f.layer == "norm"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "factor", "severity", "words"),
+    [
+        ([1, 2, 3], [1, 1, 1], 0, "error", "factor is 0"),
+        ([0, 0, 0], [0, 0, 0], 1, "error", "mean and variance are 0 in every channel"),
+        ([1, 0, 0], [0, 0, 0], 1, "error", "variance is 0 in every channel"),
+        ([1, 2, 3], [1, 0, 1], 1, "warning", "0 in 1 of 3 channels"),
+        ([1, 2, 3], [1, -1, 0], 2, "error", "below 0 in 1 of 3 channels"),
+        ([1, 2, 3], [1, np.nan, 1], 1, "error", "infinite or not a number"),
+        ([1, 2, 3], [1, 2, 1], 1, None, ""),
+    ],
+)
+def test_statistics_of_zero(mean, variance, factor, severity, words):
+    """In each form that a layer of statistics has: plain, fused, and PSPNet's."""
+    scale, bias = [1, 2, 1], [0, 1, 0]
+    one = [np.float32(each).reshape(1, 3, 1, 1) for each in (scale, bias, mean, variance)]
+    found = {
+        "plain": of_norm(NORM % "", mean, variance, [factor]),
+        "fused": of_norm(NORM % "scale_bias: true", mean, variance, [1], scale, bias),
+        "pspnet": of_norm(BN, *one),
+    }
+    for form, told in found.items():
+        if severity is None or (factor == 0 and form != "plain"):
+            assert told == [], form
+        else:
+            assert [each[1] for each in told] == [severity], form
+            assert words in told[0][2]
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_layers_that_are_fixed_on_purpose_give_no_alarm(fixed):
+    """A mean over windows, one that takes channels out, blocks of pixels, a scale of 1."""
+    rate = "param { lr_mult: 0 } " if fixed else ""
+    text = (
+        NET
+        + f"""
+layer {{ name: "mean" type: "Convolution" bottom: "crop" top: "mean" {rate}
+  convolution_param {{ num_output: 4 kernel_size: 3 group: 4 bias_term: false }} }}
+layer {{ name: "take" type: "Convolution" bottom: "mean" top: "take" {rate}
+  convolution_param {{ num_output: 4 kernel_size: 1 bias_term: false }} }}
+layer {{ name: "one" type: "Scale" bottom: "take" top: "one" {rate} }}
+layer {{ name: "blocks" type: "Deconvolution" bottom: "one" top: "blocks" {rate}
+  convolution_param {{ num_output: 4 kernel_size: 2 stride: 2 group: 4 bias_term: false }} }}
+"""
+    )
+    take = np.zeros((4, 4, 1, 1))
+    take[1, 0] = take[2, 2] = 1
+    weights = {
+        "mean": np.full((4, 1, 3, 3), 1 / 9),
+        "take": take,
+        "one": np.ones(4),
+        "blocks": np.ones((4, 1, 2, 2)),
+    }
+    arrays = {name: [array.astype(np.float32)] for name, array in weights.items()}
+    told = {f.layer for f in examine(net(text), arrays)} & set(weights)
+    assert told == (set() if fixed else set(weights))
+
+
+def test_fixed_layers_that_were_never_set_give_an_alarm(healthy):
+    """Zeros are no filter: FCNs whose upsampling is fixed and empty score nothing."""
+    healthy["up"][0][:] = 0
+    assert found(healthy)[0][:2] == ("up", "error")
+    healthy["up"][0][:] = np.nan
+    assert "not a number" in found(healthy)[0][2]
+
+
+def test_dead_relus_are_named(fcnproto, healthy):
+    healthy["conv1_1"][1][:] = -1e4
+    write("dead.npz", healthy)
+    result = fcnproto("doctor", "net.prototxt", "dead.npz", "photo.png")
+    assert result.exit_code == 1
+    assert "error: layer 'relu': it gives 0 in every channel and at every pixel" in result.stdout
+    healthy["conv1_1"][1][:3] = 1
+    write("most.npz", healthy)
+    result = fcnproto("doctor", "net.prototxt", "most.npz", "photo.png")
+    assert "warning: layer 'relu': 61 of its 64 channels are 0 at every pixel" in result.stdout
+    healthy["conv1_1"][1][:32] = 1  # many are silent on any one image
+    write("half.npz", healthy)
+    assert "dead" not in fcnproto("doctor", "net.prototxt", "half.npz", "photo.png").stdout
+
+
+def test_only_the_first_dead_relu_is_named(fcnproto, healthy):
+    text = NET.replace('bottom: "pool" top: "score"', 'bottom: "pool2" top: "score"')
+    text += ""
+    second = """
+layer { name: "relu2" type: "ReLU" bottom: "pool" top: "pool2" }
+layer { name: "score\""""
+    text = text.replace('\nlayer { name: "score"', second, 1)
+    Path("two.prototxt").write_text(text)
+    healthy["conv1_1"][1][:] = -1e4
+    write("dead.npz", healthy)
+    result = fcnproto("doctor", "two.prototxt", "dead.npz", "photo.png")
+    assert "'relu'" in result.stdout and "'relu2'" not in result.stdout
+
+
 def test_the_verb(fcnproto, healthy):
     write("good.npz", healthy)
     result = fcnproto("doctor", "net.prototxt", "good.npz", "photo.png")

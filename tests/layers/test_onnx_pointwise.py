@@ -463,7 +463,6 @@ def test_shuffled_channels_of_two_axes():
     ("kind", "bottoms", "settings", "message"),
     [
         ("Dropout", "x", "phase: TRAIN", "in the TRAIN phase it drops values at random"),
-        ("Dropout", "x", "dropout_param { sample_weights_test: true }", "sample_weights_test"),
     ],
 )
 def test_what_is_random_or_depends_on_data_is_refused(kind, bottoms, settings, message):

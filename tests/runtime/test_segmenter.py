@@ -393,6 +393,24 @@ def test_models_of_fixed_size_get_images_of_that_size():
         segmenter_of(model, Plan(scales=(2.0,)))
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"), [((4, 3), (8, 6)), ((4, 12), (8, 12)), ((16, 3), (16, 6))]
+)
+def test_smaller_images_than_a_fixed_size_lose_no_labels(size, expected):
+    """A label map as small as the image would drop whatever is one pixel wide."""
+    net, about = fixed_net()
+    model = write(with_weights(net, {}), metadata=about.to_props()).to_proto().SerializeToString()
+    segmenter = segmenter_of(model)
+    small = photograph(*size)
+    found = segmenter(small)
+    assert found.labels.shape == found.image.shape[:2] == expected
+    assert "smaller than the images that the model is fixed at" in found.notes[0].message
+    seen = Image.fromarray(small).resize(expected[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(found.labels, segmenter(seen).labels)
+    assert segmenter.runner.label([{"data": small}])["score"].shape == (1, *size)  # to be scored
+    assert not segmenter(photograph(8, 6)).notes
+
+
 def test_scores_at_a_larger_stride_are_scaled_up():
     text = input_text(data=(1, 3, 32, 32)) + layer_text(
         "Pooling", ["data"], ["score"], "pooling_param { pool: AVE kernel_size: 4 stride: 4 }"

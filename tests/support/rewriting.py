@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from exporting import run, session_of
 
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.filled import Filled, with_weights
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.mean_field import without_mean_fields
 from fcnproto.exporting.write import write
 from fcnproto.layers.fillers import bilinear_kernel

@@ -1,0 +1,225 @@
+"""Files that other people wrote, through the verbs: what is in them is read as they meant it."""
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from exporting import session_of
+
+from fcnproto.cli import main
+from fcnproto.weights import read, write
+
+RNG = np.random.default_rng(0)
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: %d dim: 8 dim: 8 } } }\n'  # noqa: E501
+
+
+def verb(*args, code=0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def normal(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def net(folder, text, channels=3):
+    path = folder / "net.prototxt"
+    path.write_text(INPUT % channels + text)
+    return path
+
+
+def run(folder, path, weights, x, *options):
+    """What an exported net gives."""
+    if weights is not None:
+        write(folder / "w.npz", weights)
+        options = (*options, "--weights", folder / "w.npz")
+    verb("export-onnx", path, "--force", "-o", folder / "m.onnx", *options)
+    (found,) = session_of(onnx.load(folder / "m.onnx")).run(None, {"data": x})
+    return found
+
+
+# Weights ----------------------------------------------------------------------------------------
+
+CONV = 'layer { name: "%s" type: "Convolution" bottom: "%s" top: "%s" convolution_param { num_output: %d kernel_size: %d } }\n'  # noqa: E501
+
+
+def test_kernels_for_colour_are_summed_for_a_grey_image(tmp_path):
+    """What three equal channels would add up to; later layers are as they were."""
+    text = CONV % ("conv1", "data", "conv1", 4, 3) + CONV % ("conv2", "conv1", "conv2", 2, 1)
+    weights = {"conv1": [normal(4, 3, 3, 3), normal(4)], "conv2": [normal(2, 4, 1, 1), normal(2)]}
+    write(tmp_path / "w.npz", weights)
+    told = verb("convert-weights", tmp_path / "w.npz", "--net", net(tmp_path, text, 1),
+                "-o", tmp_path / "grey.npz")  # fmt: skip
+    grey = read(tmp_path / "grey.npz")
+    summed = weights["conv1"][0].sum(1, keepdims=True)
+    np.testing.assert_allclose(grey["conv1"][0], summed, rtol=1e-6)
+    np.testing.assert_array_equal(grey["conv2"][0], weights["conv2"][0])
+    assert "conv1" in told and "gr" in told
+    x = normal(1, 1, 8, 8)
+    found = run(tmp_path, tmp_path / "net.prototxt", grey, x)
+    wanted = run(tmp_path, net(tmp_path, text), weights, np.repeat(x, 3, 1))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_only_what_reads_the_image_is_summed(tmp_path):
+    """Three channels of a blob are no colours."""
+    text = CONV % ("a", "data", "a", 3, 1) + CONV % ("b", "a", "b", 3, 1)
+    text = text.replace('top: "b" convolution_param {', 'top: "b" convolution_param { group: 3')
+    weights = {"a": [normal(3, 3, 1, 1), normal(3)], "b": [normal(3, 3, 1, 1), normal(3)]}
+    write(tmp_path / "w.npz", weights)
+    path = net(tmp_path, text)
+    told = verb("convert-weights", tmp_path / "w.npz", "--net", path,
+                "-o", tmp_path / "o.npz", code=1)  # fmt: skip
+    assert "layer 'b': array 0 is 3×3×1×1, the net has 3×1×1×1" in told
+
+
+def test_keys_of_caffe2(tmp_path):
+    """conv1_1_w and conv1_1_b; scale and bias of a fused norm are _bn_s and _bn_b."""
+    text = (
+        CONV % ("conv1_1", "data", "c", 4, 3)
+        + 'layer { name: "res_conv1_bn" type: "Scale" bottom: "c" top: "s" scale_param { bias_term: true } }'  # noqa: E501
+        + CONV % ("fc6", "s", "f", 2, 1)
+    )
+    arrays = {
+        "conv1_1_w": normal(4, 3, 3, 3),
+        "conv1_1_b": normal(4),
+        "res_conv1_bn_s": normal(4),
+        "res_conv1_bn_b": normal(4),
+        "fc6_w": normal(2, 4, 1, 1),
+        "fc6_b": normal(2),
+    }
+    np.savez(tmp_path / "caffe2.npz", **arrays)
+    path = net(tmp_path, text)
+    verb("convert-weights", tmp_path / "caffe2.npz", "--net", path, "-o", tmp_path / "o.npz")
+    found = read(tmp_path / "o.npz")
+    endings = {"conv1_1": ("w", "b"), "res_conv1_bn": ("s", "b"), "fc6": ("w", "b")}
+    for layer, (first, second) in endings.items():
+        np.testing.assert_array_equal(found[layer][0], arrays[f"{layer}_{first}"])
+        np.testing.assert_array_equal(found[layer][1], arrays[f"{layer}_{second}"])
+
+
+@pytest.mark.parametrize("order", ["nvidia", "xilinx"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("optimize", ["none", "exact"])
+def test_fused_norms_in_both_orders(tmp_path, order, channels, optimize):
+    """The arrays' shapes tell them apart, one channel included."""
+    text = (
+        'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "y"'
+        " batch_norm_param { scale_filler { value: 1 } bias_filler { } eps: 0.001 } }"
+    )
+    scale, bias, mean = (normal(channels) for _ in range(3))
+    variance = np.abs(normal(channels)) + 0.5
+    one = np.ones(1, np.float32)
+    if order == "nvidia":
+        arrays = [mean, variance, one, scale, bias]
+    else:
+        line = (1, channels, 1, 1)
+        arrays = [each.reshape(line) for each in (scale, bias, mean, variance)]
+        arrays.append(one.reshape(1, 1, 1, 1))
+    x = normal(2, channels, 8, 8)
+    found = run(tmp_path, net(tmp_path, text, channels), {"bn": arrays}, x, "--optimize", optimize)
+    across = (1, channels, 1, 1)
+    scale, bias, mean, variance = (a.reshape(across) for a in (scale, bias, mean, variance))
+    expected = scale * (x - mean) / np.sqrt(variance + 0.001) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+# Layers -----------------------------------------------------------------------------------------
+
+
+def test_auto_crop_lies_where_the_layers_say(tmp_path):
+    """A convolution with pad 0 begins at pixel 1, and is undone by a crop of 1."""
+    conv = CONV.replace("kernel_size: %d", "kernel_size: %d pad: 4")
+    text = conv % ("c", "data", "c", 2, 3)
+    auto = text + 'layer { name: "crop" type: "AutoCrop" bottom: "c" bottom: "data" top: "y" }'
+    crop = auto.replace('"AutoCrop"', '"Crop"').replace(
+        'top: "y"', 'top: "y" crop_param { axis: 2 offset: 3 }'
+    )
+    weights = {"c": [normal(2, 3, 3, 3), normal(2)]}
+    x = normal(1, 3, 8, 8)
+    found = run(tmp_path, net(tmp_path, auto), weights, x)
+    np.testing.assert_array_equal(found, run(tmp_path, net(tmp_path, crop), weights, x))
+    upgraded = tmp_path / "up.prototxt"
+    verb("upgrade", net(tmp_path, auto), "-o", upgraded)
+    assert 'type: "Crop"' in upgraded.read_text() and "offset: 3" in upgraded.read_text()
+    assert "AutoCrop" not in upgraded.read_text()
+    np.testing.assert_array_equal(found, run(tmp_path, upgraded, weights, x))
+
+
+def test_auto_crop_that_fits_nowhere_is_said(tmp_path):
+    """Strides that differ have no offset."""
+    conv = CONV.replace("kernel_size: %d", "kernel_size: %d stride: 2")
+    text = conv % ("c", "data", "c", 2, 3)
+    text += 'layer { name: "crop" type: "AutoCrop" bottom: "data" bottom: "c" top: "y" }'
+    assert "'crop'" in verb("export-onnx", net(tmp_path, text), "--init", code=1)
+
+
+@pytest.mark.parametrize("optimize", ["none", "exact"])
+@pytest.mark.parametrize("before", ["", CONV % ("c", "data", "data2", 4, 1)])
+def test_dropout_that_scales_in_test_instead(tmp_path, optimize, before):
+    """scale_train: false (Faster R-CNN): what training did without is made up for in TEST."""
+    bottom = "data2" if before else "data"
+    text = before + (
+        f'layer {{ name: "d" type: "Dropout" bottom: "{bottom}" top: "y" dropout_param'
+        " { dropout_ratio: 0.25 scale_train: %s } }"
+    )
+    weights = {"c": [normal(4, 3, 1, 1), normal(4)]} if before else None
+    x = normal(1, 3, 8, 8)
+    options = ("--optimize", optimize)
+    found = run(tmp_path, net(tmp_path, text % "false"), weights, x, *options)
+    whole = run(tmp_path, net(tmp_path, text % "true"), weights, x, *options)
+    np.testing.assert_allclose(found, 0.75 * whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", ["Convolution", "InnerProduct"])
+def test_arrays_that_layers_of_unlike_types_share(tmp_path, first):
+    """share_mode PERMISSIVE asks for as many numbers, not for the same shape."""
+    layers = {
+        "Convolution": 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" %s convolution_param { num_output: 5 kernel_size: 8 } }',  # noqa: E501
+        "InnerProduct": 'layer { name: "i" type: "InnerProduct" bottom: "data" top: "i" %s inner_product_param { num_output: 5 } }',  # noqa: E501
+    }
+    shared = " ".join(f'param {{ name: "{n}" share_mode: PERMISSIVE }}' for n in "wb")
+    order = sorted(layers, key=lambda kind: kind != first)
+    text = "".join(layers[kind] % shared for kind in order)
+    text += 'layer { name: "f" type: "Flatten" bottom: "c" top: "f" }'
+    text += 'layer { name: "e" type: "Eltwise" bottom: "f" bottom: "i" top: "y" eltwise_param { coeff: 1 coeff: -1 } }'  # noqa: E501
+    kernels, bias = normal(5, 3, 8, 8), normal(5)
+    flat = kernels.reshape(5, -1)
+    weights = {order[0][0].lower(): [kernels if first == "Convolution" else flat, bias]}
+    path = net(tmp_path, text)
+    found = run(tmp_path, path, weights, normal(2, 3, 8, 8))
+    np.testing.assert_allclose(found, 0, atol=1e-4)
+    assert "too far" not in verb(
+        "verify", tmp_path / "m.onnx", "--net", path, "--weights", tmp_path / "w.npz"
+    )
+
+
+TRAINING_ONLY = [
+    ("default_forward_type: FLOAT16 default_conv_algos_override: '-1,-1,-1'", "", ""),
+    ("", "forward_type: FLOAT16 backward_math: FLOAT", "cudnn_convolution_algo_seeker: GET"),
+    ("engine: 'MKL2017' bn_stats_batch_size: 32", "engine: 'CAFFE'", "fuse_type: FUSED_CONV_RELU"),
+    ("quantize: true", "quantization_param { precision: DYNAMIC }", ""),
+]
+
+
+@pytest.mark.parametrize(("whole", "layer", "conv"), TRAINING_ONLY)
+def test_fields_for_training_have_no_effect(tmp_path, whole, layer, conv):
+    """Of NVIDIA's, Intel's and TI's Caffe: they are noted, and the model is the same."""
+    text = CONV % ("c", "data", "y", 4, 3) + CONV % ("c2", "y", "z", 2, 1)
+    weights = {"c": [normal(4, 3, 3, 3), normal(4)], "c2": [normal(2, 4, 1, 1), normal(2)]}
+    x = normal(1, 3, 8, 8)
+    plain = run(tmp_path, net(tmp_path, text), weights, x)
+    more = text.replace('type: "Convolution"', f'type: "Convolution" {layer}')
+    more = more.replace("num_output", f"{conv} num_output")
+    path = net(tmp_path, more)
+    path.write_text(whole + "\n" + path.read_text())
+    np.testing.assert_array_equal(run(tmp_path, path, weights, x), plain)
+    told = verb("check", path)
+    assert "0 errors, 0 warnings" in told
+    for field in (whole, layer, conv):
+        if field:
+            name = field.split(":")[0].split()[0]
+            lines = [line for line in told.splitlines() if f" {name} is a field" in line]
+            assert lines and all("for training, and has no effect here" in line for line in lines)
+            assert len(lines) == sum(name in each for each in (whole, layer, conv)), told
