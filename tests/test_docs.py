@@ -80,14 +80,9 @@ def stand_ins(tmp_path_factory):
             patch.setattr(module, name, getattr(module, name))
         published = docs_stand_in.fetch.published()
         docs_stand_in.install()
-        names = {
-            "vgg16": ("vgg16.npz", "VGG_ILSVRC_16_layers.caffemodel"),
-            "bvlc_alexnet": ("bvlc_alexnet.caffemodel",),
-            **{name: (f"{name}.npz", item.file) for name, item in published.items()},
-        }
-        for net, files in names.items():
+        for net, item in published.items():
             arrays = weights_of(net)
-            for file in files:
+            for file in (f"{net}.npz", item.file):
                 weights.write(folder / file, arrays)
         make_model(folder)
         make_foreign(folder)

@@ -143,4 +143,5 @@ def fetch(net: str, url: str | None) -> None:
     """Fetch a net's published weights into the cache, and print where they lie."""
     fetched = fetching.fetch(net, url)
     tell(fetched.notes)
+    echo(f"licence: {fetched.licence}", err=True)
     echo(str(fetched.path))

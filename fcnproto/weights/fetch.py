@@ -25,18 +25,22 @@ from fcnproto.errors import Problem, Severity, WeightsError, nearest
 from fcnproto.files import replacing
 from fcnproto.zoo import specs
 
+OURS = "BSD-2-Clause, as fcnproto"
+"""The licence of the weights that come with the package."""
+
 _CHUNK = 2**16  # what a cut connection can lose
 _PATIENCE = 30  # seconds without a byte
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published weight file: where it lies, and its checksum (`sha1:…`) where one is known."""
+    """A published weight file: where it lies, its checksum (`sha1:…`) where one is known, whose."""
 
     name: str
     file: str
     url: str
     checksum: str | None
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,24 @@ class Fetched:
 
     path: Path
     notes: tuple[Problem, ...]
+    licence: str
 
 
 def published(models: Path = specs.MODELS) -> dict[str, Published]:
-    """Every published weight file, by the name of its net."""
+    """Every published weight file, by the name of its net; one file can be that of two nets."""
     table = tomllib.loads((models / "weights.toml").read_text("utf-8"))
-    base = table.pop("url")
+    url, licence = table.pop("url"), table.pop("licence")
     return {
-        name: Published(name, entry["file"], f"{base}/{entry['file']}", entry.get("checksum"))
-        for name, entry in table.items()
+        name: Published(
+            name,
+            entry["file"],
+            f"{entry.get('url', url)}/{entry['file']}",
+            entry.get("checksum"),
+            entry.get("licence", licence),
+        )
+        for first, entry in table.items()
+        for name in (first, entry.get("also"))
+        if name is not None
     }
 
 
@@ -100,7 +113,7 @@ def fetch(
     known = published()
     here = shipped(name)
     if here is not None:
-        return Fetched(here, ())
+        return Fetched(here, (), OURS)
     if name not in known:
         raise WeightsError(
             f"there are no published weights of '{name}'{nearest(name, list(known))};"
@@ -111,7 +124,7 @@ def fetch(
     checksum = item.checksum or _recorded(record)
     path = _download(item, _address(item, url), folder, checksum, retries)
     if checksum is not None:
-        return Fetched(path, ())
+        return Fetched(path, (), item.licence)
     try:
         weights.load(path)
     except WeightsError:
@@ -125,7 +138,7 @@ def fetch(
         str(path),
         severity=Severity.WARNING,
     )
-    return Fetched(path, (note,))
+    return Fetched(path, (note,), item.licence)
 
 
 def _recorded(record: Path) -> str | None:

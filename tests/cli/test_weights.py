@@ -213,13 +213,13 @@ def test_convolutionize(folder):
 
 def test_fetch_prints_where_the_file_is(folder, monkeypatch):
     monkeypatch.setattr(
-        fetching, "fetch", lambda name, url: fetching.Fetched(folder / f"{name}-{url}", ())
+        fetching, "fetch", lambda name, url: fetching.Fetched(folder / f"{name}-{url}", (), "free")
     )
     assert run("fetch", "voc-fcn8s", "--url", "U").stdout == f"{folder / 'voc-fcn8s-U'}\n"
 
 
 def test_fetch_of_what_is_not_published(folder):
-    assert "no published weights of 'vgg16'" in run("fetch", "vgg16", code=1).stderr
+    assert "no published weights of 'vgg16-conv'" in run("fetch", "vgg16-conv", code=1).stderr
 
 
 def test_names_of_fetched_weights_are_weights(folder, monkeypatch):

@@ -9,8 +9,10 @@ from threading import Thread
 import numpy as np
 import pooch
 import pytest
+from click.testing import CliRunner
 
 from fcnproto import weights
+from fcnproto.cli import main
 from fcnproto.errors import WeightsError
 from fcnproto.weights import fetch as fetching
 from fcnproto.zoo import specs
@@ -201,7 +203,50 @@ def test_a_net_without_published_weights(tmp_path):
 def test_published_weights_belong_to_nets():
     assert set(fetching.published()) <= set(specs.nets())
     assert fetching.published()[CHECKED].checksum.startswith("sha1:")
-    assert len({item.file for item in fetching.published().values()}) == 14
+    assert len({item.file for item in fetching.published().values()}) == 18
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "checksum"),
+    [
+        (
+            "vgg16",
+            "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",
+            "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+        ),
+        (
+            "bvlc_reference_caffenet",
+            "http://dl.caffe.berkeleyvision.org/bvlc_reference_caffenet.caffemodel",
+            "sha1:4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+        ),
+        (
+            "bvlc_googlenet",
+            "http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",
+            "sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+        ),
+        (
+            "bvlc_alexnet",
+            "http://dl.caffe.berkeleyvision.org/bvlc_alexnet.caffemodel",
+            "sha1:9116a64c0fbe4459d18f4bb6b56d647b63920377",
+        ),
+    ],
+)
+def test_the_classifiers_to_start_from_are_those_of_the_model_zoo(name, url, checksum):
+    item = fetching.published()[name]
+    assert (item.url, item.checksum) == (url, checksum)
+    backbone = specs.net(name).backbone
+    assert fetching.published()[backbone].file == item.file
+
+
+def test_each_has_a_licence_and_it_is_said(server, tmp_path, monkeypatch):
+    assert all(item.licence for item in fetching.published().values())
+    assert "Attribution" in fetching.published()["vgg16"].licence
+    monkeypatch.setattr(fetching, "cache_folder", lambda: tmp_path)
+    done = CliRunner().invoke(main, ["fetch", NAME, "--url", server.url])
+    assert "licence: unrestricted use" in done.stderr
+    assert done.stdout == f"{tmp_path / FILE}\n"
+    done = CliRunner().invoke(main, ["fetch", "shapes-fcn8s"])
+    assert "licence: BSD-2-Clause" in done.stderr
 
 
 def test_names_stand_for_fetched_files(server, tmp_path, monkeypatch):
