@@ -22,7 +22,7 @@ from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runs.sheet import sheet
+from fcnproto.runtime.sheet import sheet
 from fcnproto.runtime.images import Source, read, write_labels
 from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segment_files import Segmented, segment
