@@ -5,6 +5,7 @@ from fcnproto.api.doctor import doctor
 from fcnproto.api.model import Model, export
 from fcnproto.api.net import Net, explain_crop, explain_field, explain_pad, load_net
 from fcnproto.api.scoring import score, scores
+from fcnproto.api.seen import compare, explain_maps, heatmap, heatmap_windows
 from fcnproto.api.solver import Solver
 from fcnproto.api.verify import verify
 from fcnproto.api.weights import Fitted, Weights, convert, convolutionize, fetch, load_weights
@@ -35,15 +36,19 @@ __all__ = [
     "Weights",
     "__version__",
     "check",
+    "compare",
     "convert",
     "convolutionize",
     "diff",
     "doctor",
     "explain_crop",
     "explain_field",
+    "explain_maps",
     "explain_pad",
     "export",
     "fetch",
+    "heatmap",
+    "heatmap_windows",
     "load_net",
     "load_weights",
     "nets",

@@ -75,11 +75,19 @@ _VERBS = {
     ),
     "explain": (
         "insight.explain",
-        "Say why an offset is what it is, what a pad is for, what a pixel sees.",
+        "Say why an offset is what it is, what a pad is for, what a pixel sees, what blobs hold.",
     ),
     "doctor": (
         "insight.doctor",
         "Look for what is wrong with WEIGHTS in NET and, with IMAGE, with what they make of it.",
+    ),
+    "heatmap": (
+        "seen.heatmap",
+        "Draw what a classifier, made convolutional, makes of every place of each IMAGE.",
+    ),
+    "compare": (
+        "seen.compare",
+        "Draw the label maps of several models side by side, and print the score of each.",
     ),
     "serve": (
         "serve.serve",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -97,7 +98,7 @@ def draw(output: str | None, force: bool, **net: Any) -> None:
 
 @click.group()
 def explain() -> None:
-    """Say why an offset is what it is, what a pad is for, what a pixel sees."""
+    """Say why an offset is what it is, what a pad is for, what a pixel sees, what blobs hold."""
 
 
 @explain.command("crop", cls=Verb)
@@ -176,6 +177,50 @@ def explain_field(
     if as_json:
         echo(json.dumps(found.as_json(), indent=2))
     elif output != "-":
+        echo(str(found))
+
+
+@explain.command("maps", cls=Verb)
+@click.argument("net")
+@click.option("--weights", required=True, metavar="W", help="NET's weights.")
+@click.option("--image", required=True, metavar="FILE", help="What NET computes the maps of.")
+@click.option(
+    "--blob",
+    "blobs",
+    multiple=True,
+    metavar="B",
+    help="A blob to show, several if repeated; by default all.",
+)
+@click.option("--dataset", metavar="D", help="Whose mean and classes are NET's; see list.")
+@output_option("a page (.html) or a picture (.png)")
+@_json_option
+def explain_maps(
+    net: str,
+    weights: str,
+    image: str,
+    blobs: tuple[str, ...],
+    dataset: str | None,
+    output: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Show each step of NET as maps over an image: what every blob holds, and where it lies.
+
+    A page has up to eight maps of each blob, a picture five; of many those that vary most.
+    """
+    from fcnproto.api.seen import explain_maps as explained
+
+    check_output(output, force)
+    suffix = Path(output).suffix.lower() if output is not None else ""
+    if output is not None and suffix not in (".html", ".png"):
+        raise click.BadParameter(f"'{output}' should end in .html or .png", param_hint="--output")
+    found = explained(load_net(net), weights, _one_image(image), blobs, dataset=dataset)
+    if output is not None:
+        write_output(output, found.content(suffix), force)
+        echo(f"wrote {output}", err=True)
+    if as_json:
+        echo(json.dumps(found.as_json(), indent=2))
+    else:
         echo(str(found))
 
 

@@ -35,16 +35,19 @@ def confusion(truth: Array, prediction: Array, classes: int, ignore: int = IGNOR
     Raises DataError if their sizes differ, or if one holds what is no class.
     """
     numbers = Classes(classes, ignore)
-    pairs, problems = _counted(numbers, truth, prediction, "truth", "prediction")
+    pairs, problems = counted(numbers, truth, prediction, "truth", "prediction")
     if problems:
         raise DataError(*problems)
     return numbers.score(pairs).confusion
 
 
-def _counted(
+def counted(
     classes: Classes, truth: Array, prediction: Array, truth_path: str, prediction_path: str
 ) -> tuple[Array, list[Problem]]:
-    """The pairs of two maps, and what is wrong with them; none are counted then."""
+    """The pairs of two maps, and what is wrong with them; none are counted then.
+
+    The paths are what problems name.
+    """
     if truth.shape != prediction.shape:
         message = f"is {_by(prediction)}, and the truth {truth_path} is {_by(truth)}"
         return classes.empty(), [Problem(message, prediction_path)]
@@ -201,7 +204,7 @@ def score_maps(
             if maps[0] is not None and maps[1] is not None:
                 paths = truth.path(name), prediction.path(name)
                 true = near_boundaries(maps[0], trimap, classes.ignore)
-                pairs, found = _counted(classes, true, maps[1], *paths)
+                pairs, found = counted(classes, true, maps[1], *paths)
                 total += pairs
                 wrong += found
         return total, wrong
@@ -334,7 +337,7 @@ def score_model(
             for top, truth in truths.items():
                 labels, path = found[heads[top].blob][0], reader.place(top, index)
                 truth = near_boundaries(truth, trimap, numbers[top].ignore)
-                pairs, wrong = _counted(numbers[top], truth, labels, path, f"{name}, as predicted")
+                pairs, wrong = counted(numbers[top], truth, labels, path, f"{name}, as predicted")
                 problems += wrong
                 totals[top] += pairs
             progress()

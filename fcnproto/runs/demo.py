@@ -22,11 +22,11 @@ from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.sheet import sheet
 from fcnproto.runtime.images import Source, read, write_labels
 from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.runtime.sheet import sheet
 from fcnproto.surgery import fit
 from fcnproto.weights import fetch
 

@@ -29,9 +29,9 @@ from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.runs import card, plan
 from fcnproto.runs.plan import Plan
-from fcnproto.runtime.sheet import sheet
 from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.runtime.sheet import sheet
 from fcnproto.surgery.fit import Action, WeightSource, fit
 from fcnproto.training import curve
 from fcnproto.training.curve import Row

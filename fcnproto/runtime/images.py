@@ -241,6 +241,13 @@ def _to_eight_bits(values: Array, mode: str) -> Array:
 # Writing --------------------------------------------------------------------------------------
 
 
+def png_of(image: Image.Image) -> bytes:
+    """An image as a PNG file holds it."""
+    content = io.BytesIO()
+    image.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
 def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
     """A PNG that holds class numbers and shows their colours; of 16 bits where there are others."""
     if labels.max(initial=0) < 2**8:

@@ -218,7 +218,7 @@ class Segmenter:
         if isinstance(scene, FcnprotoError):
             return _Loaded("", result=Segmentation("", error=scene))
         given = scene if isinstance(scene, Mapping) else {self._only_kind(): scene}
-        loaded = _Loaded(_title(next(iter(given.values()), "")))
+        loaded = _Loaded(title_of(next(iter(given.values()), "")))
         try:
             loaded.picture = self._picture(given, loaded)
             loaded.prepared = self._runner.prepare(loaded.picture)
@@ -263,11 +263,11 @@ class Segmenter:
                 "its depth has 8 bits, up to 255 of an unknown unit: millimetres are expected, as"
                 " 16-bit PNG"
             )
-            loaded.notes.append(Problem(message, _title(image), severity=Severity.WARNING))
+            loaded.notes.append(Problem(message, title_of(image), severity=Severity.WARNING))
         unknown = int((array <= 0).sum()) if is_depth else 0
         if unknown:
             message = f"{unknown} of its pixels have no depth: they are taken as the mean"
-            loaded.notes.append(Problem(message, _title(image), severity=Severity.WARNING))
+            loaded.notes.append(Problem(message, title_of(image), severity=Severity.WARNING))
         return array
 
 
@@ -304,14 +304,14 @@ def _are_many(line: deque[_Loaded]) -> bool:
 def image_of(image: ImageLike, *, large: bool = False) -> Array:
     """An image as H×W×3 uint8 RGB; ImageError if it is none, or larger than `images.read` takes."""
     if isinstance(image, Image.Image | np.ndarray):
-        return images.as_rgb(image, _title(image))
+        return images.as_rgb(image, title_of(image))
     return images.read(_source(image), large=large)
 
 
 def depth_of(image: ImageLike, *, large: bool = False) -> Array:
     """A depth map as H×W float32; ImageError as for an image."""
     if isinstance(image, Image.Image | np.ndarray):
-        return images.as_depth(image, _title(image))
+        return images.as_depth(image, title_of(image))
     return images.read_depth(_source(image), large=large)
 
 
@@ -319,7 +319,8 @@ def _source(image: str | PathLike[str] | Source) -> Source:
     return image if isinstance(image, Source) else Source(Path(image))
 
 
-def _title(image: ImageLike) -> str:
+def title_of(image: ImageLike) -> str:
+    """An image's path, or what it is called where it came from memory."""
     if isinstance(image, Image.Image):
         return str(getattr(image, "filename", "")) or "image"
     if isinstance(image, np.ndarray):

@@ -78,6 +78,13 @@ def convolutionize(graph: Graph, sources: Sequence[WeightSource]) -> FullyConvol
     return FullyConvolutional(net, refitted.weights, tuple(report.values()), fitted.notes)
 
 
+def is_convolutional(graph: Graph) -> bool:
+    """Whether a net has nothing that ties it to one image size."""
+    return not any(
+        node.layer.fully_connected or node.layer.pools_everything for node in graph.nodes
+    )
+
+
 def _check_larger(source: NetSource, graph: Graph, shapes: Shapes) -> None:
     """Raise NetError if the net does not take images of twice the size."""
     planes = [shape for blob in graph.inputs if len(shape := _shape(shapes, blob)) == 4]
@@ -165,12 +172,10 @@ def _only_flattens(node: Node, shapes: Shapes) -> bool:
 def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
     """Fully connected layers that read something else than what comes from a plane."""
     planar = {blob for blob, shape in shapes.blobs.items() if shape is not None and len(shape) == 4}
-    found = False
     for node in graph.nodes:
         is_planar = bool(node.bottoms) and planar.issuperset(node.bottoms)
         if node.layer.fully_connected:
             shape = _shape(shapes, node.bottoms[0])
-            found = True
             if not is_planar:
                 yield graph.problem(
                     node, f"it reads {show(shape)}, which has no rows and columns to slide over"
@@ -179,10 +184,9 @@ def _obstacles(graph: Graph, shapes: Shapes) -> Iterator[Problem]:
                 yield graph.problem(
                     node, f"it flattens from axis {node.layer.param.axis}, expected 1"
                 )
-        found = found or node.layer.pools_everything
         if is_planar:
             planar.update(node.tops)
-    if not found:
+    if is_convolutional(graph):
         yield Problem("it has no fully connected layer and no global pooling", graph.path)
 
 
