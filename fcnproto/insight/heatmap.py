@@ -5,7 +5,7 @@ Long, Shelhamer and Darrell 2015, section 3.1 and figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fcnproto.errors import FcnprotoError, NetError, Problem, nearest
+from fcnproto.errors import (
+    FcnprotoError,
+    NetError,
+    Problem,
+    WeightsError,
+    nearest,
+    raise_if_any,
+)
 from fcnproto.exporting.export import Prepared, describe, prepare
 from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image, plane_of
@@ -26,7 +33,8 @@ from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.runtime.images import ImageError, png_of
 from fcnproto.runtime.sheet import Captioned, sheet
 from fcnproto.surgery.convolutionize import convolutionize, is_convolutional
-from fcnproto.surgery.fit import WeightSource
+from fcnproto.surgery.fit import Entry, WeightSource
+from fcnproto.surgery.rules import Action
 from fcnproto.types import Array, Shown, show
 
 SHOWN = 3
@@ -175,6 +183,7 @@ class Slider:
         self.is_as_it_was = is_convolutional(graph)
         if not self.is_as_it_was:
             result = convolutionize(graph, [weights])
+            raise_if_any(WeightsError, _unfilled(result.report, weights.title))
             made = parse_net(printer.format(result.net), source.path)
             fitted = WeightSource(weights.title, result.weights)
         self.net = prepare(made, fitted)
@@ -208,6 +217,13 @@ class Slider:
             raise ImageError(Problem(message, title))
         names = self.about.classes.get(self.blobs[1], ())
         return Heatmap(title, image, scores, output, self.axes, tuple(names))
+
+
+def _unfilled(report: Sequence[Entry], title: str) -> Iterator[Problem]:
+    """The layers that the weights lack."""
+    for entry in report:
+        if entry.action is Action.FILLER:
+            yield Problem("there are no weights for it", title, layer=entry.layer)
 
 
 def scores_and_output(net: Prepared) -> tuple[str, str]:

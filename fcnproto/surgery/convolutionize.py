@@ -73,8 +73,9 @@ def convolutionize(graph: Graph, sources: Sequence[WeightSource]) -> FullyConvol
     refitted = fit([WeightSource(graph.name, upright, origins=origins)], convolutional, after)
     report = {entry.layer: entry for entry in fitted.report}
     for entry in refitted.report:
-        if entry.action is Action.RESHAPED:
-            report[origins.get(entry.layer, entry.layer)] = entry
+        before = origins.get(entry.layer, entry.layer)
+        if entry.action is Action.RESHAPED and report[before].action is not Action.FILLER:
+            report[before] = entry
     return FullyConvolutional(net, refitted.weights, tuple(report.values()), fitted.notes)
 
 

@@ -31,6 +31,12 @@ def all_of_it(photos: list[Path], image: Image.Image) -> float:
     lines = [*fp.diff(net, text), fp.upgrade(text), *zoo, str(refining), *map(str, problems)]
     print(fp.doctor(net, weights, image), fp.verify(model, net, weights).agrees, lines)
     print(fp.explain_crop(net), fp.explain_pad(net), fp.explain_field(net, "score", (1, 2)))
+    compared = fp.compare(["a.onnx", model], photos, truth="labels")
+    compared.picture().save("compared.png")
+    found = fp.heatmap(image, "caffenet", "caffenet", size=(384, 384))
+    found.picture(["cat", 3]).save("heatmap.png")
+    print(fp.heatmap_windows(image, "caffenet", weights).agrees)
+    fp.explain_maps(net, weights, image, ["score"]).save("maps.html")
     try:
         fp.Solver.from_file("solver.prototxt").solve()
         print(fp.train("data", output="run", minutes=1.0).best)
