@@ -1,4 +1,4 @@
-"""Make the pictures of the tour and the demo again, by their own commands.
+"""Make the pictures of the tour, the demo and the paper again, by their own commands.
 
     python docs/pictures.py
 
@@ -8,6 +8,7 @@ The demo's net is trained for it, which takes a few minutes.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ HERE = Path(__file__).parent
 PICTURES = HERE / "pictures"
 FILES = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.M | re.S)
 SHAPES = re.compile(r"^```sh\nfcnproto check solver.prototxt\n(.*?)^```$", re.M | re.S)
+COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.M | re.S)
 TRAINING = re.compile(r"^<!-- train -->\n```sh\n(.*?)^```$", re.M | re.S)
 
 
@@ -46,7 +48,27 @@ def main() -> None:
     """Make all of them."""
     PICTURES.mkdir(exist_ok=True)
     of_the_tour()
+    of_the_paper()
     of_the_demo()
+
+
+def of_the_paper() -> None:
+    """The ten: the page's commands in order; a picture is called as the file or folder it is in."""
+    page = (HERE / "paper.md").read_text("utf-8")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for commands in COMMANDS.findall(page):
+            run(commands, folder)
+        for picture in re.findall(r"\(pictures/([^)]+)\)", page):
+            file = folder / picture
+            if not file.exists():
+                (file,) = (folder / file.stem).glob("*.png")
+            if file.suffix == ".svg":
+                shutil.copy(file, PICTURES / picture)
+            elif picture != "demo.png":
+                Image.open(file).convert("RGB").quantize(256, kmeans=3).save(
+                    PICTURES / picture, optimize=True
+                )
 
 
 def of_the_demo() -> None:

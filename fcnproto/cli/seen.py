@@ -85,12 +85,14 @@ def heatmap(
 
     One pass gives a score for each class at each place: 6×6 of them for CaffeNet on an image of
     384×384. With --windows the classifier is also run on each window alone, one by one and in
-    batches; exits with 1 if the numbers do not agree. IMAGE is as for segment.
+    batches, and its maps are drawn below; exits with 1 if the numbers do not agree. IMAGE is as for
+    segment.
     """
     from fcnproto.api.seen import slide, sliding
     from fcnproto.files import replacing
     from fcnproto.insight.verify import On
     from fcnproto.insight.windows import check_windows
+    from fcnproto.insight.windows import picture as two_rows
     from fcnproto.runtime import images
 
     sources = images.find(arguments)
@@ -111,7 +113,8 @@ def heatmap(
             continue
         path = folder / f"{source.stem}.heatmap.png"
         with replacing(path) as temporary:
-            found.picture(chosen).save(temporary, "PNG")
+            drawn = found.picture(chosen) if checked is None else two_rows(found, checked, chosen)
+            drawn.save(temporary, "PNG")
         if as_json:
             extra = {} if checked is None else {"windows": checked.as_json()}
             echo(json.dumps({**found.as_json(chosen), "picture": str(path), **extra}))
@@ -172,7 +175,7 @@ def compare(
 
     MODEL is an ONNX file, or a net of the zoo whose weights come with fcnproto or were fetched;
     IMAGE is as for segment. With --truth the truth stands beside, and all images are scored; the
-    first twelve are drawn.
+    first six are drawn.
     """
     from fcnproto.api import seen
     from fcnproto.insight.verify import On

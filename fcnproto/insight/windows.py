@@ -8,12 +8,13 @@ from all that its score sees of the image, which is larger by what the paddings 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from fcnproto.errors import NetError, Problem
 from fcnproto.exporting.export import prepare
@@ -23,6 +24,7 @@ from fcnproto.insight.maps import Eye, eye
 from fcnproto.insight.verify import FAST_RTOL, RTOL
 from fcnproto.layers.spatial import Reach
 from fcnproto.net.receptive_field import fields
+from fcnproto.runtime.sheet import Captioned, sheet
 from fcnproto.types import Array, Shown, show
 from fcnproto.words import columns
 
@@ -52,6 +54,8 @@ class WindowCheck(Shown):
     same_best: int
     """Of how many windows alone the best class is the same."""
     rtol: float
+    maps: Array
+    """C×h×w float32: what the net gives for each window alone."""
 
     @property
     def agrees(self) -> bool:
@@ -60,7 +64,8 @@ class WindowCheck(Shown):
 
     def as_json(self) -> dict[str, Any]:
         """All of it for JSON."""
-        return {**vars(self), "batch": BATCH, "agrees": self.agrees}
+        numbers = {key: value for key, value in vars(self).items() if key != "maps"}
+        return {**numbers, "batch": BATCH, "agrees": self.agrees}
 
     def __str__(self) -> str:
         count = self.places[0] * self.places[1]
@@ -107,16 +112,16 @@ def check_windows(slider: Slider, heatmap: Heatmap) -> WindowCheck:
     alone_eye = _classifier(slider)
 
     def one_by_one() -> list[Array]:
-        return [_scores(alone_eye, [window]) for window in windows]
+        return [_see(alone_eye, [window]) for window in windows]
 
     def batched() -> list[Array]:
         return [
-            _scores(alone_eye, windows[start : start + BATCH])
+            _see(alone_eye, windows[start : start + BATCH])
             for start in range(0, len(windows), BATCH)
         ]
 
-    _scores(alone_eye, windows[:1])
-    alone = np.concatenate(batched())
+    _see(alone_eye, windows[:1])
+    alone, maps = np.concatenate(batched(), axis=1)
     times: list[tuple[float, ...]] = []
     begun = perf_counter()
     while not times or (len(times) < _ROUNDS and perf_counter() - begun < _SECONDS):
@@ -138,7 +143,26 @@ def check_windows(slider: Slider, heatmap: Heatmap) -> WindowCheck:
         seen=float(np.abs(seen - whole).max(initial=0)) / largest,
         same_best=int((alone.argmax(axis=1) == whole.argmax(axis=1)).sum()),
         rtol=FAST_RTOL if slider.on.fast else RTOL,
+        maps=maps.T.reshape(heatmap.maps.shape),
     )
+
+
+def picture(heatmap: Heatmap, check: WindowCheck, classes: Sequence[int | str]) -> Image.Image:
+    """The maps of one pass, and below them those of the windows alone, one of which is framed."""
+    once = heatmap.row(classes)
+    framed = Image.fromarray(heatmap.image)
+    places = check.places[0] // 2, check.places[1] // 2
+    top, left = (int(axis.scale) * at for axis, at in zip(heatmap.axes, places, strict=True))
+    box = (left, top, left + check.window[1] - 1, top + check.window[0] - 1)
+    pen = ImageDraw.Draw(framed)
+    thick = max(2, max(framed.size) // 200)
+    pen.rectangle(box, outline="black", width=2 * thick)
+    pen.rectangle(box, outline="white", width=thick)
+    count = check.places[0] * check.places[1]
+    size = f"{check.window[0]} x {check.window[1]}"
+    alone = replace(heatmap, maps=check.maps).row(classes)
+    below = [Captioned(framed, f"{count} windows of {size}, one by one"), *alone[1:]]
+    return sheet([""] * len(once), [once, below])
 
 
 def _places(slider: Slider, heatmap: Heatmap, axis: int) -> tuple[int, int]:
@@ -163,13 +187,15 @@ def _classifier(slider: Slider) -> Eye:
     if slider.is_as_it_was:
         return slider.eye
     net = prepare(for_inference(slider.source), slider.weights)
-    return eye(net, scores_and_output(net)[:1], slider.about, slider.name, slider.on)
+    blobs = tuple(dict.fromkeys(scores_and_output(net)))
+    return eye(net, blobs, slider.about, slider.name, slider.on)
 
 
-def _scores(seeing: Eye, windows: Sequence[Array]) -> Array:
-    """The scores of windows, N×C."""
-    scores = seeing.see(*windows)[seeing.blobs[0]]
-    return scores.reshape(len(windows), -1)
+def _see(seeing: Eye, windows: Sequence[Array]) -> Array:
+    """The scores of windows, and what the net makes of them, 2×N×C."""
+    found = seeing.see(*windows)
+    ends = seeing.blobs[0], seeing.blobs[-1]
+    return np.stack([found[blob].reshape(len(windows), -1) for blob in ends])
 
 
 def _timed(work: Any) -> float:

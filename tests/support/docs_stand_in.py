@@ -13,7 +13,7 @@ from fcnproto.weights import fetch
 
 THIN = {"64": "4", "96": "4", "128": "4", "256": "8", "384": "8", "512": "8", "4096": "16"}
 
-THIN_ALREADY = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
+THIN_ALREADY = ("shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s", "vgg-small")
 
 
 def _thin(text):
