@@ -18,6 +18,7 @@ from fcnproto.cli.common import (
     write_output,
 )
 from fcnproto.cli.run import MeanType
+from fcnproto.cli.score import progress
 from fcnproto.errors import FcnprotoError, Problem
 
 if TYPE_CHECKING:
@@ -106,7 +107,10 @@ def heatmap(
         try:
             found = slide(slider, source, size)
             chosen = found.chosen(shown)
-            checked = check_windows(slider, found) if windows else None
+            checked = None
+            if windows:
+                with progress("window") as advance:
+                    checked = check_windows(slider, found, advance)
         except FcnprotoError as error:
             tell(error.problems)
             failed = True

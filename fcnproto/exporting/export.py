@@ -134,12 +134,12 @@ def prepare(
     source: NetSource,
     weights: WeightSource | None,
     *,
-    init: bool = False,
+    init: bool | None = None,
     asked: Asked = Asked(),
 ) -> Prepared:
     """The first step: what is left of a net for inference, with an array for each of its weights.
 
-    Its shapes are inferred here, and travel with it.
+    Its shapes are inferred here, and travel with it. `init` is as for `fit`.
     """
     arrays = weights.weights if weights is not None else {}
     net = inference(
@@ -212,11 +212,12 @@ def every_blob(source: NetSource, weights: WeightSource, asked: Asked = Asked())
 
 
 def fit(
-    net: Inference, weights: WeightSource | None, *, init: bool = False
+    net: Inference, weights: WeightSource | None, *, init: bool | None = None
 ) -> tuple[Weights, tuple[Problem, ...]]:
     """Weights for each layer of a net, and notes on those that are not simply copied.
 
-    Raises WeightsError with every layer that has none, unless `init` fills them.
+    Raises WeightsError with every layer that has none, unless `init` fills them; None stands where
+    nobody is offered that.
     """
     if not any(net.shapes.weights.values()):
         return {}, ()
@@ -224,12 +225,11 @@ def fit(
     title = weights.title if weights is not None else net.graph.path
     empty = [entry.layer for entry in fitted.report if entry.action is Action.FILLER]
     if empty and not init:
-        hint = "" if weights is not None else "--weights W gives them, "
+        hints = ["--weights W gives them"] * (weights is None)
+        hints += ["--init fills it"] * (init is not None)
+        hint = f"; {', '.join(hints)}" if hints else ""
         raise WeightsError(
-            *(
-                Problem(f"there are no weights for it; {hint}--init fills it", title, layer=layer)
-                for layer in empty
-            )
+            *(Problem(f"there are no weights for it{hint}", title, layer=layer) for layer in empty)
         )
     notes = [
         Problem(str(entry), title, severity=Severity.NOTE)

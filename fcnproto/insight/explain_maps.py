@@ -75,7 +75,7 @@ class Step:
         where = ""
         if self.axes is not None:
             stride, size, _ = self.field
-            where = f"; a pixel every {stride} of the image, which sees {size}"
+            where = f"; stride {stride}, receptive field {size}"
         return f"{made}; {show(self.array.shape)}{where}"
 
     def as_json(self) -> dict[str, Any]:

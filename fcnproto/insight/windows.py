@@ -7,7 +7,7 @@ from all that its score sees of the image, which is larger by what the paddings 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
@@ -94,9 +94,12 @@ class WindowCheck(Shown):
         return "\n".join(lines)
 
 
-def check_windows(slider: Slider, heatmap: Heatmap) -> WindowCheck:
+def check_windows(
+    slider: Slider, heatmap: Heatmap, progress: Callable[[], object] = lambda: None
+) -> WindowCheck:
     """Compute every window of an image, and compare numbers and time with its one pass.
 
+    `progress` is called for each window, and again for each place with all that it sees.
     Raises NetError if there are too many, or if the net's places lie on no whole pixels.
     """
     rows, down = _places(slider, heatmap, 0)
@@ -120,15 +123,18 @@ def check_windows(slider: Slider, heatmap: Heatmap) -> WindowCheck:
             for start in range(0, len(windows), BATCH)
         ]
 
-    _see(alone_eye, windows[:1])
-    alone, maps = np.concatenate(batched(), axis=1)
+    found = []
+    for window in windows:
+        found.append(_see(alone_eye, [window]))
+        progress()
+    alone, maps = np.concatenate(found, axis=1)
     times: list[tuple[float, ...]] = []
     begun = perf_counter()
     while not times or (len(times) < _ROUNDS and perf_counter() - begun < _SECONDS):
         works = (lambda: slider.eye.see(heatmap.image), one_by_one, batched)
         times.append(tuple(_timed(work) for work in works))
     whole = heatmap.scores.reshape(len(heatmap.scores), -1).T
-    seen = np.stack(list(_from_fields(slider, heatmap)))
+    seen = np.stack(list(_from_fields(slider, heatmap, progress)))
     largest = float(np.abs(whole).max(initial=0)) or 1.0
     field = _reaches(slider)
     once, each, batch = (median(column) for column in zip(*times, strict=True))
@@ -210,7 +216,9 @@ def _reaches(slider: Slider) -> tuple[Reach, Reach]:
     return fields(net.graph, net.shapes)[slider.blobs[0]][slider.eye.image]
 
 
-def _from_fields(slider: Slider, heatmap: Heatmap) -> Iterator[Array]:
+def _from_fields(
+    slider: Slider, heatmap: Heatmap, progress: Callable[[], object]
+) -> Iterator[Array]:
     """The scores (C) of each place, from nothing but what they see of the image.
 
     Pieces begin at a multiple of the stride, so that all layers' windows fall as on the whole
@@ -224,10 +232,15 @@ def _from_fields(slider: Slider, heatmap: Heatmap) -> Iterator[Array]:
         ]
         for axis, reach in enumerate(reaches)
     ]
+    seen: dict[tuple[int, int, int, int], Array] = {}  # several places can see the same
     for top, bottom, row in pieces[0]:
         for left, right, column in pieces[1]:
-            found = slider.eye.see(heatmap.image[top:bottom, left:right])
-            yield found[slider.blobs[0]][0, :, row, column]
+            piece = top, bottom, left, right
+            if piece not in seen:
+                found = slider.eye.see(heatmap.image[top:bottom, left:right])
+                seen[piece] = found[slider.blobs[0]][0]
+            progress()
+            yield seen[piece][:, row, column]
 
 
 def _piece(reach: Reach, place: int, stride: int, size: int) -> tuple[int, int, int]:

@@ -67,7 +67,7 @@ def test_a_blob_is_what_the_net_computes_and_lies_where_it_computes_it():
         (5, 9),
     }
     assert found.picture().height > 0
-    assert "pool: Pooling; 1×2×6×8; a pixel every 2 of the image, which sees 2" in str(found)
+    assert "pool: Pooling; 1×2×6×8; stride 2, receptive field 2" in str(found)
 
 
 @given(
