@@ -11,7 +11,7 @@ import numpy as np
 
 from fcnproto import weights as files
 from fcnproto.api.net import Net, NetLike, as_net
-from fcnproto.errors import FcnprotoError, Problem, WeightsError
+from fcnproto.errors import FcnprotoError, Problem, Severity, WeightsError
 from fcnproto.net.graph import as_net as as_saved
 from fcnproto.proto import printer
 from fcnproto.proto.source import parse_net
@@ -239,9 +239,11 @@ def convolutionize(net: NetLike, weights: WeightsLike) -> Convolutionized:
 def fetch(net: str, url: str | None = None) -> Weights:
     """Fetch a net's published weights into the user's cache, unless they are there, and load them.
 
-    `url` is a mirror: the folder that holds the file, or the file. Raises WeightsError for a net
-    without published weights, and where the file cannot be fetched or is not what it should be.
+    Their licence is among their notes. `url` is a mirror: the folder that holds the file, or the
+    file. Raises WeightsError for a net without published weights, and where the file cannot be
+    fetched or is not what it should be.
     """
     fetched = fetching.fetch(net, url)
     loaded = files.load(fetched.path)
-    return Weights(replace(loaded, notes=(*fetched.notes, *loaded.notes)), title=net)
+    licence = Problem(f"licence: {fetched.licence}", net, severity=Severity.NOTE)
+    return Weights(replace(loaded, notes=(licence, *fetched.notes, *loaded.notes)), title=net)

@@ -136,13 +136,14 @@ def test_every_classifier_of_the_zoo_has_six_by_six_places(name, monkeypatch):
     text = _thin(render(name))
     side = SIZE[spec.backbone]
     image, arrays = picture(side, side), random_weights(text)
-    found = fp.heatmap(image, text, arrays)
+    slider = sliding(text, arrays)
+    found = slide(slider, image)
     assert found.places == (6, 6) and found.stride == (32, 32)
     assert len(found.maps) == spec.classes
     own = specs.net(spec.backbone).size[0]
     shift = float(found.axes[0].shift)
     assert abs(shift - (own - 1) / 2) <= 15  # the window's middle, up to how layers round
-    done = fp.heatmap_windows(image, text, arrays)
+    done = windows.check_windows(slider, found)
     assert done.agrees and done.seen < 1e-4
     assert done.alone > 1e-4  # they pad, all of them
     assert own <= done.window[0] < own + 32

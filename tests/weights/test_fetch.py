@@ -11,6 +11,7 @@ import pooch
 import pytest
 from click.testing import CliRunner
 
+import fcnproto as fp
 from fcnproto import weights
 from fcnproto.cli import main
 from fcnproto.errors import WeightsError
@@ -247,6 +248,7 @@ def test_each_has_a_licence_and_it_is_said(server, tmp_path, monkeypatch):
     assert done.stdout == f"{tmp_path / FILE}\n"
     done = CliRunner().invoke(main, ["fetch", "shapes-fcn8s"])
     assert "licence: BSD-2-Clause" in done.stderr
+    assert "licence: BSD-2-Clause" in str(fp.fetch("shapes-fcn8s").notes[0])
 
 
 def test_names_stand_for_fetched_files(server, tmp_path, monkeypatch):
