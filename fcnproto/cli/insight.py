@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from fcnproto.api.net import Net, load_net
+from fcnproto.cli.arguments import FILE, NET, WEIGHTS, Function, Pixel, Size, state_options
 from fcnproto.cli.common import (
-    Size,
     Verb,
+    Verbs,
     check_output,
     echo,
     output_option,
@@ -24,22 +24,13 @@ from fcnproto.insight import draw as drawing
 from fcnproto.insight import summary as summarizing
 from fcnproto.runtime import images
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 def _net_options(function: Function) -> Function:
     """NET, and what it is built for."""
     options = (
-        click.argument("net"),
+        click.argument("net", type=NET),
         click.option("--size", type=Size(), help="Of images; by default the net's own."),
-        click.option(
-            "--phase",
-            type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
-            default="TEST",
-            show_default=True,
-        ),
-        click.option("--level", type=int, default=0, show_default=True),
-        click.option("--stage", "stages", metavar="S", multiple=True, help="Several if repeated."),
+        state_options,
     )
     for option in reversed(options):
         function = option(function)
@@ -93,7 +84,7 @@ def draw(output: str | None, force: bool, **net: Any) -> None:
     write_output(output, _loaded(**net).draw().content(suffix), force)
 
 
-@click.group()
+@click.group(cls=Verbs)
 def explain() -> None:
     """Say why an offset is what it is, what a pad is for, what a pixel sees."""
 
@@ -124,18 +115,6 @@ def explain_pad(as_json: bool, **net: Any) -> None:
     echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
 
 
-class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    name = "ROW,COLUMN"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        row, _, column = str(value).partition(",")
-        if not (row.isascii() and row.isdigit() and column.isascii() and column.isdigit()):
-            self.fail(f"'{value}' is not a pixel: write row,column, as in 12,30", param, ctx)
-        return int(row), int(column)
-
-
 def _one_image(path: str) -> images.Source:
     sources = images.find([path])
     if len(sources) != 1:
@@ -146,8 +125,10 @@ def _one_image(path: str) -> images.Source:
 @explain.command("field", cls=Verb)
 @_net_options
 @click.argument("blob")
-@click.option("--pixel", type=_Pixel(), help="Whose field; by default the middle one's.")
-@click.option("--image", metavar="FILE", help="To draw the field on; NET then has its size.")
+@click.option("--pixel", type=Pixel(), help="Whose field; by default the middle one's.")
+@click.option(
+    "--image", type=FILE, metavar="FILE", help="To draw the field on; NET then has its size."
+)
 @output_option("a picture of the field (PNG)")
 @_json_option
 def explain_field(
@@ -160,7 +141,7 @@ def explain_field(
     **net: Any,
 ) -> None:
     """Say which pixels of the image a pixel of BLOB is computed from, and draw them."""
-    check_output(output, force)
+    check_output(output, force, binary=True)
     if image is not None and output is None:
         raise click.UsageError("--image needs -o, where the picture goes")
     photo = None if image is None else _one_image(image)
@@ -177,8 +158,8 @@ def explain_field(
 
 @click.command(cls=Verb)
 @_net_options
-@click.argument("weights")
-@click.argument("image", required=False)
+@click.argument("weights", type=WEIGHTS)
+@click.argument("image", required=False, type=FILE)
 @_json_option
 @click.pass_context
 def doctor(

@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from fcnproto import weights as weight_files
+from fcnproto.cli.arguments import BACKBONE, ZOO_NET
 from fcnproto.cli.common import Verb, echo, tell
 from fcnproto.errors import FcnprotoError, raise_if_any
 from fcnproto.proto.source import read_solver
@@ -33,8 +34,15 @@ STOPPED = 130
     metavar="RUN",
     help="Of DIR: where everything goes; by default run. What is there stays: run-2 is next.",
 )
-@click.option("--net", metavar="N", help="Of DIR: by default fcn8s; see fcnproto list.")
-@click.option("--backbone", metavar="B", help="Of DIR: by default vgg-small; see fcnproto list.")
+@click.option(
+    "--net", type=ZOO_NET, metavar="N", help="Of DIR: by default fcn8s; see fcnproto list."
+)
+@click.option(
+    "--backbone",
+    type=BACKBONE,
+    metavar="B",
+    help="Of DIR: by default vgg-small; see fcnproto list.",
+)
 @click.option(
     "--minutes", type=float, metavar="M", help="Of DIR: about how long it may train; by default 10."
 )
@@ -55,7 +63,9 @@ STOPPED = 130
     metavar="FOLDER",
     help="Of SOLVER: where the dataset lies; else where the net's data layers say.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda[:i]."
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -81,11 +91,6 @@ def train(
     log (_log.csv) and a picture of the loss (_loss.png) lie beside them.
 
     Ctrl-C writes a snapshot and stops.
-
-    \b
-    Examples:
-      fcnproto train data -o run --minutes 10
-      fcnproto train solver.prototxt --weights net.npz
     """
     if weights is not None and resume is not None:
         raise click.UsageError("--resume has weights of its own: give it or --weights, not both")

@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from fcnproto.datasets.base import IGNORE, FileReader, as_classes
-from fcnproto.datasets.legend import LABEL_MAP, LEGEND, Legend
-from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
     IMAGES,
     LABELS,
     LOSSY,
-    Colour,
     by_name,
     holds,
     jpeg,
@@ -26,9 +23,11 @@ from fcnproto.datasets.pictures import (
     read_palette,
 )
 from fcnproto.errors import DataError, Problem
+from fcnproto.files import read_lines
 from fcnproto.parallel import spread
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.zoo import specs
+from fcnproto.zoo.legend import LABEL_MAP, LEGEND, Legend
 
 IMAGE_FOLDERS = ("images", "JPEGImages")
 LABEL_FOLDERS = ("labels", "masks", "annotations", "SegmentationClass")

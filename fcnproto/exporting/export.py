@@ -17,7 +17,8 @@ from fcnproto.exporting.tiling import stages, tiling
 from fcnproto.exporting.write import DEFAULT_OPSET, Interface, Result, write
 from fcnproto.model import metadata
 from fcnproto.model.file import Model
-from fcnproto.model.metadata import Blobs, Given, Metadata
+from fcnproto.model.given import Given
+from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.model.parts import part, reads_only_sizes
 from fcnproto.model.tiles import Tiling
 from fcnproto.net.graph import build

@@ -115,7 +115,11 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
         yield Finding(Severity.ERROR, *_all_zero(target), target.name)
     elif target.upsamples:
         yield from _bilinear(target, kernels)
-    elif kernels.size > 1 and kernels.min() == kernels.max():
+    elif (
+        target.layer.param_spec(0).lr_mult != 0  # a layer that never learns is meant to be so
+        and kernels.size > 1
+        and kernels.min() == kernels.max()
+    ):
         yield Finding(
             Severity.WARNING,
             f"all of its {kernels.size:,} weights are {kernels.flat[0]:g}",

@@ -22,7 +22,7 @@ from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.layers.base import Kind
-from fcnproto.model.metadata import Given
+from fcnproto.model.given import Given
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net, read_solver

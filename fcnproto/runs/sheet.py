@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fcnproto.runtime.images import Colour
+from fcnproto.types import Colour
 
 _CELL, _GAP, _LINE = 336, 12, 30
 
