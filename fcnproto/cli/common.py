@@ -13,6 +13,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from fcnproto.cli.arguments import DEVICE, FILE, Function
 from fcnproto.cli.examples import EXAMPLES
@@ -128,6 +129,13 @@ class Verbs(_Helpful, click.Group):
         """A list of the verbs; click would cut their sentences short."""
         with formatter.section("Commands"):
             formatter.write_dl(self.sentences(ctx))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so; click would import each of them for its sentence."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        names = (name for name in self.list_commands(ctx) if name.startswith(incomplete))
+        return [CompletionItem(name) for name in names]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; Ctrl-C before it has begun ends as it does later, by its code."""
