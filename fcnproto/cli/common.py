@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from fcnproto.cli.arguments import DEVICE, FILE, Function
 from fcnproto.cli.examples import EXAMPLES
-from fcnproto.errors import FcnprotoError, Problem, nearest, printable
+from fcnproto.errors import FcnprotoError, Problem, condensed, nearest, printable
 from fcnproto.files import replacing
 from fcnproto.words import columns
 
@@ -203,8 +203,8 @@ def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
 
 
 def tell(problems: Iterable[Problem]) -> None:
-    """Write problems to stderr, a line each."""
-    for problem in problems:
+    """Write problems to stderr, a line for each kind."""
+    for problem in condensed(problems):
         echo(str(problem), err=True)
 
 

@@ -11,7 +11,7 @@ import click
 from fcnproto.cli.arguments import CameraType, classes_option, unit_option
 from fcnproto.cli.common import Verb, Verbs, check_output, echo, tell, write_output
 from fcnproto.cli.score import progress
-from fcnproto.errors import Severity
+from fcnproto.errors import Severity, condensed
 from fcnproto.words import columns
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check(ctx: click.Context, folder: Path, classes: int | Path | None) -> None:
 
     with progress("label") as advance:
         report = check_dataset(folder, classes, progress=advance)
-    for problem in report.problems:
+    for problem in condensed(report.problems):
         echo(str(problem))
     used = [label for label in report.used if label != 255]
     ignored = report.pixels[255] / max(1, report.pixels.sum())
