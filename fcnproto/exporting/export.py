@@ -12,6 +12,7 @@ from fcnproto.exporting.cost import Cost, cost
 from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import Inference, for_inference, inference
 from fcnproto.exporting.mean_field import without_mean_fields
+from fcnproto.exporting.own_data import own_data
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
 from fcnproto.exporting.write import DEFAULT_OPSET, Interface, Result, write
@@ -110,7 +111,8 @@ def export(
     NetError or WeightsError with everything that keeps it from being made.
     """
     net = prepare(source, weights, init=init)
-    about = describe(net, name, given)
+    own, told = own_data(source, net.blobs)
+    about = describe(net, name, _given(given, own))
     interface = interface_of(net, about, result, image_input=image_input)
     rewritten = optimized(net.filled, optimize)
     before, after = (
@@ -119,10 +121,17 @@ def export(
     )
     return Exported(
         _in_stages(after, about, rewritten.net.inference),
-        (*net.notes, *rewritten.notes, *metadata.missing(about, net.blobs)),
+        (*net.notes, *told, *rewritten.notes, *metadata.missing(about, net.blobs)),
         cost(net.filled, before),
         cost(rewritten.net, after),
     )
+
+
+def _given(given: Given, own: Given) -> Given:
+    """What a user says of a model, and where the user says nothing, what its own data say."""
+    if given.dataset is not None or given.classes:
+        return given
+    return replace(own, mean=given.mean, palette=given.palette or own.palette)
 
 
 def prepare(source: NetSource, weights: WeightSource | None, *, init: bool = False) -> Prepared:
