@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
 from functools import lru_cache
+from itertools import islice
+from pathlib import Path
 
 
 class Severity(Enum):
@@ -43,6 +46,35 @@ def printable(text: str, *, kept: str = "") -> str:
     What is not printable is shown as Python writes it, but for the characters in `kept`.
     """
     return "".join(c if c.isprintable() or c in kept else repr(c)[1:-1] for c in text)
+
+
+def condensed(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems in their order, but of one kind in many files the first, which counts the others.
+
+    Of one kind are those that differ in nothing but their files, and in the numbers and the quoted
+    names in their text, and the name of the file itself. Up to three stand as they are.
+    """
+    kinds: dict[object, list[Problem]] = {}
+    for number, problem in enumerate(problems):
+        is_of_file = problem.path is not None and problem.line is None and problem.layer is None
+        stem = re.escape(Path(problem.path or "").stem)
+        text = _PARTICULAR.sub("#", re.sub(rf"\b{stem}\.\w+", "#", problem.message))
+        kinds.setdefault((problem.severity, text) if is_of_file else number, []).append(problem)
+    return [one for alike in kinds.values() for one in _merged(alike)]
+
+
+_PARTICULAR = re.compile(r"'[^']*'|\d+(?:\.\d+)?")
+_FEW = 3
+
+
+def _merged(alike: Sequence[Problem]) -> Sequence[Problem]:
+    first, *others = alike
+    names = dict.fromkeys(Path(each.path or "").name for each in others)
+    if len(alike) <= _FEW:
+        return alike
+    shown = ", ".join(islice(names, _FEW))
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return [replace(first, message=f"{first.message}; so it is in {shown}{more}")]
 
 
 class FcnprotoError(Exception):

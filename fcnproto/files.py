@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files written whole or not at all, and text files with one thing in each line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem
 
 _PREFIX = ".fcnproto-"
 _STALE = re.compile(re.escape(_PREFIX) + r"(\d+)-\w+", re.ASCII)
@@ -77,3 +77,12 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, without the space around them; DataError if it is none."""
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise DataError(Problem(f"cannot be read: {reason}", str(path))) from error

@@ -11,6 +11,8 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 """Numbers of any kind."""
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 """float32, as blobs and learned arrays are."""
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 Shape = tuple[int, ...]
 Dims = tuple[int | None, ...]
 """A shape that may be open: None where a size differs from run to run."""

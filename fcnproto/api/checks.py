@@ -14,14 +14,13 @@ from fcnproto.net import check as checking
 from fcnproto.net import diff as differing
 from fcnproto.net.graph import State
 from fcnproto.proto import printer
-from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource, SolverSource
 
 
 def check(
     source: NetLike,
     *,
-    phase: str = "TEST",
+    phase: str = "deploy",
     level: int = 0,
     stages: Iterable[str] = (),
     size: tuple[int, int] | None = None,
@@ -29,16 +28,16 @@ def check(
 ) -> Problems:
     """Every problem of a net or solver at once; `errors` are those for which Caffe refuses it.
 
-    A net is built for the phase (TEST or TRAIN), level and stages; a solver's nets as it says.
-    Raises PrototxtError where it cannot be read at all.
+    A net is built for the phase (deploy, train or val), level and stages; a solver's nets as it
+    says. Raises PrototxtError where it cannot be read at all.
     """
     if isinstance(source, Net):
         return source.problems
-    name = "train" if checked_phase(phase) == "TRAIN" else "deploy"
+    name, caffes = checked_phase(phase)
     found = sources.any_source(source, name, lenient=lenient)
     if isinstance(found, SolverSource):
         return Problems(checking.check_solver(found, size))
-    state = State(Phase.Value(checked_phase(phase)), level, tuple(stages))
+    state = State(caffes, level, tuple(stages))
     return Problems(checking.check_net(found, state, size))
 
 

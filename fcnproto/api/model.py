@@ -17,9 +17,11 @@ from fcnproto.exporting.cutting import Asked
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.exporting.write import DEFAULT_OPSET, Result
 from fcnproto.model import file
-from fcnproto.model.metadata import Colour, Mean, Metadata, said
-from fcnproto.types import Shown, show
+from fcnproto.model.given import Mean, said
+from fcnproto.model.metadata import Metadata
+from fcnproto.types import Colour, Shown, show
 from fcnproto.words import columns
+from fcnproto.zoo.legend import ClassesLike
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,7 +79,7 @@ def export(
     opset: int = DEFAULT_OPSET,
     dataset: str | None = None,
     mean: Mean | None = None,
-    classes: Sequence[str] | str | PathLike[str] | None = None,
+    classes: ClassesLike | None = None,
     palette: Sequence[Colour] | str | PathLike[str] | None = None,
     identity: Sequence[str] = (),
     samples: int | None = None,

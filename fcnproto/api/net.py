@@ -176,7 +176,7 @@ NetLike = Net | Named
 def load_net(
     net: NetLike,
     *,
-    phase: str = "TEST",
+    phase: str = "deploy",
     level: int = 0,
     stages: Iterable[str] = (),
     size: tuple[int, int] | None = None,
@@ -184,23 +184,29 @@ def load_net(
 ) -> Net:
     """A net by a name of the zoo, by the path of a prototxt, or from its text.
 
-    It is built for a phase (TEST or TRAIN), level and stages, as Caffe does; `size` (height, width)
+    It is built for a phase (deploy, train or val), level and stages, as Caffe does: of a file train
+    keeps the layers of Caffe's TRAIN, deploy and val those of TEST; `size` (height, width)
     stands in for that of its images. With `lenient`, unknown fields are warnings. Raises
     PrototxtError where it cannot be read, and ZooError where there is no such net.
     """
-    state = State(Phase.Value(checked_phase(phase)), level, tuple(stages))
+    which, caffes = checked_phase(phase)
+    state = State(caffes, level, tuple(stages))
     if isinstance(net, Net):
         return Net(net.source, state, size or net.size, net.zoo_name)
-    which = "train" if state.phase == Phase.Value("TRAIN") else "deploy"
     source = sources.net_source(net, which, lenient=lenient)
     return Net(source, state, size, sources.zoo_name(net))
 
 
-def checked_phase(phase: str) -> str:
-    """A phase in capitals; FcnprotoError if it is neither TRAIN nor TEST."""
-    if phase.upper() not in ("TRAIN", "TEST"):
-        raise FcnprotoError(f"there is no phase '{phase}': expected TRAIN or TEST")
-    return phase.upper()
+def checked_phase(phase: str) -> tuple[str, int]:
+    """What the zoo calls a phase, and Caffe; Caffe's own names are taken as well.
+
+    FcnprotoError if there is no such phase.
+    """
+    if phase.upper() == "TRAIN":
+        return "train", Phase.Value("TRAIN")
+    if phase in ("deploy", "val") or phase.upper() == "TEST":
+        return "val" if phase == "val" else "deploy", Phase.Value("TEST")
+    raise FcnprotoError(f"there is no phase '{phase}': expected deploy, train or val")
 
 
 def as_net(net: NetLike) -> Net:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from fcnproto import datasets
 from fcnproto.datasets import IGNORE, Reader
 from fcnproto.datasets.measures import Classes, Score
 from fcnproto.datasets.score import score_folder, score_model
-from fcnproto.errors import DataError
+from fcnproto.errors import DataError, Problem
 from fcnproto.model.file import Model
 from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.zoo.legend import ClassesLike, Legend
 
 Advance = Callable[[], object]
 
@@ -29,7 +31,7 @@ def score(
     truth: str | PathLike[str] | None = None,
     dataset: str | None = None,
     split: str | None = None,
-    classes: int | None = None,
+    classes: ClassesLike | None = None,
     ignore: int = IGNORE,
     trimap: int | None = None,
     device: str = "auto",
@@ -37,9 +39,10 @@ def score(
     """The measures of a model (or of the label maps in `pred`) on a dataset, or against `truth`.
 
     `data` is a dataset's folder; `dataset` names one that needs no files (shapes); `truth` is a
-    folder of label maps, PNG or .npy, matched by name. `split` is by default the paper's. With
-    `pred`, `classes` are by default as many as occur, and `ignore` is the label that does not
-    count. With `trimap`, only pixels at most so far from a boundary count.
+    folder of label maps, PNG or .npy, matched by name. `split` is by default the paper's. `classes`
+    (how many, their names, or a file of them) are by default the model's or the dataset's, or as
+    many as occur. `ignore` is the label that does not count, with `pred`. With `trimap`,
+    only pixels at most so far from a boundary count.
 
     Raises DataError for label maps that do not fit, and where the model gives several label maps:
     `scores` measures each.
@@ -69,7 +72,7 @@ def scores(
     truth: str | PathLike[str] | None = None,
     dataset: str | None = None,
     split: str | None = None,
-    classes: int | None = None,
+    classes: ClassesLike | None = None,
     ignore: int = IGNORE,
     trimap: int | None = None,
     device: str = "auto",
@@ -85,19 +88,31 @@ def scores(
         raise DataError("give data or dataset, or with pred, truth")
     if split and truth:
         raise DataError("a split goes with data or dataset")
-    if model is not None and (classes or ignore != IGNORE):
-        raise DataError("classes and ignore go with pred")
+    if model is not None and ignore != IGNORE:
+        raise DataError("the ignored label goes with pred: a dataset says itself what it ignores")
+    legend = Legend.given(classes)
+    names = () if isinstance(classes, int) else legend.names
     reader = _reader(data, dataset, split)
     if pred is not None:
         against = reader if reader is not None else Path(truth or "")
-        numbers = Classes(classes, ignore)
-        return {
-            "label": score_folder(Path(pred), against, numbers, trimap=trimap, progress=progress)
-        }
+        numbers = Classes(len(legend.names) or None, ignore)
+        found = score_folder(Path(pred), against, numbers, trimap=trimap, progress=progress)
+        return {"label": replace(found, classes=names or found.classes)}
     assert model is not None
     assert reader is not None
     segmenter = model if isinstance(model, Segmenter) else Segmenter(model, device=device)
-    return score_model(segmenter.runner, reader, trimap=trimap, progress=progress(len(reader)))
+    _check_count(segmenter, legend)
+    measured = score_model(segmenter.runner, reader, trimap=trimap, progress=progress(len(reader)))
+    return {top: replace(each, classes=names or each.classes) for top, each in measured.items()}
+
+
+def _check_count(segmenter: Segmenter, legend: Legend) -> None:
+    """DataError where a model has other classes than those that are given."""
+    count = len(legend.names)
+    for head in segmenter.runner.maps:
+        if count and head.classes not in (None, count):
+            message = f"the model has {head.classes} classes, and {count} are given"
+            raise DataError(Problem(message, str(segmenter.path)))
 
 
 def _reader(

@@ -25,14 +25,12 @@ from fcnproto.insight.compare import SideBySide
 from fcnproto.insight.heatmap import Heatmap, Slider
 from fcnproto.insight.verify import On
 from fcnproto.insight.windows import WindowCheck
-from fcnproto.model.metadata import Mean, said
+from fcnproto.model.given import Mean, said
 from fcnproto.runtime.images import Source, png_of
 from fcnproto.runtime.segmenter import ImageLike, Segmenter, image_of, title_of
 from fcnproto.types import Array, Shown
 from fcnproto.zoo import specs
-
-Named = Sequence[str] | str | PathLike[str]
-"""Class names, or a file of them."""
+from fcnproto.zoo.legend import ClassesLike
 
 
 def sliding(
@@ -41,7 +39,7 @@ def sliding(
     *,
     dataset: str | None = None,
     mean: Mean | None = None,
-    classes: Named | None = None,
+    classes: ClassesLike | None = None,
     on: On = On("auto"),
 ) -> Slider:
     """A classifier in its convolutional form, ready for many images; as for `heatmap`."""
@@ -58,7 +56,7 @@ def heatmap(
     size: tuple[int, int] | None = None,
     dataset: str | None = None,
     mean: Mean | None = None,
-    classes: Named | None = None,
+    classes: ClassesLike | None = None,
     device: str = "auto",
 ) -> Heatmap:
     """What a classifier, made convolutional, makes of every place of an image, in one pass.
@@ -151,7 +149,7 @@ def explain_maps(
     *,
     dataset: str | None = None,
     mean: Mean | None = None,
-    classes: Named | None = None,
+    classes: ClassesLike | None = None,
     device: str = "auto",
 ) -> MapsExplanation:
     """Each step of a net as maps over an image; of some `blobs` only, where they are named.

@@ -12,6 +12,7 @@ from fcnproto.files import replacing
 from fcnproto.types import Shown
 from fcnproto.words import columns
 from fcnproto.zoo import specs
+from fcnproto.zoo.legend import ClassesLike, Legend
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,7 +75,7 @@ def render(
     dataset: str | None = None,
     data_dir: str | PathLike[str] | None = None,
     backbone: str | None = None,
-    classes: int | None = None,
+    classes: ClassesLike | None = None,
     pad: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Prototxt:
@@ -83,8 +84,9 @@ def render(
     `phase` is deploy (the score is the output), train or val. `recipe` is heavy (single images and
     high momentum), batch (20 images), scratch or finetune (Adam, from nothing or from weights): by
     default heavy, on data of one's own scratch for small nets and else finetune. `dataset` is what
-    it is trained on, which lies in `data_dir`; `backbone` is vgg16 by default; `classes` are by
-    default those of the dataset.
+    it is trained on, which lies in `data_dir`; `backbone` is vgg16 by default; `classes` (how many,
+    their names, or a file of them) are by default those of the dataset. A folder of one's own says
+    itself which they are, and how many images val has.
     `pad` is the first layer's, `size` the (height, width) that a deploy net declares.
 
     Raises ZooError for a name that the zoo does not have, and for options that the net cannot take.
@@ -93,6 +95,7 @@ def render(
     from fcnproto.rendering.fcn import render_solver
 
     folder = None if data_dir is None else str(data_dir)
+    count = classes if isinstance(classes, int) else len(Legend.given(classes).names) or None
     if solver:
         text = render_solver(
             net,
@@ -100,7 +103,7 @@ def render(
             dataset=dataset,
             data_dir=folder,
             backbone=backbone,
-            classes=classes,
+            classes=count,
             pad=pad,
         )
     else:
@@ -111,7 +114,7 @@ def render(
             dataset=dataset,
             data_dir=folder,
             backbone=backbone,
-            classes=classes,
+            classes=count,
             pad=pad,
             size=size,
         )

@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from fcnproto import __version__
+from fcnproto.cli.common import Verbs
 
 _VERBS = {
     "list": (
@@ -101,7 +102,7 @@ _VERBS = {
 """Where each verb is, and the first sentence of its help, so that `--help` imports none."""
 
 
-class _Verbs(click.Group):
+class _Verbs(Verbs):
     """The verbs, each imported only when it is asked for, so that every one starts fast."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -114,9 +115,8 @@ class _Verbs(click.Group):
         command: click.Command = getattr(import_module(f"{__name__}.{module}"), function)
         return command
 
-    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, sentence) for name, (_, sentence) in _VERBS.items()])
+    def sentences(self, _ctx: click.Context) -> list[tuple[str, str]]:
+        return [(name, sentence) for name, (_, sentence) in _VERBS.items()]
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,20 +10,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from fcnproto.errors import FcnprotoError, Problem, printable
+from fcnproto.cli.arguments import DEVICE, FILE, Function
+from fcnproto.cli.examples import EXAMPLES
+from fcnproto.errors import FcnprotoError, Problem, condensed, nearest, printable
 from fcnproto.files import replacing
 from fcnproto.words import columns
 
 if TYPE_CHECKING:
-    from fcnproto.datasets.hha import Camera
     from fcnproto.runtime.segmenter import Segmenter
     from fcnproto.runtime.session import Session
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def refine_option(function: Function) -> Function:
@@ -53,7 +53,8 @@ class Terminated(BaseException):
 def terminable() -> Iterator[None]:
     """Within the block SIGTERM raises Terminated, so that temporary files are removed."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # cleaning up is not stopped by another
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
@@ -66,7 +67,85 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-class Verb(click.Command):
+class Unknown(click.UsageError):
+    """A verb or an option that there is not, in one line with the one that may be meant."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """One line on stderr; click would put the usage around it."""
+        tell([Problem(self.message)])
+
+    @classmethod
+    def of(cls, what: str, name: str, known: Iterable[str], ctx: click.Context) -> Unknown:
+        """What is not known, and what is nearest to it or else where all are listed."""
+        hint = nearest(name, known) or f"; {ctx.command_path} --help lists all"
+        return cls(f"there is no {what} '{printable(name)}'{hint}", ctx)
+
+
+class _Helpful(click.Command):
+    """A command whose help ends with examples, and which knows what a misspelt option may mean."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but an unknown option raises Unknown."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = [name for each in self.get_params(ctx) for name in each.opts]
+            name = error.option_name
+            options = [each for each in known if each.startswith("--") or len(name) == 2]
+            raise Unknown.of("option", name, options, ctx) from None
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, each on a line of its own however long it is."""
+        _, _, words = ctx.command_path.partition(" ")
+        if words in EXAMPLES:
+            with formatter.section("Examples"):
+                for example in EXAMPLES[words]:
+                    formatter.write(f"  {example}\n")
+
+
+class Verbs(_Helpful, click.Group):
+    """Verbs under one name, each listed with the whole first sentence of its help."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown verb raises Unknown."""
+        name = args[0]
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            raise Unknown.of("verb", name, known, ctx)
+        return super().resolve_command(ctx, args)
+
+    def sentences(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Each verb with its sentence."""
+        verbs = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        return [
+            (name, verb.help.partition("\n\n")[0].replace("\n", " "))
+            for name, verb in verbs
+            if verb is not None and verb.help is not None
+        ]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A list of the verbs; click would cut their sentences short."""
+        with formatter.section("Commands"):
+            formatter.write_dl(self.sentences(ctx))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so; click would import each of them for its sentence."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        names = (name for name in self.list_commands(ctx) if name.startswith(incomplete))
+        return [CompletionItem(name) for name in names]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; Ctrl-C before it has begun ends as it does later, by its code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(128 + signal.SIGINT)
+
+
+class Verb(_Helpful):
     """A command that says what is wrong with its input in lines, and exits with 1."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,67 +203,9 @@ def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
 
 
 def tell(problems: Iterable[Problem]) -> None:
-    """Write problems to stderr, a line each."""
-    for problem in problems:
+    """Write problems to stderr, a line for each kind."""
+    for problem in condensed(problems):
         echo(str(problem), err=True)
-
-
-class Size(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A height and a width, written 375x500."""
-
-    name = "HxW"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """As it is written; click would print it in capitals."""
-        return self.name
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """(height, width), both at least 1."""
-        if isinstance(value, tuple):
-            return value
-        height, _, width = value.partition("x")
-        if not (height.isascii() and height.isdigit() and width.isascii() and width.isdigit()):
-            self.fail(f"'{value}' is not a size: write height x width, as in 375x500", param, ctx)
-        if not (int(height) and int(width)):
-            self.fail(f"'{value}' is empty: both height and width must be at least 1", param, ctx)
-        return int(height), int(width)
-
-
-class CameraType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Focal lengths and principal point in pixels, written 518.9,519.5,325.6,253.7."""
-
-    name = "fx,fy,cx,cy"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """As it is written; click would print it in capitals."""
-        return self.name
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Camera:
-        """The camera."""
-        from fcnproto.datasets.hha import Camera
-        from fcnproto.errors import DataError
-
-        if isinstance(value, Camera):
-            return value
-        try:
-            fx, fy, cx, cy = (float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"'{value}' is not a camera: write fx,fy,cx,cy in pixels", param, ctx)
-        try:
-            return Camera(fx, fy, cx, cy)
-        except DataError as error:
-            self.fail(f"'{value}': {error.problems[0].message}", param, ctx)
-
-
-unit_option = click.option(
-    "--unit",
-    type=click.Choice(["m", "mm"]),
-    help="Of the depth; by default mm for whole numbers, m for others.",
-)
 
 
 def output_option(what: str, default: str | None = None) -> Callable[[Function], Function]:
@@ -194,6 +215,7 @@ def output_option(what: str, default: str | None = None) -> Callable[[Function],
         function = click.option(
             "-o",
             "--output",
+            type=FILE,
             metavar="FILE",
             default=default,
             help=f"Where {what} goes; - is standard output.",
@@ -210,6 +232,7 @@ def device_options(function: Function) -> Function:
             "--device",
             default="auto",
             show_default=True,
+            type=DEVICE,
             metavar="D",
             is_eager=True,
             callback=_listed_devices,
@@ -250,17 +273,37 @@ def opened(model: Path, device: str, fast: bool, no_cache: bool) -> Session:
     return session
 
 
-def check_output(output: str | None, force: bool) -> None:
-    """Refuse a file that exists, before any work is done; devices and pipes are written to."""
+def check_output(output: str | None, force: bool, *, binary: bool = False) -> None:
+    """Refuse a file that exists, and a terminal for what is binary, before any work is done.
+
+    Devices and pipes are written to.
+    """
+    if output == "-" and binary:
+        _check_terminal()
     if output not in (None, "-") and not force and Path(str(output)).is_file():
         raise FcnprotoError(Problem("it exists; --force overwrites it", output))
 
 
+def _check_terminal() -> None:
+    if sys.stdout.isatty():
+        message = "it is binary, which a terminal cannot show: -o FILE, or > FILE or | COMMAND"
+        raise FcnprotoError(Problem(message, "standard output"))
+
+
 def write_output(output: str | None, content: bytes, force: bool) -> None:
-    """Write a file whole or not at all; None and - are standard output."""
+    """Write a file whole or not at all; None and - are standard output, for text a terminal."""
     if output in (None, "-"):
+        if not _is_text(content):
+            _check_terminal()
         click.echo(content, nl=False)
         return
     check_output(output, force)
     with replacing(Path(str(output)), force=force) as temporary:
         temporary.write_bytes(content)
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fcnproto.cli.common import (
-    CameraType,
-    Verb,
-    check_output,
-    echo,
-    tell,
-    unit_option,
-    write_output,
-)
+from fcnproto.cli.arguments import CameraType, classes_option, unit_option
+from fcnproto.cli.common import Verb, Verbs, check_output, echo, tell, write_output
 from fcnproto.cli.score import progress
-from fcnproto.errors import Severity
+from fcnproto.errors import Severity, condensed
 from fcnproto.words import columns
 
 if TYPE_CHECKING:
@@ -28,36 +21,26 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.group()
+@click.group(cls=Verbs)
 def dataset() -> None:
     """Check, mend, split and weigh a folder of images and label maps."""
 
 
 @dataset.command(cls=Verb)
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--classes",
-    type=click.IntRange(1, 255),
-    metavar="N",
-    help="How many there are; those that classes.txt or the dataset names by default.",
-)
+@classes_option("by default as classes.txt or the dataset says")
 @click.pass_context
-def check(ctx: click.Context, folder: Path, classes: int | None) -> None:
+def check(ctx: click.Context, folder: Path, classes: int | Path | None) -> None:
     """Read all label maps in DIR, and print every problem with what would mend it.
 
     DIR has images and label maps (images/ or JPEGImages/; labels/, masks/, annotations/ or
     SegmentationClass/), or is a dataset as it is distributed, or holds label maps only.
-
-    \b
-    Examples:
-      fcnproto dataset check data
-      fcnproto dataset check data --classes 3
     """
     from fcnproto.datasets.check import check as check_dataset
 
     with progress("label") as advance:
         report = check_dataset(folder, classes, progress=advance)
-    for problem in report.problems:
+    for problem in condensed(report.problems):
         echo(str(problem))
     used = [label for label in report.used if label != 255]
     ignored = report.pixels[255] / max(1, report.pixels.sum())
@@ -97,11 +80,6 @@ def convert(folder: Path, output: Path, nearest: bool, resize: bool) -> None:
     which colour is which class, one line NAME R G B for each, and void for what is ignored.
     Annotations are polygons and masks that LabelMe (.json), COCO (.json) or CVAT (.xml) wrote;
     what nobody drew is class 0, the background.
-
-    \b
-    Examples:
-      fcnproto dataset convert data -o new
-      fcnproto dataset convert data -o new --nearest --resize
     """
     from fcnproto.datasets.convert import convert as convert_dataset
 
@@ -141,11 +119,6 @@ def split(folder: Path, output: Path, val: float, seed: int, force: bool) -> Non
     """Share the images of DIR out to train.txt and val.txt, each class in proportion.
 
     The same seed gives the same lists. Nothing is written into DIR unless -o names it.
-
-    \b
-    Examples:
-      fcnproto dataset split data -o lists
-      fcnproto dataset split data -o data --val 0.25 --seed 7
     """
     from fcnproto.datasets.split import split_folder
 
@@ -170,15 +143,10 @@ def weights(
     """Print a weight for each class of DIR, by median frequency: rare classes count more.
 
     FILE is what infogain_loss_param's source names: a matrix with the weights on its diagonal.
-
-    \b
-    Examples:
-      fcnproto dataset weights data
-      fcnproto dataset weights data --split train -o infogain.binaryproto
     """
     from fcnproto.datasets.balance import balance_folder
 
-    check_output(output, force)
+    check_output(output, force, binary=True)
     with progress("label") as advance:
         found, problems = balance_folder(folder, split, progress=advance)
     tell(problems)
@@ -231,11 +199,6 @@ def hha(
     Depth maps are PNG or TIFF of 16 bits in millimetres, or TIFF or .npy of floats in metres; 0 is
     a hole. Red is horizontal disparity, green the height above ground in centimetres, blue the
     angle with gravity. Each line has the direction of gravity and the floor that were found.
-
-    \b
-    Examples:
-      fcnproto dataset hha depth -o hha
-      fcnproto dataset hha depth -o hha --camera 525,525,319.5,239.5 --unit m
     """
     from fcnproto.datasets.hha import encode_folder
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fcnproto.api.net import Net, load_net
-from fcnproto.cli.common import (
+from fcnproto.cli.arguments import (
+    FILE,
+    NET,
+    WEIGHTS,
+    Function,
+    Pixel,
     Size,
+    dataset_option,
+    state_options,
+)
+from fcnproto.cli.common import (
     Verb,
+    Verbs,
     check_output,
     echo,
     output_option,
@@ -27,22 +36,13 @@ from fcnproto.insight import summary as summarizing
 if TYPE_CHECKING:
     from fcnproto.runtime.images import Source
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 def _net_options(function: Function) -> Function:
     """NET, and what it is built for."""
     options = (
-        click.argument("net"),
+        click.argument("net", type=NET),
         click.option("--size", type=Size(), help="Of images; by default the net's own."),
-        click.option(
-            "--phase",
-            type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
-            default="TEST",
-            show_default=True,
-        ),
-        click.option("--level", type=int, default=0, show_default=True),
-        click.option("--stage", "stages", metavar="S", multiple=True, help="Several if repeated."),
+        state_options,
     )
     for option in reversed(options):
         function = option(function)
@@ -96,7 +96,7 @@ def draw(output: str | None, force: bool, **net: Any) -> None:
     write_output(output, _loaded(**net).draw().content(suffix), force)
 
 
-@click.group()
+@click.group(cls=Verbs)
 def explain() -> None:
     """Say why an offset is what it is, what a pad is for, what a pixel sees, what blobs hold."""
 
@@ -127,18 +127,6 @@ def explain_pad(as_json: bool, **net: Any) -> None:
     echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
 
 
-class _Pixel(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    name = "ROW,COLUMN"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        row, _, column = str(value).partition(",")
-        if not (row.isascii() and row.isdigit() and column.isascii() and column.isdigit()):
-            self.fail(f"'{value}' is not a pixel: write row,column, as in 12,30", param, ctx)
-        return int(row), int(column)
-
-
 def _one_image(path: str) -> Source:
     from fcnproto.runtime import images  # numpy is heavy
 
@@ -151,8 +139,10 @@ def _one_image(path: str) -> Source:
 @explain.command("field", cls=Verb)
 @_net_options
 @click.argument("blob")
-@click.option("--pixel", type=_Pixel(), help="Whose field; by default the middle one's.")
-@click.option("--image", metavar="FILE", help="To draw the field on; NET then has its size.")
+@click.option("--pixel", type=Pixel(), help="Whose field; by default the middle one's.")
+@click.option(
+    "--image", type=FILE, metavar="FILE", help="To draw the field on; NET then has its size."
+)
 @output_option("a picture of the field (PNG)")
 @_json_option
 def explain_field(
@@ -165,7 +155,7 @@ def explain_field(
     **net: Any,
 ) -> None:
     """Say which pixels of the image a pixel of BLOB is computed from, and draw them."""
-    check_output(output, force)
+    check_output(output, force, binary=True)
     if image is not None and output is None:
         raise click.UsageError("--image needs -o, where the picture goes")
     photo = None if image is None else _one_image(image)
@@ -181,9 +171,11 @@ def explain_field(
 
 
 @explain.command("maps", cls=Verb)
-@click.argument("net")
-@click.option("--weights", required=True, metavar="W", help="NET's weights.")
-@click.option("--image", required=True, metavar="FILE", help="What NET computes the maps of.")
+@click.argument("net", type=NET)
+@click.option("--weights", type=WEIGHTS, required=True, metavar="W", help="NET's weights.")
+@click.option(
+    "--image", type=FILE, required=True, metavar="FILE", help="What NET computes the maps of."
+)
 @click.option(
     "--blob",
     "blobs",
@@ -191,7 +183,7 @@ def explain_field(
     metavar="B",
     help="A blob to show, several if repeated; by default all.",
 )
-@click.option("--dataset", metavar="D", help="Whose mean and classes are NET's; see list.")
+@dataset_option
 @output_option("a page (.html) or a picture (.png)")
 @_json_option
 def explain_maps(
@@ -226,8 +218,8 @@ def explain_maps(
 
 @click.command(cls=Verb)
 @_net_options
-@click.argument("weights")
-@click.argument("image", required=False)
+@click.argument("weights", type=WEIGHTS)
+@click.argument("image", required=False, type=FILE)
 @_json_option
 @click.pass_context
 def doctor(

@@ -11,7 +11,18 @@ import click
 
 from fcnproto.api.zoo import nets
 from fcnproto.api.zoo import render as render_net
-from fcnproto.cli.common import Size, Verb, check_output, echo, output_option, tell, write_output
+from fcnproto.cli.arguments import (
+    BACKBONE,
+    FOLDER,
+    NET,
+    ZOO_NET,
+    Size,
+    classes_option,
+    dataset_option,
+    phase_option,
+    state_options,
+)
+from fcnproto.cli.common import Verb, check_output, echo, output_option, tell, write_output
 from fcnproto.errors import Severity
 
 # What the other verbs need is imported where it is needed, so that each starts fast.
@@ -26,14 +37,8 @@ def list_names(as_json: bool) -> None:
 
 
 @click.command(cls=Verb)
-@click.argument("net")
-@click.option(
-    "--phase",
-    type=click.Choice(["deploy", "train", "val"]),
-    default="deploy",
-    show_default=True,
-    help="The net that infers, trains or is evaluated.",
-)
+@click.argument("net", type=ZOO_NET)
+@phase_option
 @click.option("--solver", is_flag=True, help="The solver that trains the net, instead.")
 @click.option(
     "--recipe",
@@ -42,10 +47,15 @@ def list_names(as_json: bool) -> None:
     " nothing (scratch) or from weights (finetune). By default heavy; on a folder scratch for"
     " small nets, else finetune.",
 )
-@click.option("--dataset", metavar="D", help="What it is trained on; see fcnproto list.")
-@click.option("--data-dir", metavar="DIR", help="Where the dataset lies.")
-@click.option("--backbone", metavar="B", help="By default vgg16; see fcnproto list.")
-@click.option("--classes", type=int, metavar="N", help="By default as many as the dataset has.")
+@dataset_option
+@click.option(
+    "--data-dir",
+    type=FOLDER,
+    metavar="DIR",
+    help="Where the dataset lies; of a folder of your own the classes are read.",
+)
+@click.option("--backbone", type=BACKBONE, metavar="B", help="By default vgg16; see fcnproto list.")
+@classes_option("by default as the dataset says")
 @click.option("--pad", type=int, metavar="P", help="How far the first layer pads the image.")
 @click.option("--size", type=Size(), help="The input size of the net that infers.")
 @output_option("the prototxt")
@@ -57,7 +67,7 @@ def render(
     dataset: str | None,
     data_dir: str | None,
     backbone: str | None,
-    classes: int | None,
+    classes: int | Path | None,
     pad: int | None,
     size: tuple[int, int] | None,
     output: str | None,
@@ -86,16 +96,8 @@ def render(
 
 
 @click.command(cls=Verb)
-@click.argument("net", metavar="NET|SOLVER")
-@click.option(
-    "--phase",
-    type=click.Choice(["TRAIN", "TEST"], case_sensitive=False),
-    default="TEST",
-    show_default=True,
-    help="What a net is built for; a solver's nets are built as the solver says.",
-)
-@click.option("--level", type=int, default=0, show_default=True)
-@click.option("--stage", "stages", metavar="S", multiple=True, help="May be given several times.")
+@click.argument("net", metavar="NET|SOLVER", type=NET)
+@state_options
 @click.option("--size", type=Size(), help="Of images, where the net does not say; else 500x500.")
 @click.option("--lenient", is_flag=True, help="Skip unknown fields with a warning.")
 @click.pass_context
@@ -110,7 +112,7 @@ def check(
 ) -> None:
     """Print every problem of a net or solver at once, with file and line.
 
-    Exits with 1 if Caffe would refuse it.
+    A solver's nets are built as the solver says. Exits with 1 if Caffe would refuse it.
     """
     from fcnproto.api import checks
 
@@ -127,8 +129,8 @@ def check(
 
 
 @click.command(cls=Verb)
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", type=NET)
+@click.argument("second", metavar="B", type=NET)
 @click.pass_context
 def diff(ctx: click.Context, first: str, second: str) -> None:
     """Print what differs in meaning between two nets or solvers, not in spelling.

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
+from fcnproto.cli.arguments import FILE, NET, WEIGHTS, CameraType, Size, about_options, unit_option
 from fcnproto.cli.common import (
-    CameraType,
-    Function,
-    Size,
     Verb,
     check_output,
     device_options,
@@ -23,10 +19,10 @@ from fcnproto.cli.common import (
     refine_option,
     tell,
     tell_refining,
-    unit_option,
 )
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.metadata import DEPTH, HHA, Mean
+from fcnproto.model.given import Mean
+from fcnproto.model.metadata import DEPTH, HHA
 
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
@@ -38,49 +34,6 @@ if TYPE_CHECKING:
 DEFAULT_NET = "net.prototxt"
 
 
-class MeanType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A number for each channel, written 104.007,116.669,122.679."""
-
-    name = "B,G,R"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Mean:
-        """The numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            mean = tuple(float(part) for part in value.split(","))
-        except ValueError:
-            mean = ()
-        if not mean or not all(map(math.isfinite, mean)):
-            self.fail(
-                f"'{value}' is not a mean: write a number for each channel, B,G,R", param, ctx
-            )
-        return mean
-
-
-def about_options(function: Function) -> Function:
-    """What a model may not say of itself: --dataset, --mean, --classes, --palette."""
-    options: list[Callable[[Function], Function]] = [
-        click.option("--dataset", metavar="D", help="What the net is trained on; see list."),
-        click.option("--mean", type=MeanType(), help="What is subtracted from each image."),
-        click.option(
-            "--classes",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Class names, one in each line, from class 0 on.",
-        ),
-        click.option(
-            "--palette",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Their colours, one in each line, as R G B or #rrggbb.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
 identity_option = click.option(
     "--identity",
     multiple=True,
@@ -90,10 +43,16 @@ identity_option = click.option(
 
 
 @click.command("export-onnx", cls=Verb)
-@click.argument("net", default=DEFAULT_NET)
-@click.option("--weights", metavar="W", help="By default those beside NET under its stem.")
+@click.argument("net", default=DEFAULT_NET, type=NET)
 @click.option(
-    "-o", "--output", metavar="FILE", help="Where the model goes; by default NET's stem and .onnx."
+    "--weights", type=WEIGHTS, metavar="W", help="By default those beside NET under its stem."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="FILE",
+    help="Where the model goes; by default NET's stem and .onnx.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option("--opset", type=click.IntRange(13, 26), default=21, show_default=True)
@@ -131,7 +90,7 @@ def export_onnx(
     result: Literal["score", "labels", "both"],
     dataset: str | None,
     mean: Mean | None,
-    classes: Path | None,
+    classes: int | Path | None,
     palette: Path | None,
     image_input: bool,
     init: bool,
@@ -144,7 +103,7 @@ def export_onnx(
     from fcnproto.api.model import export, weights_beside
     from fcnproto.api.net import load_net
 
-    check_output(output, force)
+    check_output(output or ("-" if net == "-" else None), force, binary=True)
     source = load_net(net, size=size)
     beside = weights_beside(net) if weights is None and net != "-" else None
     if beside is not None:
@@ -182,8 +141,10 @@ def export_onnx(
     metavar="FILE",
     help="Arrays in/<blob> and out/<blob> that Caffe computed, as .npz.",
 )
-@click.option("--net", metavar="NET", help="Compare with the plain model of this net.")
-@click.option("--weights", metavar="W", help="Its weights; by default those beside NET.")
+@click.option("--net", type=NET, metavar="NET", help="Compare with the plain model of this net.")
+@click.option(
+    "--weights", type=WEIGHTS, metavar="W", help="Its weights; by default those beside NET."
+)
 @click.option("--size", type=Size(), help="Of NET's images, where it does not say it.")
 @identity_option
 @device_options
@@ -315,7 +276,7 @@ def segment(
     unit: str | None,
     dataset: str | None,
     mean: Mean | None,
-    classes: Path | None,
+    classes: int | Path | None,
     palette: Path | None,
     as_json: bool,
 ) -> None:

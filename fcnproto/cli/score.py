@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fcnproto.cli.arguments import DATASET, FILE, classes_option
 from fcnproto.cli.common import (
     Verb,
     check_output,
@@ -43,10 +44,10 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
 @click.option("--model", metavar="M", type=_FOLDER, help="An ONNX model to measure.")
 @click.option("--pred", metavar="DIR", type=_FOLDER, help="Label maps to measure.")
 @click.option("--data", metavar="DIR", type=_FOLDER, help="A dataset that has the truth.")
-@click.option("--dataset", metavar="D", help="A dataset that needs no files: shapes.")
+@click.option("--dataset", type=DATASET, metavar="D", help="A dataset that needs no files: shapes.")
 @click.option("--truth", metavar="DIR", type=_FOLDER, help="Label maps that are the truth.")
 @click.option("--split", metavar="S", help="Of the dataset; by default its paper's.")
-@click.option("--classes", type=click.IntRange(1), metavar="N", help="By default as many as occur.")
+@classes_option("by default as the model or the dataset says, or as many as occur")
 @click.option(
     "--ignore", type=int, default=255, show_default=True, metavar="L", help="The ignored label."
 )
@@ -58,7 +59,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
     metavar="N",
     help="Count only pixels within N of a boundary between classes in the truth.",
 )
-@click.option("--picture", metavar="FILE", help="Draw the confusion matrix, as PNG.")
+@click.option("--picture", type=FILE, metavar="FILE", help="Draw the confusion matrix, as PNG.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def score(
@@ -68,7 +69,7 @@ def score(
     dataset: str | None,
     truth: Path | None,
     split: str | None,
-    classes: int | None,
+    classes: int | Path | None,
     ignore: int,
     device: str,
     fast: bool,
@@ -93,9 +94,9 @@ def score(
         raise click.UsageError("--split goes with --data and --dataset")
     if refine and not model:
         raise click.UsageError("--refine goes with --model")
-    if model and (classes or ignore != 255):
-        raise click.UsageError("--classes and --ignore go with --pred")
-    check_output(picture, force)
+    if model and ignore != 255:
+        raise click.UsageError("--ignore goes with --pred")
+    check_output(picture, force, binary=True)
     from fcnproto.api.scoring import scores
     from fcnproto.datasets.score import cautions
     from fcnproto.runtime.segmenter import Segmenter

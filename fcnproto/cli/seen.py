@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fcnproto.cli.common import (
+from fcnproto.cli.arguments import (
+    FILE,
+    FOLDER,
+    NET,
+    WEIGHTS,
+    MeanType,
     Size,
+    classes_option,
+    dataset_option,
+)
+from fcnproto.cli.common import (
     Verb,
     check_output,
     device_options,
@@ -17,18 +26,23 @@ from fcnproto.cli.common import (
     tell,
     write_output,
 )
-from fcnproto.cli.run import MeanType
 from fcnproto.cli.score import progress
 from fcnproto.errors import FcnprotoError, Problem
 
 if TYPE_CHECKING:
-    from fcnproto.model.metadata import Mean
+    from fcnproto.model.given import Mean
 
 
 @click.command(cls=Verb)
 @click.argument("arguments", metavar="IMAGE…", nargs=-1, required=True)
-@click.option("--net", required=True, metavar="N", help="A classifier, or its convolutional form.")
-@click.option("--weights", required=True, metavar="W", help="Its weights.")
+@click.option(
+    "--net",
+    type=NET,
+    required=True,
+    metavar="N",
+    help="A classifier, or its convolutional form.",
+)
+@click.option("--weights", type=WEIGHTS, required=True, metavar="W", help="Its weights.")
 @click.option(
     "--class",
     "shown",
@@ -49,20 +63,15 @@ if TYPE_CHECKING:
     "folder",
     default=".",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Where the pictures go, <name>.heatmap.png; by default here.",
 )
 @device_options
-@click.option("--dataset", metavar="D", help="Whose mean and classes are the net's; see list.")
+@dataset_option
 @click.option(
     "--mean", type=MeanType(), help="What is subtracted from each image; by default ImageNet's."
 )
-@click.option(
-    "--classes",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Class names, one in each line, from class 0 on.",
-)
+@classes_option("by default as the dataset says")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
 @click.pass_context
 def heatmap(
@@ -79,7 +88,7 @@ def heatmap(
     no_cache: bool,
     dataset: str | None,
     mean: Mean | None,
-    classes: Path | None,
+    classes: int | Path | None,
     as_json: bool,
 ) -> None:
     """Draw what a classifier, made convolutional, makes of every place of each IMAGE.
@@ -155,6 +164,7 @@ def _check_names(stems: list[str], paths: list[str]) -> None:
 @click.option(
     "-o",
     "--output",
+    type=FILE,
     default="compare.png",
     show_default=True,
     metavar="FILE",
@@ -195,7 +205,7 @@ def compare(
         )
     if not others:
         raise click.UsageError("name images to compare the models on")
-    check_output(output, force or output == "compare.png")
+    check_output(output, force or output == "compare.png", binary=True)
     sources = images.find(others)
     on = On(device, fast, not no_cache)
     segmenters = [seen.segmenter(model, on) for model in models]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from fcnproto.cli.common import Verb, tell
-from fcnproto.cli.run import about_options
+from fcnproto.cli.arguments import about_options
+from fcnproto.cli.common import Verb, device_options, opened, tell
 from fcnproto.errors import FcnprotoError
-from fcnproto.model.metadata import Mean
+from fcnproto.model.given import Mean
 
 
 @click.command(cls=Verb)
@@ -27,20 +27,18 @@ from fcnproto.model.metadata import Mean
     show_default=True,
     help="0 is any that is free.",
 )
-@click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda[:i]", help="Where to run."
-)
+@device_options
 @about_options
-@click.pass_context
 def serve(
-    ctx: click.Context,
     model: Path,
     host: str,
     port: int,
     device: str,
+    fast: bool,
+    no_cache: bool,
     dataset: str | None,
     mean: Mean | None,
-    classes: Path | None,
+    classes: int | Path | None,
     palette: Path | None,
 ) -> None:
     """Serve a page on which to drop an image, and an HTTP interface, until Ctrl-C.
@@ -57,10 +55,11 @@ def serve(
     from fcnproto.runtime.segmenter import Segmenter
 
     segmenter = Segmenter(
-        model, device=device, dataset=dataset, mean=mean, classes=classes, palette=palette
+        opened(model, device, fast, no_cache),
+        dataset=dataset,
+        mean=mean,
+        classes=classes,
+        palette=palette,
     )
     tell(segmenter.warnings)
-    try:
-        run(segmenter, host, port, lambda url: click.echo(f"{url} — Ctrl-C ends it", err=True))
-    except KeyboardInterrupt:
-        ctx.exit(130)
+    run(segmenter, host, port, lambda url: click.echo(f"{url} — Ctrl-C ends it", err=True))

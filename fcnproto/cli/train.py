@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from fcnproto import weights as weight_files
+from fcnproto.cli.arguments import BACKBONE, ZOO_NET
 from fcnproto.cli.common import Verb, echo, tell
 from fcnproto.errors import FcnprotoError, raise_if_any
 from fcnproto.proto.source import read_solver
@@ -19,9 +20,6 @@ from fcnproto.proto.source import read_solver
 if TYPE_CHECKING:
     from fcnproto.training.curve import Row
     from fcnproto.training.loop import Training, Watcher
-
-STOPPED = 130
-"""The exit code of what Ctrl-C ended."""
 
 
 @click.command(cls=Verb)
@@ -33,8 +31,15 @@ STOPPED = 130
     metavar="RUN",
     help="Of DIR: where everything goes; by default run. What is there stays: run-2 is next.",
 )
-@click.option("--net", metavar="N", help="Of DIR: by default fcn8s; see fcnproto list.")
-@click.option("--backbone", metavar="B", help="Of DIR: by default vgg-small; see fcnproto list.")
+@click.option(
+    "--net", type=ZOO_NET, metavar="N", help="Of DIR: by default fcn8s; see fcnproto list."
+)
+@click.option(
+    "--backbone",
+    type=BACKBONE,
+    metavar="B",
+    help="Of DIR: by default vgg-small; see fcnproto list.",
+)
 @click.option(
     "--minutes", type=float, metavar="M", help="Of DIR: about how long it may train; by default 10."
 )
@@ -55,7 +60,9 @@ STOPPED = 130
     metavar="FOLDER",
     help="Of SOLVER: where the dataset lies; else where the net's data layers say.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="D", help="auto, cpu or cuda[:i]."
+)
 @click.pass_context
 def train(
     ctx: click.Context,
@@ -80,12 +87,7 @@ def train(
     A SOLVER is followed as Caffe would. Snapshots are Caffe's own (.caffemodel and .solverstate); a
     log (_log.csv) and a picture of the loss (_loss.png) lie beside them.
 
-    Ctrl-C writes a snapshot and stops.
-
-    \b
-    Examples:
-      fcnproto train data -o run --minutes 10
-      fcnproto train solver.prototxt --weights net.npz
+    Ctrl-C, or SIGTERM, writes a snapshot and stops.
     """
     if weights is not None and resume is not None:
         raise click.UsageError("--resume has weights of its own: give it or --weights, not both")
@@ -108,35 +110,36 @@ def train(
             raise click.UsageError(f"--resume goes on with what RUN has: {names} cannot change it")
         if resume is not None:
             chosen |= {"output": resume, "resume": True}
-        if not _train_folder(source, weights, device, chosen):
-            ctx.exit(STOPPED)
-        return
+        ctx.exit(_train_folder(source, weights, device, chosen))
     if chosen:
         names = ", ".join(f"--{name}" for name in chosen)
         raise click.UsageError(f"{source} is no folder, and a solver takes no {names}")
-    if not _train_solver(source, weights, resume, data, device):
-        ctx.exit(STOPPED)
+    ctx.exit(_train_solver(source, weights, resume, data, device))
 
 
-def _train_folder(data: Path, weights: Path | None, device: str, chosen: dict[str, Any]) -> bool:
-    """Data of one's own to a model; False if it was stopped before."""
+def _code(stopped: int | None) -> int:
+    """The exit code of a training that a signal stopped, or none."""
+    return 0 if stopped is None else 128 + stopped
+
+
+def _train_folder(data: Path, weights: Path | None, device: str, chosen: dict[str, Any]) -> int:
+    """Data of one's own to a model; gives the exit code."""
     from fcnproto.runs.train import train
 
     def say(text: str) -> None:
         echo(text, err=True)
 
     run = train(data, weights=weights, device=device, progress=say, **chosen)
-    if run.best is None:
-        return False
-    echo(str(run.best))
-    echo(f"{run.model}: mean IU {run.best.mean_iu:.4f}; see {run.path / 'card.md'}")
-    return True
+    if run.best is not None:
+        echo(str(run.best))
+        echo(f"{run.model}: mean IU {run.best.mean_iu:.4f}; see {run.path / 'card.md'}")
+    return _code(run.stopped)
 
 
 def _train_solver(
     solver: Path, weights: Path | None, resume: Path | None, data: Path | None, device: str
-) -> bool:
-    """What a solver says; False if it was stopped before."""
+) -> int:
+    """What a solver says; gives the exit code."""
     from fcnproto.training.devices import chosen_device
     from fcnproto.training.processes import joined
 
@@ -158,7 +161,7 @@ def _train_solver(
             _report(learner.load_weights(weight_files.read(locate(str(weights)))), weights)
         training = Training(learner, trained, tested)
         if not training.leads:
-            done = training.run()
+            training.run()
         else:
             pretrained = bool(weights or resume or source.solver.weights)
             found = list(cautions(learner, trained, pretrained=pretrained))
@@ -167,8 +170,8 @@ def _train_solver(
             _check_labels(training)
             echo(f"training on {own}, seed {seed}", err=True)
             with _watched(learner.iteration, source.solver.max_iter) as training.watcher:
-                done = training.run()
-    return done
+                training.run()
+    return _code(training.stopped)
 
 
 def _report(left: list[str], path: Path) -> None:

@@ -11,6 +11,7 @@ from fcnproto import weights
 from fcnproto.api.net import load_net
 from fcnproto.api.weights import convert
 from fcnproto.api.weights import convolutionize as make_convolutional
+from fcnproto.cli.arguments import FETCHED, FILE, NET, WEIGHTS
 from fcnproto.cli.common import Verb, check_output, echo, tell
 from fcnproto.errors import Problem, WeightsError
 from fcnproto.surgery.fit import Entry
@@ -21,9 +22,10 @@ DEFAULT_NET = "net.prototxt"
 
 
 @click.command(cls=Verb)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…", type=WEIGHTS)
 @click.option(
     "--net",
+    type=NET,
     default=DEFAULT_NET,
     show_default=True,
     metavar="NET",
@@ -32,6 +34,7 @@ DEFAULT_NET = "net.prototxt"
 @click.option(
     "-o",
     "--output",
+    type=FILE,
     metavar="FILE",
     help="Where they go, in the format that its name says; by default NET's stem and .npz.",
 )
@@ -113,12 +116,13 @@ def _report(report: Iterable[Entry], notes: Iterable[Problem]) -> None:
 
 
 @click.command(cls=Verb)
-@click.argument("net")
-@click.argument("source", metavar="WEIGHTS")
+@click.argument("net", type=NET)
+@click.argument("source", metavar="WEIGHTS", type=WEIGHTS)
 @click.option(
     "-o",
     "--output",
     "stem",
+    type=FILE,
     required=True,
     metavar="STEM",
     help="STEM.prototxt and STEM.npz are written.",
@@ -137,7 +141,7 @@ def convolutionize(net: str, source: str, stem: str, force: bool) -> None:
 
 
 @click.command(cls=Verb)
-@click.argument("net")
+@click.argument("net", type=FETCHED)
 @click.option("--url", metavar="URL", help="A mirror: the folder that holds the file, or the file.")
 def fetch(net: str, url: str | None) -> None:
     """Fetch a net's published weights into the cache, and print where they lie."""

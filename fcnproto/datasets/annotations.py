@@ -24,12 +24,12 @@ from fcnproto.datasets.drawing import (
     unpacked_lengths,
 )
 from fcnproto.datasets.folder import IMAGE_FOLDERS
-from fcnproto.datasets.legend import VOID, Entry, Legend
-from fcnproto.datasets.pictures import IMAGES, Colour, read_mask, read_size
+from fcnproto.datasets.pictures import IMAGES, read_mask, read_size
 from fcnproto.errors import DataError, Problem, Severity
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.words import quoted, some
 from fcnproto.zoo import specs
+from fcnproto.zoo.legend import VOID, Entry, Legend
 
 BACKGROUND = "background"
 _GROUNDS = (BACKGROUND, "_background_", "__background__")

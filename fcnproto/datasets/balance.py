@@ -11,8 +11,8 @@ import numpy as np
 from fcnproto.datasets.base import IGNORE
 from fcnproto.datasets.check import Progress, check
 from fcnproto.datasets.folder import Layout, pair
-from fcnproto.datasets.lists import read_lines
 from fcnproto.errors import DataError, Problem, Severity, raise_if_any
+from fcnproto.files import read_lines
 from fcnproto.proto.caffe_pb2 import BlobProto
 from fcnproto.types import Array
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import read_depth, read_image
 from fcnproto.errors import DataError, Problem, nearest
+from fcnproto.files import read_lines
 from fcnproto.types import Array
 from fcnproto.words import some
 from fcnproto.zoo import specs

@@ -7,8 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from fcnproto.datasets.pictures import Colour
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 
 REACH = 2
 """So many pixels from an edge a smoothed edge's colours are looked for."""

@@ -10,13 +10,10 @@ import numpy as np
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
 from fcnproto.datasets.folder import FolderSegDataLayer, Layout, no_layout, pair
-from fcnproto.datasets.legend import LEGEND, Legend
-from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
     CONVERT,
     LABELS,
     LOSSY,
-    Colour,
     by_name,
     jpeg,
     read_labels,
@@ -25,9 +22,11 @@ from fcnproto.datasets.pictures import (
     read_turn,
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
+from fcnproto.files import read_lines
 from fcnproto.parallel import spread
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.words import some
+from fcnproto.zoo.legend import LEGEND, ClassesLike, Legend
 
 SPLITS = ("train", "val", "trainval", "test")
 """What split files are usually called."""
@@ -79,7 +78,7 @@ class Report:
 
 def check(
     folder: Path,
-    classes: int | None = None,
+    classes: ClassesLike | None = None,
     *,
     lists: Path | None = None,
     progress: Progress = lambda: None,
@@ -87,7 +86,7 @@ def check(
     """Read every label map in a folder and say what is wrong with them.
 
     The folder is a dataset that `find` knows, one with images and label maps, or holds nothing but
-    label maps. `classes` is their number where the folder does not say it; `lists` is the folder
+    label maps. `classes` are those where the folder does not say it; `lists` is the folder
     of the splits where they do not lie in the data's own. Raises DataError if there is nothing to
     check.
     """
@@ -107,7 +106,7 @@ def check(
 
 
 def check_folder(
-    folder: Path, classes: int | None = None, *, lists: Path | None = None
+    folder: Path, classes: ClassesLike | None = None, *, lists: Path | None = None
 ) -> list[Problem]:
     """All that is wrong with a plain folder before it is trained on, errors and warnings.
 
@@ -125,7 +124,7 @@ def check_folder(
 
 
 def _pairs(
-    folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]
+    folder: Path, classes: ClassesLike | None, lists: Path | None, problems: list[Problem]
 ) -> Iterator[Pairs]:
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
     found = located(folder)
@@ -170,7 +169,9 @@ def _of_reader(reader: FileReader, top: str) -> Pairs:
     )
 
 
-def _plain(folder: Path, classes: int | None, lists: Path | None, problems: list[Problem]) -> Pairs:
+def _plain(
+    folder: Path, classes: ClassesLike | None, lists: Path | None, problems: list[Problem]
+) -> Pairs:
     layout = Layout.of(folder)
     assert layout is not None  # its reader was found by it
     images, labels = layout.image_files(), layout.label_files()
@@ -211,12 +212,15 @@ def _alone(files: Mapping[str, Path], names: set[str], missing: str) -> Iterator
         yield Problem(message, str(files[name]))
 
 
-def _known(folder: Path, classes: int | None) -> tuple[int | None, tuple[str, ...]]:
-    legend = Legend.of(folder)
-    if classes and legend.names and classes != len(legend.names):
-        message = f"names {len(legend.names)} classes, and --classes says {classes}"
-        raise DataError(Problem(message, str(legend.path)))
-    return classes or len(legend.names) or None, legend.names
+def _known(folder: Path, classes: ClassesLike | None) -> tuple[int | None, tuple[str, ...]]:
+    """How many classes there are, and their names: as the folder says, and as is given."""
+    own, given = Legend.of(folder).names, Legend.given(classes).names
+    if len(given) > IGNORE:
+        raise DataError(f"there are at most {IGNORE} classes in a label map, found {len(given)}")
+    if given and own and len(given) != len(own):
+        message = f"names {len(own)} classes, and --classes says {len(given)}"
+        raise DataError(Problem(message, str(Legend.of(folder).path)))
+    return len(given or own) or None, own if isinstance(classes, int) else given or own
 
 
 def _listed(

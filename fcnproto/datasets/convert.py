@@ -12,13 +12,11 @@ import numpy as np
 from fcnproto.datasets.annotations import Drawings, find_drawings
 from fcnproto.datasets.blends import pack, unpack
 from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS
-from fcnproto.datasets.legend import LABEL_MAP, LEGEND, VOID, Entry, Legend, write_legend
 from fcnproto.datasets.numbering import Numbering, Progress, Rule, look, number_them, raise_sorted
 from fcnproto.datasets.pictures import (
     IMAGES,
     LABELS,
     LOSSY,
-    Colour,
     by_name,
     holds,
     jpeg,
@@ -35,9 +33,10 @@ from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
 from fcnproto.parallel import spread
 from fcnproto.runtime.images import write_labels
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.words import some
 from fcnproto.zoo import specs
+from fcnproto.zoo.legend import LABEL_MAP, LEGEND, VOID, Entry, Legend, write_legend
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fcnproto.datasets.base import IGNORE, FileReader, as_classes
-from fcnproto.datasets.legend import LABEL_MAP, LEGEND, Legend
-from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import (
     IMAGES,
     LABELS,
     LOSSY,
-    Colour,
     by_name,
     holds,
     jpeg,
@@ -26,9 +23,12 @@ from fcnproto.datasets.pictures import (
     read_palette,
 )
 from fcnproto.errors import DataError, Problem
+from fcnproto.files import read_lines
 from fcnproto.parallel import spread
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.zoo import specs
+from fcnproto.zoo.kinds import DatasetSpec
+from fcnproto.zoo.legend import LABEL_MAP, LEGEND, Legend
 
 IMAGE_FOLDERS = ("images", "JPEGImages")
 LABEL_FOLDERS = ("labels", "masks", "annotations", "SegmentationClass")
@@ -220,13 +220,25 @@ class FolderSpec:
     val_images: int | None
     """How many images val has; None if there is no val."""
 
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The zoo's folder with what this one says."""
+        usual = specs.dataset("folder")
+        (label,) = usual.labels
+        return replace(
+            usual,
+            labels=(replace(label, classes=self.names),),
+            palette=(*self.palette, *usual.palette[len(self.palette) :]),
+            validation_images=self.val_images or usual.validation_images,
+        )
 
-def spec(folder: Path) -> FolderSpec:
+
+def spec(folder: Path, classes: int | None = None) -> FolderSpec:
     """What a folder says of its data.
 
     Names and colours are those of classes.txt or labelmap.txt; colours else those of the label
-    maps' own palette, or PASCAL VOC's. Without names, all label maps are read, and the classes are
-    called class 0 to class n, the largest in them. Raises DataError.
+    maps' own palette, or PASCAL VOC's. Without names the classes are called class 0 to class n:
+    as many as `classes`, or else all label maps are read for the largest. Raises DataError.
     """
     layout = Layout.of(folder)
     if layout is None:
@@ -235,7 +247,7 @@ def spec(folder: Path) -> FolderSpec:
     if not labels:
         lossy = [jpeg(path) for path in layout.lossy_files().values()]
         raise DataError(*lossy or [Problem("there are no label maps", str(layout.labels))])
-    names = legend.names or tuple(f"class {each}" for each in range(_highest(labels) + 1))
+    names = legend.names or Legend.given(classes or _highest(labels) + 1).names
     own = read_palette(next(iter(labels.values())))
     usual = specs.voc_palette()
     # A palette of greys is what graphics programs give to pictures without colours.

@@ -14,11 +14,9 @@ from fcnproto.datasets import blends
 from fcnproto.datasets.base import IGNORE, as_classes
 from fcnproto.datasets.blends import pack, pack_one, unpack
 from fcnproto.datasets.check import WIDE
-from fcnproto.datasets.legend import LEGEND, VOID, Entry, Legend
 from fcnproto.datasets.pictures import (
     INDEXED,
     LOSSY,
-    Colour,
     read_colours,
     read_labels,
     read_mode,
@@ -26,9 +24,10 @@ from fcnproto.datasets.pictures import (
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.parallel import spread
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 from fcnproto.words import some
 from fcnproto.zoo import specs
+from fcnproto.zoo.legend import LEGEND, VOID, Entry, Legend
 
 Progress = Callable[[], object]
 

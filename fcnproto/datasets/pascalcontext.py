@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fcnproto.datasets.base import FileReader
-from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.mat import read_mat
 from fcnproto.errors import DataError, Problem
+from fcnproto.files import read_lines
 from fcnproto.types import Array
 from fcnproto.zoo import specs
 

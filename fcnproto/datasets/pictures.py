@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from fcnproto.errors import DataError, Problem
 from fcnproto.runtime.images import BROKEN, FORMATS
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 LABELS = (".png", ".npy", ".bmp", ".tif", ".tiff")
@@ -22,7 +22,6 @@ LOSSY = (".jpg", ".jpeg")
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 """Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""
 
-Colour = tuple[int, int, int]
 
 CONVERT = "`fcnproto dataset convert` makes class maps of colours"
 

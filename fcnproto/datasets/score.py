@@ -344,9 +344,14 @@ def score_model(
     if problems:
         raise DataError(*problems)
     return {
-        top: replace(numbers[top].score(total), classes=reader.classes(top))
+        top: replace(numbers[top].score(total), classes=_names(runner, reader, top, heads[top]))
         for top, total in totals.items()
     }
+
+
+def _names(runner: Runner, reader: Reader, top: str, head: LabelMap) -> tuple[str, ...]:
+    """What the classes are called: by the dataset, or else by the model."""
+    return tuple(reader.classes(top) or runner.metadata.classes.get(head.blob, ()))
 
 
 def _image_tops(runner: Runner, reader: Reader) -> dict[str, str]:

@@ -13,12 +13,14 @@ from fcnproto.exporting.cutting import Asked, cut, for_inference, obstacles
 from fcnproto.exporting.filled import Filled, with_weights
 from fcnproto.exporting.inference import Inference, inference
 from fcnproto.exporting.mean_field import without_mean_fields
+from fcnproto.exporting.own_data import own_data
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
 from fcnproto.exporting.write import DEFAULT_OPSET, Interface, Result, write
 from fcnproto.model import metadata
 from fcnproto.model.file import Model
-from fcnproto.model.metadata import Blobs, Given, Metadata
+from fcnproto.model.given import Given
+from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.model.parts import part, reads_only_sizes
 from fcnproto.model.tiles import Tiling
 from fcnproto.net.graph import Graph, assemble
@@ -115,7 +117,8 @@ def export(
     NetError or WeightsError with everything that keeps it from being made.
     """
     net = prepare(source, weights, init=init, asked=asked)
-    about = describe(net, name, given)
+    own, told = own_data(source, net.blobs)
+    about = describe(net, name, _given(given, own))
     interface = interface_of(net, about, result, image_input=image_input)
     rewritten = optimized(net.filled, optimize)
     before, after = (
@@ -124,10 +127,17 @@ def export(
     )
     return Exported(
         _in_stages(after, about, rewritten.net.inference),
-        (*net.notes, *rewritten.notes, *metadata.missing(about, net.blobs)),
+        (*net.notes, *told, *rewritten.notes, *metadata.missing(about, net.blobs)),
         cost(net.filled, before),
         cost(rewritten.net, after),
     )
+
+
+def _given(given: Given, own: Given) -> Given:
+    """What a user says of a model, and where the user says nothing, what its own data say."""
+    if given.dataset is not None or given.classes:
+        return given
+    return replace(own, mean=given.mean, palette=given.palette or own.palette)
 
 
 def prepare(

@@ -17,11 +17,11 @@ from fcnproto.datasets.measures import MEASURES, Classes, Score
 from fcnproto.datasets.pictures import read_labels
 from fcnproto.datasets.score import Folder, counted
 from fcnproto.errors import DataError, FcnprotoError, Problem
-from fcnproto.runtime.images import Colour, png_of
+from fcnproto.runtime.images import png_of
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import ImageLike, Segmenter
 from fcnproto.runtime.sheet import Captioned, Cell, sheet
-from fcnproto.types import Array, Shown, show
+from fcnproto.types import Array, Colour, Shown, show
 from fcnproto.words import columns
 
 MOST_ROWS = 6

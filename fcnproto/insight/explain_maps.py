@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import NetError, Problem, nearest
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import Prepared, describe, prepare
-from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image
 from fcnproto.insight.verify import On
-from fcnproto.model.metadata import Given
+from fcnproto.model.given import Given
 from fcnproto.net.graph import Node
 from fcnproto.net.receptive_field import field_words, fields
 from fcnproto.proto.source import NetSource

@@ -21,11 +21,11 @@ from fcnproto.errors import (
     nearest,
     raise_if_any,
 )
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import Prepared, describe, prepare
-from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image, plane_of
 from fcnproto.insight.verify import On
-from fcnproto.model.metadata import Given
+from fcnproto.model.given import Given
 from fcnproto.net.graph import Graph, build
 from fcnproto.net.shapes import infer
 from fcnproto.proto import printer

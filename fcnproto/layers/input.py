@@ -16,6 +16,7 @@ class Input(Layer):
 
     type = "Input"
     settings = "input_param"
+    other_settings = ("python_param",)  # ours say in its param_str where the data lie
     bottoms = exactly(0)
     feeds = True
     tops = at_least(1)

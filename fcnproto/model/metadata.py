@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcnproto.errors import CrfError, FcnprotoError, Problem, Severity
+from fcnproto.model.given import Given, Mean, colour
 from fcnproto.model.tiles import Kept, Stages, Tiling
+from fcnproto.types import Colour
 from fcnproto.version import __version__
 from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
@@ -25,8 +25,6 @@ from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
 if TYPE_CHECKING:
     from fcnproto.crf.mean_field import OnScores
 
-Mean = tuple[float, ...]
-Colour = tuple[int, int, int]
 
 CHANNEL_ORDER = "BGR"
 """Of colour images. Others keep the order of their files: the published nets took HHA as read."""
@@ -90,7 +88,7 @@ class Metadata:
             images=read("images", _mapping(_text)) or {},
             mean=read("mean", _mapping(_some(_number))) or {},
             classes=read("classes", _mapping(_list(_text))) or {},
-            palette=read("palette", _list(_colour)) or (),
+            palette=read("palette", _list(colour)) or (),
             tiling=read("tiling", _tiling),
             thresholds=read("thresholds", _mapping(_number)) or {},
             mean_fields=read("mean_fields", _mapping(_on_scores)) or {},
@@ -98,16 +96,6 @@ class Metadata:
         if read.problems:
             raise FcnprotoError(*read.problems)
         return metadata
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a user says of a model on the command line."""
-
-    dataset: DatasetSpec | None = None
-    mean: Mean = ()
-    classes: tuple[str, ...] = ()
-    palette: tuple[Colour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -234,56 +222,6 @@ def _kinds(dataset: DatasetSpec, blobs: Sequence[str], kinds: Sequence[str]) -> 
     return [blob if blob in dataset.mean else dataset.images[0] for blob in blobs]
 
 
-# What users give ------------------------------------------------------------------------------
-
-
-def said(
-    dataset: str | None = None,
-    mean: Mean | None = None,
-    classes: Sequence[str] | str | PathLike[str] | None = None,
-    palette: Sequence[Colour] | str | PathLike[str] | None = None,
-) -> Given:
-    """What a user says of a model: classes and palette as values, or by files.
-
-    Raises ZooError or FcnprotoError if there is no such dataset, or if a file is not what it is
-    said to be: a class name in each line; a colour in each line as R G B or #rrggbb.
-    """
-    return Given(
-        None if dataset is None else specs.dataset(dataset),
-        mean or (),
-        tuple(_lines(Path(classes)) if isinstance(classes, str | PathLike) else classes or ()),
-        tuple(_colours(Path(palette)) if isinstance(palette, str | PathLike) else palette or ()),
-    )
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise FcnprotoError(Problem(f"cannot be read: {reason}", str(path))) from error
-    lines = [line.strip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines:
-        raise FcnprotoError(Problem("it is empty: expected one class or colour a line", str(path)))
-    return lines
-
-
-def _colours(path: Path) -> Iterator[Colour]:
-    for number, line in enumerate(_lines(path), 1):
-        text = line.removeprefix("#")
-        try:
-            if text != line or len(text.replace(",", " ").split()) == 1:
-                values = list(bytes.fromhex(text))
-            else:
-                values = [int(word) for word in text.replace(",", " ").split()]
-            yield _colour(values)
-        except ValueError as error:
-            message = f"expected a colour as R G B or #rrggbb, found '{line}'"
-            raise FcnprotoError(Problem(message, str(path), number)) from error
-
-
 # JSON -----------------------------------------------------------------------------------------
 
 Parser = Callable[[Any], Any]
@@ -354,12 +292,6 @@ def _mapping(parse: Parser) -> Parser:
         return {_text(key): parse(item) for key, item in value.items()}
 
     return parse_mapping
-
-
-def _colour(value: Iterable[Any]) -> Colour:
-    red, green, blue = value
-    _check(all(type(part) is int and 0 <= part < 256 for part in (red, green, blue)))
-    return red, green, blue
 
 
 def _pair(least: float = 0) -> Parser:

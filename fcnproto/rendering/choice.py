@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from fcnproto.errors import ZooError
@@ -34,6 +35,8 @@ class Fcn:
         """What the options name; raises ZooError with everything that does not fit."""
         backbone = _named(options.backbone or spec.backbone, specs.backbone)
         dataset = _named(options.dataset or spec.dataset, specs.dataset)
+        if dataset.own and isinstance(options.dataset, str) and options.data_dir is not None:
+            dataset = _of_folder(dataset, options.data_dir, options.classes)
         usual = backbone.recipe if dataset.own else RECIPE
         recipe = options.recipe or (spec.training.recipe if spec.training else usual)
         classes = [len(label.classes) for label in dataset.labels]
@@ -124,6 +127,14 @@ def _trainings(spec: FcnSpec) -> dict[str, TrainingSpec]:
             raise ZooError(f"{spec.name} is trained like {name}, which is not a published FCN")
         trainings[like.dataset] = like.training
     return trainings
+
+
+def _of_folder(dataset: DatasetSpec, data_dir: str, classes: int | None) -> DatasetSpec:
+    """The zoo's folder with the classes and the size of val of one that is here."""
+    from fcnproto.datasets.folder import Layout, spec  # which need Pillow
+
+    folder = Path(data_dir)
+    return dataset if Layout.of(folder) is None else spec(folder, classes).dataset
 
 
 def _named(given: str | Spec, find: Callable[[str], Spec]) -> Spec:

@@ -139,6 +139,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
         # which classes, colours and mean belong to the net.
         name=None if published and phase != "deploy" else fcn.name,
         source=None if phase == "deploy" else _source(fcn, phase),
+        settings=_place(fcn, options),
         images=[
             {"blob": blob, "shape": (1, len(fcn.dataset.mean[image]), *size)}
             for blob, image in zip(blobs, fcn.images, strict=True)
@@ -166,6 +167,7 @@ def _measured(fcn: Fcn) -> Trunk:
         header=[],
         name=None,
         source=None,
+        settings=None,
         images=[image],
         backbone=fcn.backbone.template,
         trunks=[_trunk(fcn, "data", 0)],
@@ -319,6 +321,11 @@ def _source(fcn: Fcn, phase: str) -> dict[str, Any]:
         "layer": source.layer,
         "param_str": repr(settings),
     }
+
+
+def _place(fcn: Fcn, options: Options) -> str | None:
+    """The param_str of a net that infers: where the data of one's own lie that name its classes."""
+    return repr({"data_dir": fcn.data_root}) if fcn.dataset.own and options.data_dir else None
 
 
 def _module(name: str, published: bool) -> str:

@@ -22,7 +22,7 @@ from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.layers.base import Kind
-from fcnproto.model.metadata import Given
+from fcnproto.model.given import Given
 from fcnproto.net.graph import build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net, read_solver
@@ -156,21 +156,13 @@ class Job:
     @property
     def dataset(self) -> DatasetSpec:
         """The zoo's folder with the names, the colours and the splits of this one."""
-        usual = specs.dataset("folder")
+        usual = self.own.dataset
         folder = self._lists
         train, val = (
             replace(source, settings=_with_lists(source.settings, folder))
             for source in (usual.train, usual.val)
         )
-        (label,) = usual.labels
-        return replace(
-            usual,
-            train=train,
-            val=val,
-            labels=(replace(label, classes=self.own.names),),
-            palette=(*self.own.palette, *usual.palette[len(self.own.palette) :]),
-            validation_images=len(self.reader("val")),
-        )
+        return replace(usual, train=train, val=val, validation_images=len(self.reader("val")))
 
     def reader(self, split: str) -> FolderSegDataLayer:
         """The images of a split."""

@@ -18,7 +18,7 @@ from fcnproto.datasets.check import check_folder
 from fcnproto.datasets.folder import Layout
 from fcnproto.datasets.measures import Score
 from fcnproto.datasets.split import Split, split_folder
-from fcnproto.errors import DataError, FcnprotoError, Problem, raise_if_any
+from fcnproto.errors import DataError, FcnprotoError, Problem, condensed, raise_if_any
 from fcnproto.runs import plan
 from fcnproto.runs.job import Begin, Job, Say
 from fcnproto.runs.plan import Plan
@@ -48,6 +48,8 @@ class Run:
     """Each iteration and each measurement."""
     best: Score | None
     """The measures of the model on val."""
+    stopped: int | None = None
+    """The signal that stopped it before its end."""
 
 
 def train(
@@ -116,7 +118,7 @@ def train(
     if not done:
         command = shlex.join(["fcnproto", "train", str(folder), "--resume", str(job.path)])
         progress(f"stopped at iteration {training.solver.iteration}; `{command}` goes on")
-        return Run(job.path, None, rows, None)
+        return Run(job.path, None, rows, None, training.stopped)
     score = job.finish(training, rows)
     return Run(job.path, job.path / "model.onnx", rows, score)
 
@@ -158,7 +160,7 @@ def _checked(folder: Path, say: Say) -> Split | None:
 
 def _tell(problems: Sequence[Problem], say: Say) -> None:
     raise_if_any(DataError, problems)
-    for problem in problems:
+    for problem in condensed(problems):
         say(str(problem))
 
 

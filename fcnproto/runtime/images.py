@@ -18,9 +18,7 @@ from PIL import Image, ImageOps
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
-from fcnproto.types import Array
-
-Colour = tuple[int, int, int]
+from fcnproto.types import Array, Colour
 
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from fcnproto.runtime.images import Colour
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
 
 MOST_LISTED = 16
 """So many classes a legend names; those with the smallest shares are left out."""

@@ -14,8 +14,8 @@ from PIL import Image
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
 from fcnproto.runtime import overlay as overlays
-from fcnproto.runtime.images import Colour, write_labels
-from fcnproto.types import Array
+from fcnproto.runtime.images import write_labels
+from fcnproto.types import Array, Colour
 
 _ROWS = 2**20  # labels that are counted at once, for what is counted becomes numbers of 8 bytes
 

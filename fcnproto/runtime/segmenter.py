@@ -15,15 +15,17 @@ from PIL import Image
 
 from fcnproto.crf.dense_crf import DenseCRF
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.metadata import COLOR, DEPTH, Mean, Metadata, completed, missing, said
+from fcnproto.model.given import Mean, said
+from fcnproto.model.metadata import COLOR, DEPTH, Metadata, completed, missing
 from fcnproto.parallel import ahead, cores
 from fcnproto.runtime import images
-from fcnproto.runtime.images import Colour, ImageError, Source
+from fcnproto.runtime.images import ImageError, Source
 from fcnproto.runtime.outputs import blobs_of
 from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Plan, Prepared, Runner
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.session import Session
-from fcnproto.types import Array
+from fcnproto.types import Array, Colour
+from fcnproto.zoo.legend import ClassesLike
 
 if TYPE_CHECKING:
     from fcnproto.model.file import Model
@@ -58,7 +60,7 @@ class Segmenter:
         refine: str | DenseCRF | None = None,
         dataset: str | None = None,
         mean: Mean | None = None,
-        classes: Sequence[str] | str | PathLike[str] | None = None,
+        classes: ClassesLike | None = None,
         palette: Sequence[Colour] | str | PathLike[str] | None = None,
         scores: bool = True,
     ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fcnproto.runtime.images import Colour
+from fcnproto.types import Colour
 
 _CELL, _GAP, _LINE = 336, 12, 30
 _INK = "#222222"

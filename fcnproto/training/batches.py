@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fcnproto import weights as weight_files
 from fcnproto.datasets.base import as_classes
 from fcnproto.datasets.databases import Database
-from fcnproto.datasets.lists import read_columns, read_lines
+from fcnproto.datasets.lists import read_columns
 from fcnproto.datasets.pictures import (
     read_greys,
     read_image,
@@ -25,6 +25,7 @@ from fcnproto.datasets.pictures import (
 )
 from fcnproto.datasets.tables import Tables
 from fcnproto.errors import DataError, Problem, WeightsError
+from fcnproto.files import read_lines
 from fcnproto.layers.reading import Form, Reading
 from fcnproto.net.nodes import Graph, Node
 from fcnproto.training.net import Feed

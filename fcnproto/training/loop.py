@@ -53,6 +53,8 @@ class Training:
     watcher: Watcher = Watcher()
     best: float = field(default=-math.inf, init=False)
     """The greatest mean IU so far."""
+    stopped: int | None = field(default=None, init=False)
+    """The signal that stopped it before its end."""
 
     @property
     def leads(self) -> bool:
@@ -91,7 +93,8 @@ class Training:
             while solver.iteration < param.max_iter:
                 if self._is_test_due() and (solver.iteration or param.test_initialization):
                     self._validate(log)
-                if solver.processes.agree(stopped(), solver.device):
+                if solver.processes.agree(stopped() is not None, solver.device):
+                    self.stopped = stopped() or signal.SIGINT
                     self._snapshot(log)
                     return False
                 self._iterate(next(feeds), log)
@@ -221,8 +224,8 @@ def prepare(solver: SolverSource, data: Path | None, seed: int) -> tuple[Data, l
 
 
 @contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or a request to end has come; a second one ends at once."""
+def stopping() -> Iterator[Callable[[], int | None]]:
+    """Which signal has come, of Ctrl-C or a request to end; a second one ends at once."""
     asked: list[int] = []
     before: dict[int, Any] = {}
 
@@ -234,7 +237,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
     for each in (signal.SIGINT, signal.SIGTERM):
         before[each] = signal.signal(each, note)
     try:
-        yield lambda: bool(asked)
+        yield lambda: next(iter(asked), None)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

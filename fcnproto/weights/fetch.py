@@ -81,6 +81,12 @@ def shipped(name: str) -> Path | None:
     return here.get(name)
 
 
+def available() -> list[str]:
+    """The nets whose weights are published, or come with the package."""
+    here = (path.stem for path in (specs.MODELS / "nets").glob("*.caffemodel"))
+    return sorted({*published(), *here})
+
+
 def locate(name: str) -> Path:
     """The file that a WEIGHTS argument means: a path, or a net with weights shipped or fetched.
 

@@ -119,26 +119,3 @@ def test_hha(tmp_path):
 
 
 VERBS = ("check", "convert", "split", "weights", "hha")
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_help_ends_with_two_examples_that_run(tmp_path, monkeypatch, verb):
-    lines = call("dataset", verb, "--help").stdout.splitlines()
-    examples = [
-        line.split() for line in lines if line.strip().startswith(f"fcnproto dataset {verb}")
-    ]
-    assert len(examples) == 2
-    monkeypatch.chdir(tmp_path)
-    trees.plain(tmp_path / "data", [f"n{number}" for number in range(5)])
-    for name in ("train.txt", "val.txt"):
-        if verb == "split":
-            (tmp_path / "data" / name).unlink()
-    depth = np.full((480, 640), 2000, np.uint16)
-    if verb == "hha":
-        trees.save(tmp_path / "depth" / "a.png", depth)
-    for number, example in enumerate(examples):
-        if verb == "hha" and number:
-            trees.save(tmp_path / "depth" / "a.png", depth // 1000)
-            (tmp_path / "hha" / "a.png").unlink()
-        done = call(*example[1:])
-        assert done.exit_code == 0, (example, done.stdout, done.stderr)

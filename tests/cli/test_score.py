@@ -92,7 +92,7 @@ def test_masks_are_warned_of(tmp_path):
             "give --data DIR or --dataset D, or with --pred, --truth DIR",
         ),
         (("--pred", "a", "--truth", "b", "--split", "val"), "--split goes with --data"),
-        (("--model", "m", "--data", "d", "--classes", "3"), "--classes and --ignore go with"),
+        (("--model", "m", "--data", "d", "--ignore", "3"), "--ignore goes with --pred"),
     ],
 )
 def test_wrong_usage(arguments, message):

@@ -158,7 +158,8 @@ def test_two_processes_give_what_one_gives():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("place")
-def test_ctrl_c_writes_a_snapshot_first():
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_stopped_writes_a_snapshot_first(number, code):
     write_solver(iterations=1_000_000, prefix="snap/t")
     command = [sys.executable, "-m", "fcnproto", "train", "s.prototxt", "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -166,9 +167,9 @@ def test_ctrl_c_writes_a_snapshot_first():
     end = time.monotonic() + 120
     while not Path("snap/t_iter_20.solverstate").exists() and time.monotonic() < end:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
+    assert process.returncode == code, errors
     assert "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
     assert last.startswith("snapshot: snap/t_iter_")

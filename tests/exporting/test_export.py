@@ -12,8 +12,9 @@ from fcnproto.exporting.cutting import Asked, for_inference
 from fcnproto.exporting.export import export, weights_beside
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.write import Result
-from fcnproto.model.metadata import Given, Metadata
-from fcnproto.model.metadata import said as said_of
+from fcnproto.model.given import Given
+from fcnproto.model.given import said as said_of
+from fcnproto.model.metadata import Metadata
 from fcnproto.net.graph import build
 from fcnproto.proto.source import parse_net
 from fcnproto.surgery.fit import WeightSource

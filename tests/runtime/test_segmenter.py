@@ -15,7 +15,8 @@ from fcnproto.exporting.export import export
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.exporting.write import Interface, Result, write
-from fcnproto.model.metadata import Blobs, Given, Metadata, completed
+from fcnproto.model.given import Given
+from fcnproto.model.metadata import Blobs, Metadata, completed
 from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render

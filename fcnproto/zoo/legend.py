@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
-from fcnproto.datasets.lists import read_lines
-from fcnproto.datasets.pictures import Colour
 from fcnproto.errors import DataError, Problem
-from fcnproto.files import replacing
+from fcnproto.files import read_lines, replacing
+from fcnproto.types import Colour
+from fcnproto.zoo.specs import voc_palette
 
 LEGEND = "classes.txt"
 LABEL_MAP = "labelmap.txt"
@@ -19,6 +20,12 @@ VOID = "void"
 
 _ENTRY = re.compile(r"(?P<name>.*?)(?:\s+(?P<colour>\d{1,3}\s+\d{1,3}\s+\d{1,3}))?", re.ASCII)
 _MAPPED = re.compile(r"(?P<name>[^:]*):(?P<colour>\d{1,3},\d{1,3},\d{1,3})?(?::.*)?", re.ASCII)
+
+
+ClassesLike = int | Sequence[str] | str | PathLike[str]
+"""How many classes there are, their names, or the file that has them."""
+MOST = 2**16
+"""So many classes a label map can tell apart."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,26 @@ class Legend:
         mapped = folder / LABEL_MAP
         if (folder / LEGEND).is_file() or not mapped.is_file():
             return cls(folder / LEGEND, read_legend(folder / LEGEND))
-        return cls(mapped, _read(mapped, _MAPPED, ","))
+        return cls(mapped, _read_mapped(mapped))
+
+    @classmethod
+    def given(cls, classes: ClassesLike | None) -> Legend:
+        """Of what a user says: how many there are, their names, or a file in one of both forms.
+
+        A number names them class 0, class 1 …; None says nothing. Raises DataError for a file that
+        cannot be read, or is not of its form, and for a number of no classes.
+        """
+        if classes is None:
+            return cls(Path())
+        if isinstance(classes, int):
+            if not 1 <= classes <= MOST:
+                raise DataError(f"there are 1 to {MOST} classes, found {classes}")
+            classes = [f"class {number}" for number in range(classes)]
+        if not isinstance(classes, str | PathLike):
+            return cls(Path(), tuple(Entry(name, None) for name in classes))
+        path = Path(classes)
+        mapped = path.name == LABEL_MAP
+        return cls(path, _read_mapped(path) if mapped else _read(path, _ENTRY, None))
 
     @property
     def classes(self) -> tuple[Entry, ...]:
@@ -53,6 +79,14 @@ class Legend:
     def names(self) -> tuple[str, ...]:
         """The classes' names."""
         return tuple(entry.name for entry in self.classes)
+
+    @property
+    def palette(self) -> tuple[Colour, ...]:
+        """The classes' colours, PASCAL VOC's for those without; empty where none has one."""
+        if not any(entry.colour for entry in self.classes):
+            return ()
+        pairs = zip(self.classes, voc_palette(), strict=False)
+        return tuple(entry.colour or usual for entry, usual in pairs)
 
 
 def read_legend(path: Path) -> tuple[Entry, ...]:
@@ -71,6 +105,10 @@ def write_legend(path: Path, entries: Sequence[Entry]) -> None:
     lines = (" ".join((entry.name, *map(str, entry.colour or ()))) for entry in entries)
     with replacing(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _read_mapped(path: Path) -> tuple[Entry, ...]:
+    return _read(path, _MAPPED, ",")
 
 
 def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, ...]:
