@@ -42,6 +42,12 @@ STOPPED = 130
 @click.option(
     "--batch", type=int, metavar="N", help="Of DIR: how many images make a step; by default 2."
 )
+@click.option(
+    "--augment",
+    metavar="A",
+    help="Of DIR: what changes images at random, none, flip or full (mirrored, scaled, cut, in"
+    " other colours); by default full.",
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="W", help="What to start from.")
 @click.option(
     "--resume",
@@ -66,6 +72,7 @@ def train(
     minutes: float | None,
     iterations: int | None,
     batch: int | None,
+    augment: str | None,
     weights: Path | None,
     resume: Path | None,
     data: Path | None,
@@ -97,6 +104,7 @@ def train(
         "minutes": minutes,
         "iterations": iterations,
         "batch": batch,
+        "augment": augment,
         "output": output,
     }
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.runs import card, plan
+from fcnproto.runs.feeding import feeding
 from fcnproto.runs.plan import Plan
 from fcnproto.runs.sheet import sheet
 from fcnproto.runtime.overlay import overlay
@@ -62,6 +63,7 @@ class Begin:
     minutes: float | None
     iterations: int | None
     batch: int | None
+    augment: str | None
 
     def begin(self, output: Path, split: Split | None, say: Say) -> tuple[Job, Weights | None]:
         """Make the run's folder, once it is known that net and weights are good."""
@@ -70,7 +72,8 @@ class Begin:
         why = "it learns from nothing" if self.weights is None else f"it starts from {self.weights}"
         say(f"{self.net} on {self.backbone}, {len(own.names)} classes; recipe {name}: {why}")
         recipe = specs.recipe(name)
-        recipe = replace(recipe, iter_size=self.batch or recipe.iter_size)
+        batch = self.batch or recipe.iter_size
+        augment = specs.augment(self.augment or recipe.augment)
         deploy = render(self.net, dataset="folder", backbone=self.backbone, classes=len(own.names))
         fitted = None if self.weights is None else _fitted(str(self.weights), deploy, say)
         path = _made(output).resolve()
@@ -78,12 +81,15 @@ class Begin:
             split.write(path)
         command = ["fcnproto", "train", str(self.data), "-o", str(output), "--net", self.net]
         command += ["--backbone", self.backbone]
-        for option in ("weights", "minutes", "iterations", "batch"):
+        for option in ("weights", "minutes", "iterations", "batch", "augment"):
             value = getattr(self, option)
             command += [] if value is None else [f"--{option}", str(value)]
         start = "nothing" if self.weights is None else str(self.weights)
         job = Job(path, self.data, own, self.net, self.backbone, recipe, start, shlex.join(command))
         say(f"everything goes to {path}")
+        fed = feeding(job.reader("train"), augment, batch)
+        recipe = replace(recipe, iter_size=fed.passes, augment=augment.name)
+        job = replace(job, recipe=recipe, settings=fed.settings)
         return job.planned(plan.of_iterations(self.iterations or recipe.max_iter or 1)), fitted
 
 
@@ -99,6 +105,8 @@ class Job:
     recipe: RecipeSpec
     start: str
     command: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What param_str says of how images are fed while the net learns."""
 
     @classmethod
     def of(cls, path: Path, data: Path) -> Job:
@@ -107,6 +115,7 @@ class Job:
         try:
             said = json.loads(file.read_text("utf-8"))
             recipe = RecipeSpec(**said["recipe"])
+            settings = dict(said["settings"])
             texts = [str(said[key]) for key in ("data", "net", "backbone", "start", "command")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = "there is no run here that can be resumed"
@@ -115,7 +124,8 @@ class Job:
             message = f"this run was begun on {texts[0]}, which is not {data.resolve()}"
             raise DataError(Problem(message, str(file)))
         own = spec_of(data)
-        return cls(path.resolve(), data, own, texts[1], texts[2], recipe, texts[3], texts[4])
+        _, net, backbone, start, command = texts
+        return cls(path.resolve(), data, own, net, backbone, recipe, start, command, settings)
 
     def save(self) -> None:
         """Write what `of` reads."""
@@ -126,6 +136,7 @@ class Job:
             "start": self.start,
             "command": self.command,
             "recipe": asdict(self.recipe),
+            "settings": dict(self.settings),
         }
         _write(self.path / _FILE, json.dumps(said, indent=2) + "\n")
 
@@ -159,8 +170,8 @@ class Job:
         usual = specs.dataset("folder")
         folder = self._lists
         train, val = (
-            replace(source, settings=_with_lists(source.settings, folder))
-            for source in (usual.train, usual.val)
+            replace(source, settings={**_with_lists(source.settings, folder), **more})
+            for source, more in ((usual.train, self.settings), (usual.val, {}))
         )
         (label,) = usual.labels
         return replace(
@@ -176,6 +187,11 @@ class Job:
         """The images of a split."""
         settings = {"data_dir": str(self.data.resolve()), "split": split}
         return FolderSegDataLayer(_with_lists(settings, self._lists))
+
+    @property
+    def batch(self) -> int:
+        """How many images make a step."""
+        return self.recipe.iter_size * int(str(self.settings.get("batch", 1)))
 
     @property
     def _lists(self) -> str | None:
@@ -222,7 +238,9 @@ class Job:
         _draw(self.path / "samples.png", self._samples(reader, before, after))
         images = len(self.reader("train")), len(reader)
         name = f"{self.net} on {self.backbone}"
-        about = card.Card(self.data, images, name, self.recipe, self.start, self.command)
+        about = card.Card(
+            self.data, images, name, self.recipe, self.batch, self.start, self.command
+        )
         _write(self.path / "card.md", card.text(about, score, rows))
         return score
 
@@ -276,7 +294,7 @@ _FILE = "run.json"
 _TITLES = ("image", "truth", "before training", "after training")
 
 
-def _with_lists(settings: Mapping[str, str | int], lists: str | None) -> dict[str, str | int]:
+def _with_lists(settings: Mapping[str, object], lists: str | None) -> dict[str, object]:
     return dict(settings) if lists is None else {**settings, "lists": lists}
 
 

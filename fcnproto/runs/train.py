@@ -60,6 +60,7 @@ def train(
     minutes: float | None = None,
     iterations: int | None = None,
     batch: int | None = None,
+    augment: str | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: Say = lambda _text: None,
@@ -70,8 +71,11 @@ def train(
     `output`, or `output`-2 and so on if that is there. Where the folder has no val.txt, a fifth of
     its images is measured on. With `weights` (a file, or a name that `fetch` knows) the net is
     fine-tuned, else it learns from nothing. `minutes` is about how long it trains, 10 by default;
-    `iterations` says it exactly. `batch` images make a step. `resume` goes on in `output`, with
-    what that has. `progress` is told what happens, a line each. Ctrl-C saves a snapshot and ends.
+    `iterations` says it exactly. `batch` images make a step. `augment` is what happens
+    to images at random while it learns, the label maps with them: none, flip (left and right are
+    exchanged) or full (also scale, place and colours; the default of the recipe). `resume` goes on
+    in `output`, with what that has. `progress` is told what happens, a line each. Ctrl-C saves a
+    snapshot and ends.
 
     Raises DataError for data that do not fit, ZooError for nets, WeightsError for weights.
     """
@@ -84,13 +88,14 @@ def train(
             or minutes is not None
             or iterations is not None
             or batch is not None
+            or augment is not None
         ):
-            raise FcnprotoError("a run is resumed as it was begun: weights, length and batch stay")
+            raise FcnprotoError("a run is resumed as it was begun: all but the device stays")
         job = Job.of(Path(output), folder)
     else:
         _refuse(minutes, iterations, batch)
         split = _checked(folder, progress)
-        begin = Begin(folder, net, backbone, weights, minutes, iterations, batch)
+        begin = Begin(folder, net, backbone, weights, minutes, iterations, batch, augment)
         job, fitted = begin.begin(Path(output), split, progress)
         if iterations is None:
             seconds = 60 * (MINUTES if minutes is None else minutes)

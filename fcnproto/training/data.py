@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fcnproto import datasets
 from fcnproto.datasets import Reader
+from fcnproto.datasets.base import Draw
 from fcnproto.errors import DataError, FcnprotoError, LayerError, Problem
 from fcnproto.layers.base import Layer
 from fcnproto.layers.input import Input
@@ -20,6 +21,9 @@ from fcnproto.layers.python import Python
 from fcnproto.net.graph import Graph, Node
 from fcnproto.parallel import ahead
 from fcnproto.training.net import Feed
+
+Draws = tuple[tuple[Draw, ...], ...]
+"""The images of one pass, for each source."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class Source:
     reader: Reader
     blobs: Mapping[str, str]
 
-    def read(self, index: int) -> dict[str, npt.NDArray[Any]]:
-        """What an image of the split feeds: a batch of one for each blob."""
-        arrays = self.reader.read(index)
-        return {blob: arrays[top][np.newaxis] for top, blob in self.blobs.items()}
+    def feed(self, draws: Sequence[Draw]) -> dict[str, npt.NDArray[Any]]:
+        """What images of the split feed: a batch for each blob."""
+        arrays = self.reader.feed(draws)
+        return {blob: arrays[top] for top, blob in self.blobs.items()}
 
 
 @dataclass(frozen=True)
@@ -73,33 +77,33 @@ class Data:
             raise DataError(*problems)
         return cls(tuple(sources))
 
-    def order(self) -> Iterator[tuple[int, ...]]:
-        """The number of the image that each source reads, pass by pass, without end."""
+    def draws(self) -> Iterator[Draws]:
+        """The images that each source reads, pass by pass, without end."""
         if not self.sources:
             return repeat(())
-        return zip(*(source.reader.order() for source in self.sources), strict=True)
+        return zip(*(source.reader.draws() for source in self.sources), strict=True)
 
-    def read(self, indices: tuple[int, ...]) -> Feed:
+    def read(self, draws: Draws) -> Feed:
         """One pass's feed."""
         feed: dict[str, npt.NDArray[Any]] = {}
-        for source, index in zip(self.sources, indices, strict=True):
-            feed |= source.read(index)
+        for source, own in zip(self.sources, draws, strict=True):
+            feed |= source.feed(own)
         return feed
 
     def first(self) -> Feed:
         """The feed of the first images, by which the net's shapes are known."""
-        return self.read(tuple(0 for _ in self.sources))
+        return self.read(tuple(((0, 0),) * source.reader.batch for source in self.sources))
 
     def feeds(self, passes: range, *, skip: int, of: int) -> Iterator[list[Feed]]:
         """The feeds of each iteration, read ahead: those of `passes` out of `of` in each.
 
         `skip` iterations have been done already.
         """
-        order = islice(self.order(), skip * of, None)
+        draws = islice(self.draws(), skip * of, None)
 
-        def chosen() -> Iterator[list[tuple[int, ...]]]:
+        def chosen() -> Iterator[list[Draws]]:
             while True:
-                yield list(islice(order, of))[passes.start : passes.stop]
+                yield list(islice(draws, of))[passes.start : passes.stop]
 
         return ahead(lambda group: [self.read(each) for each in group], chosen())
 

@@ -113,7 +113,7 @@ class Training:
         kinds: dict[str, Classes] = {}
         passes = self.solver.param.test_iter[index]
         with torch.no_grad(), caffes_precision():
-            for number, chosen in zip(range(passes), data.order(), strict=False):
+            for number, chosen in zip(range(passes), data.draws(), strict=False):
                 blobs = net.run(net.take(data.read(chosen)), number, keep=kept).blobs
                 for node in losses:
                     scores, labels = (blobs[name] for name in node.bottoms[:2])
