@@ -6,7 +6,8 @@ What a data layer's param_str may say of it:
     scale   (least, most): the factor of both sides, drawn evenly on a logarithmic scale
     crop    (height, width): a window at a random place; larger images lose their borders, smaller
             ones stand somewhere in it
-    colour  0 to 1: brightness, contrast and saturation each times a factor of 1 ± so much
+    colour  0 to 1: brightness, contrast and saturation each times a factor of 1 ± so much, and hues
+            turned by as many radians at most
 
 Label maps follow pixel by pixel: each takes the class at its middle, and is ignored where the image
 has ended. What is fed there is the mean. An image's chance depends on the seed and on how many
@@ -58,8 +59,11 @@ class Augmentation:
         cut = (height, width) if self.crop is None else (self.crop[0], self.crop[1])
         start = _start(rng, height, cut[0]), _start(rng, width, cut[1])
         mirrored = self.mirror and rng.random() < 0.5
-        factors = tuple(rng.uniform(1 - self.colour, 1 + self.colour) for _ in range(3))
-        return Change(size, (height, width), start, cut, mirrored, factors if self.colour else ())
+        factors = [rng.uniform(1 - self.colour, 1 + self.colour) for _ in range(3)]
+        factors.append(rng.uniform(-self.colour, self.colour))
+        return Change(
+            size, (height, width), start, cut, mirrored, tuple(factors) if self.colour else ()
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Change:
     """The window's height and width, which are those of what is fed."""
     mirrored: bool
     factors: tuple[float, ...]
-    """Of brightness, contrast and saturation; none if colours stay."""
+    """Of brightness, contrast and saturation, and an angle of hues; none if colours stay."""
 
     def picture(self, picture: Array) -> Array:
         """What the window shows of an image H×W×3 uint8, or of a depth map H×W float32."""
@@ -99,14 +103,14 @@ class Change:
         """An image's window in other colours: H×W×3 float32, 0 to 255."""
         if not self.factors:
             return picture
-        brightness, contrast, saturation = self.factors
-        image = picture.astype(np.float32) * np.float32(brightness)
-        grey = image @ _GREY
-        middle = grey.mean(dtype=np.float64).astype(np.float32)
-        image = middle + (image - middle) * np.float32(contrast)
-        grey = (image @ _GREY)[..., np.newaxis]
-        other: Array = np.clip(grey + (image - grey) * np.float32(saturation), 0, 255)
-        return other
+        brightness, contrast, saturation, angle = self.factors
+        image = picture.astype(np.float32)
+        middle = image.mean(dtype=np.float64)
+        # What is grey stays grey; what else a colour has is stretched, and turned about the greys.
+        mixed = contrast * (_GREY + saturation * (_turn(angle) - _GREY))
+        other = image @ mixed.T.astype(np.float32) + np.float32((1 - contrast) * middle)
+        clipped: Array = np.clip(np.float32(brightness) * other, 0, 255)
+        return clipped
 
     def labels(self, labels: Array, ignore: int) -> Array:
         """What a label map H×W becomes: each pixel the class at its middle, `ignore` outside."""
@@ -143,8 +147,15 @@ class Change:
         return max(0, top), max(0, left), min(rows, top + height), min(columns, left + width)
 
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
-"""How bright red, green and blue are (ITU-R BT.601)."""
+_GREY = np.full((3, 3), 1 / 3)
+"""The grey of a colour, as bright as the mean of its channels."""
+
+
+def _turn(angle: float) -> Array:
+    """Colours turned about the axis of greys by an angle in radians (Rodrigues)."""
+    across = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn: Array = math.cos(angle) * np.eye(3) + math.sin(angle) * across
+    return turn + (1 - math.cos(angle)) * _GREY
 
 
 def refusals(settings: Mapping[str, Any]) -> Iterator[str]:

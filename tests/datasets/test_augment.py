@@ -133,16 +133,25 @@ def test_a_window_is_a_part_of_the_whole(size, scaled, data):
 
 def test_colours_alone_change():
     picture, labels = drawn(12, 20, 3)
-    change = whole((12, 20), factors=(1.2, 1.0, 1.0))
-    np.testing.assert_allclose(
-        change.coloured(picture), np.clip(picture * 1.2, 0, 255), rtol=0, atol=1e-3
-    )
-    grey = whole((12, 20), factors=(1.0, 1.0, 0.0)).coloured(picture)
-    weights = np.array([0.299, 0.587, 0.114])
-    np.testing.assert_allclose(grey, np.tile((picture @ weights)[..., None], 3), rtol=0, atol=1e-3)
-    flat = whole((12, 20), factors=(1.0, 0.0, 1.0)).coloured(picture)
-    assert np.ptp(flat) < 1e-3 and abs(flat.mean() - (picture @ weights).mean()) < 1e-3
-    np.testing.assert_array_equal(change.labels(labels, IGNORE), labels)
+
+    def coloured(*factors):
+        change = whole((12, 20), factors=factors)
+        np.testing.assert_array_equal(change.labels(labels, IGNORE), labels)
+        np.testing.assert_array_equal(change.picture(picture), picture)
+        return change.coloured(picture)
+
+    def equal(found, expected):
+        np.testing.assert_allclose(found, np.clip(expected, 0, 255), rtol=0, atol=1e-3)
+
+    middle, grey = picture.mean(), picture.mean(-1, keepdims=True)
+    equal(coloured(1, 1, 1, 0), picture)
+    equal(coloured(1.2, 1, 1, 0), picture * 1.2)
+    equal(coloured(1, 0.7, 1, 0), middle + 0.7 * (picture - middle))
+    equal(coloured(1, 1, 0.5, 0), grey + 0.5 * (picture - grey))
+    third = 2 * np.pi / 3
+    equal(coloured(1, 1, 1, third), picture[:, :, [2, 0, 1]])
+    order = 1.1 * (middle + 0.7 * (grey + 0.5 * (picture - grey) - middle))
+    equal(coloured(1.1, 0.7, 0.5, 0), order)
 
 
 def test_chance_reaches_all_that_is_asked():
@@ -156,7 +165,8 @@ def test_chance_reaches_all_that_is_asked():
     for change in changes:
         for start, length, wanted in zip(change.start, change.scaled, change.cut, strict=True):
             assert min(0, length - wanted) <= start <= max(0, length - wanted)
-        assert all(0.7 <= factor <= 1.3 for factor in change.factors)
+        *factors, angle = change.factors
+        assert all(0.7 <= factor <= 1.3 for factor in factors) and abs(angle) <= 0.3
     tall = [change.start[0] for change in changes if change.scaled[0] == 40]
     assert min(tall) < 4 and max(tall) > 28
 

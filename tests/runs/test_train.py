@@ -7,14 +7,19 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pycaffe
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 import fcnproto as fp
 from fcnproto.cli import main
+from fcnproto.datasets.augment import SETTINGS
+from fcnproto.layers.python import read_param_str
+from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.runs import plan
 from fcnproto.training import curve
+from fcnproto.training.loop import prepare
 
 NAMES = ("ground", "square", "bar")
 COLOURS = ((0, 0, 0), (230, 60, 60), (60, 120, 230))
@@ -111,6 +116,43 @@ def test_nets_and_solver_are_taken_by_check(run):
     for name in ("solver", "train", "val", "deploy"):
         result = invoke("check", run / f"{name}.prototxt")
         assert result.exit_code == 0 and result.stdout == "", result.output
+
+
+def test_real_caffe_is_fed_the_same(run):
+    """As the net's data layer says it: changed images in batches, and val as it is."""
+    source = read_solver(run / "solver.prototxt")
+    trained, (tested,) = prepare(source, None, 0)
+    for phase, data, batch in (("train", trained, 2), ("val", tested, 1)):
+        net = parse_net((run / f"{phase}.prototxt").read_text(), phase).net
+        (param,) = (layer.python_param for layer in net.layer if layer.type == "Python")
+        ours = data.feeds(range(1), skip=0, of=1)
+        with pycaffe.imported():
+            for (feed,), theirs, _ in zip(ours, pycaffe.feeds(param, 2), range(12), strict=False):
+                np.testing.assert_array_equal(feed["data"], theirs[0])
+                np.testing.assert_array_equal(feed["label"], theirs[1])
+                assert len(theirs[0]) == batch and theirs[0].shape[2:] == SIZE
+        ours.close()
+        settings = {"mirror": True, "scale": (0.75, 1.5), "crop": SIZE, "batch": 2}
+        for name, value in settings.items():
+            assert (f"'{name}': {value}" in param.param_str) == (phase == "train"), name
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"), [("none", {}), ("flip", {"mirror": True}), (None, None)]
+)
+def test_what_changes_images_is_chosen(place, tmp_path, augment, expected):
+    chosen = [] if augment is None else ["--augment", augment]
+    result = trained(place / "data", "-o", tmp_path / "run", "--iterations", 1, *chosen)
+    assert result.exit_code == 0, result.output
+    net = parse_net((tmp_path / "run" / "train.prototxt").read_text(), "train").net
+    settings = read_param_str(net.layer[0].python_param.param_str)
+    own = {key: settings[key] for key in (*SETTINGS, "batch") if key in settings}
+    if expected is None:
+        assert own.keys() == {*SETTINGS, "batch"}
+    else:
+        assert own == expected
+        assert "iter_size: 2\n" in (tmp_path / "run" / "solver.prototxt").read_text()
+    assert f"augmentation {augment or 'full'}," in (tmp_path / "run" / "card.md").read_text()
 
 
 def test_the_model_says_what_it_is(run):
@@ -295,6 +337,7 @@ def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message
         (["--minutes", "-1"], 1, "minutes must be more than 0"),
         (["--minutes", "nan"], 1, "minutes must be more than 0"),
         (["--batch", "0"], 1, "batch must be at least 1"),
+        (["--augment", "fulll"], 1, "there is no augmentation 'fulll'; did you mean 'full'?"),
         (["--minutes", "1", "--iterations", "1"], 2, "not both"),
         (["--data", "x"], 2, "--data is for a solver"),
     ],
