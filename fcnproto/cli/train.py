@@ -48,6 +48,13 @@ STOPPED = 130
     help="Of DIR: what changes images at random, none, flip or full (mirrored, scaled, cut, in"
     " other colours); by default full.",
 )
+@click.option("--class-weights", is_flag=True, help="Of DIR: rare classes count as others do.")
+@click.option(
+    "--patience",
+    type=int,
+    metavar="N",
+    help="Of DIR: it ends after N measurements in a row that were no better.",
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="W", help="What to start from.")
 @click.option(
     "--resume",
@@ -73,6 +80,8 @@ def train(
     iterations: int | None,
     batch: int | None,
     augment: str | None,
+    class_weights: bool,
+    patience: int | None,
     weights: Path | None,
     resume: Path | None,
     data: Path | None,
@@ -105,6 +114,8 @@ def train(
         "iterations": iterations,
         "batch": batch,
         "augment": augment,
+        "class_weights": class_weights or None,
+        "patience": patience,
         "output": output,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -112,7 +123,7 @@ def train(
         if data is not None:
             raise click.UsageError(f"--data is for a solver: {source} is a folder of data itself")
         if resume is not None and chosen:
-            names = ", ".join(f"--{name}" for name in chosen)
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
             raise click.UsageError(f"--resume goes on with what RUN has: {names} cannot change it")
         if resume is not None:
             chosen |= {"output": resume, "resume": True}
@@ -120,7 +131,7 @@ def train(
             ctx.exit(STOPPED)
         return
     if chosen:
-        names = ", ".join(f"--{name}" for name in chosen)
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{source} is no folder, and a solver takes no {names}")
     if not _train_solver(source, weights, resume, data, device):
         ctx.exit(STOPPED)
@@ -135,7 +146,7 @@ def _train_folder(data: Path, weights: Path | None, device: str, chosen: dict[st
 
     run = train(data, weights=weights, device=device, progress=say, **chosen)
     if run.best is None:
-        return False
+        return not run.stopped
     echo(str(run.best))
     echo(f"{run.model}: mean IU {run.best.mean_iu:.4f}; see {run.path / 'card.md'}")
     return True

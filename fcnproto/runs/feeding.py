@@ -6,9 +6,13 @@ import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from fcnproto.datasets import IGNORE
 from fcnproto.datasets.folder import FolderSegDataLayer
 from fcnproto.datasets.pictures import read_size
 from fcnproto.parallel import spread
+from fcnproto.types import Array
 from fcnproto.zoo.kinds import AugmentSpec
 
 
@@ -33,6 +37,16 @@ def feeding(reader: FolderSegDataLayer, augment: AugmentSpec, batch: int) -> Fee
     sides = (statistics.median_low(heights), statistics.median_low(widths))
     crop = tuple(min(side, augment.crop) for side in sides)
     return Feeding({**augment.settings, "crop": crop, "batch": batch}, 1)
+
+
+def map_counts(reader: FolderSegDataLayer) -> list[Array]:
+    """The pixels of each label 0 … 255 in each label map, in no order."""
+
+    def work(share: Iterator[int]) -> list[Array]:
+        maps = (reader.label(reader.label_tops[0], index) for index in share)
+        return [np.bincount(labels.ravel(), minlength=IGNORE + 1) for labels in maps]
+
+    return [counts for some in spread(work, range(len(reader))) for counts in some]
 
 
 def _sizes(reader: FolderSegDataLayer) -> list[tuple[int, int]]:

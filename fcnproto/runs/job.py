@@ -13,6 +13,7 @@ from PIL import Image
 
 from fcnproto import weights as weight_files
 from fcnproto.datasets import IGNORE, confusion_picture
+from fcnproto.datasets.balance import RARE, balance
 from fcnproto.datasets.folder import FolderSegDataLayer, FolderSpec
 from fcnproto.datasets.folder import spec as spec_of
 from fcnproto.datasets.measures import Score
@@ -28,7 +29,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.runs import card, plan
-from fcnproto.runs.feeding import feeding
+from fcnproto.runs.feeding import feeding, map_counts
 from fcnproto.runs.plan import Plan
 from fcnproto.runs.sheet import sheet
 from fcnproto.runtime.overlay import overlay
@@ -37,7 +38,7 @@ from fcnproto.surgery.fit import Action, WeightSource, fit
 from fcnproto.training import curve
 from fcnproto.training.curve import Row
 from fcnproto.training.loop import Training, prepare
-from fcnproto.training.processes import ALONE
+from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.solver import Solver, chosen_seed
 from fcnproto.types import Array
 from fcnproto.weights import Weights, solverstate
@@ -64,6 +65,8 @@ class Begin:
     iterations: int | None
     batch: int | None
     augment: str | None
+    class_weights: bool
+    patience: int | None
 
     def begin(self, output: Path, split: Split | None, say: Say) -> tuple[Job, Weights | None]:
         """Make the run's folder, once it is known that net and weights are good."""
@@ -81,16 +84,38 @@ class Begin:
             split.write(path)
         command = ["fcnproto", "train", str(self.data), "-o", str(output), "--net", self.net]
         command += ["--backbone", self.backbone]
-        for option in ("weights", "minutes", "iterations", "batch", "augment"):
+        for option in ("weights", "minutes", "iterations", "batch", "augment", "patience"):
             value = getattr(self, option)
             command += [] if value is None else [f"--{option}", str(value)]
+        command += ["--class-weights"] if self.class_weights else []
         start = "nothing" if self.weights is None else str(self.weights)
         job = Job(path, self.data, own, self.net, self.backbone, recipe, start, shlex.join(command))
         say(f"everything goes to {path}")
         fed = feeding(job.reader("train"), augment, batch)
         recipe = replace(recipe, iter_size=fed.passes, augment=augment.name)
-        job = replace(job, recipe=recipe, settings=fed.settings)
+        matrix = self._weigh(job, say)
+        job = replace(
+            job, recipe=recipe, settings=fed.settings, matrix=matrix, patience=self.patience
+        )
         return job.planned(plan.of_iterations(self.iterations or recipe.max_iter or 1)), fitted
+
+    def _weigh(self, job: Job, say: Say) -> str | None:
+        """Where the weights of classes are written, if they are wanted; rare classes are said."""
+        reader = job.reader("train")
+        found = balance(map_counts(reader), job.own.names)
+        if found.rare and not self.class_weights:
+            say(
+                f"rare, under {RARE:.1%} of the pixels: {', '.join(found.rare)};"
+                " --class-weights lets them count as much as others"
+            )
+        if not self.class_weights:
+            return None
+        weights = zip(found.names, found.weights.tolist(), strict=True)
+        say("class weights: " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights))
+        path = job.path / "weights.binaryproto"
+        with replacing(path) as temporary:
+            temporary.write_bytes(found.blob())
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,10 @@ class Job:
     command: str
     settings: Mapping[str, object] = field(default_factory=dict)
     """What param_str says of how images are fed while the net learns."""
+    matrix: str | None = None
+    """The file of the classes' weights, if they have some."""
+    patience: int | None = None
+    """After so many measurements that are no better it ends."""
 
     @classmethod
     def of(cls, path: Path, data: Path) -> Job:
@@ -115,7 +144,7 @@ class Job:
         try:
             said = json.loads(file.read_text("utf-8"))
             recipe = RecipeSpec(**said["recipe"])
-            settings = dict(said["settings"])
+            settings, more = dict(said["settings"]), (said["matrix"], said["patience"])
             texts = [str(said[key]) for key in ("data", "net", "backbone", "start", "command")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = "there is no run here that can be resumed"
@@ -125,7 +154,9 @@ class Job:
             raise DataError(Problem(message, str(file)))
         own = spec_of(data)
         _, net, backbone, start, command = texts
-        return cls(path.resolve(), data, own, net, backbone, recipe, start, command, settings)
+        return cls(
+            path.resolve(), data, own, net, backbone, recipe, start, command, settings, *more
+        )
 
     def save(self) -> None:
         """Write what `of` reads."""
@@ -137,6 +168,8 @@ class Job:
             "command": self.command,
             "recipe": asdict(self.recipe),
             "settings": dict(self.settings),
+            "matrix": self.matrix,
+            "patience": self.patience,
         }
         _write(self.path / _FILE, json.dumps(said, indent=2) + "\n")
 
@@ -178,7 +211,7 @@ class Job:
             usual,
             train=train,
             val=val,
-            labels=(replace(label, classes=self.own.names),),
+            labels=(replace(label, classes=self.own.names, matrix=self.matrix),),
             palette=(*self.own.palette, *usual.palette[len(self.own.palette) :]),
             validation_images=len(self.reader("val")),
         )
@@ -198,16 +231,14 @@ class Job:
         """Where the splits are, if the data's own folder has none."""
         return None if "val" in self.own.splits else str(self.path)
 
-    def training(self, device: str, weights: Weights | None) -> Training:
+    def training(self, device: str, processes: Processes = ALONE) -> Training:
         """The solver and its data, from the files in the run's folder."""
         source = read_solver(self.path / "solver.prototxt")
-        seed = chosen_seed(source.solver, ALONE, device)
+        seed = chosen_seed(source.solver, processes, device)
         trained, tested = prepare(source, None, seed)
         shapes = {name: array.shape for name, array in trained.first().items()}
-        solver = Solver(source, shapes=shapes, device=device, seed=seed)
-        if weights is not None:
-            solver.load_weights(weights)
-        return Training(solver, trained, tested)
+        solver = Solver(source, shapes=shapes, device=device, processes=processes, seed=seed)
+        return Training(solver, trained, tested, patience=self.patience)
 
     def newest(self) -> Path:
         """The state with the most iterations."""

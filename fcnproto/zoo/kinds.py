@@ -18,6 +18,8 @@ class LabelSpec:
     """The name of its loss."""
     classes: tuple[str, ...]
     """The class names, in the order of the numbers in the label map."""
+    matrix: str | None = None
+    """The file of the matrix with which InfogainLoss weighs classes while a net learns."""
 
 
 @dataclass(frozen=True)
