@@ -1,9 +1,10 @@
 """From a folder of images and label maps to a model: how good it is, and how soon.
 
-Sixty images of 96×128 are drawn, with three classes: discs and bars on a ground with noise and
-gradients, all in colours that overlap. `fcnproto.train` is called as it is, from nothing.
+Sixty images of 96×128 are drawn, with three classes: reddish discs and bluish bars on a ground with
+noise and gradients. With `overlap` all colours overlap, and a sixth of what val shows is hardly
+brighter or darker than the ground. `fcnproto.train` is called as it is, from nothing.
 
-python benchmarks/own_data.py [minutes]
+python benchmarks/own_data.py [minutes] [overlap]
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ import fcnproto as fp
 
 IMAGES, SIZE = 60, (128, 96)
 
+APART = (70, 150), ((180, 30, 30), (250, 110, 110))
+OVERLAPPING = (60, 160), ((120, 40, 40), (250, 160, 160))
+"""From which to which the ground's channels go, and those of a disc; a bar's are turned round."""
 
-def draw(folder: Path) -> None:
+
+def draw(folder: Path, colours: tuple = APART) -> None:
     """Write images/, labels/ and classes.txt."""
     rng = np.random.default_rng(7)
+    ground_colours, shape_colours = colours
     for part in ("images", "labels"):
         (folder / part).mkdir()
     for number in range(IMAGES):
-        left, right = rng.uniform(60, 160, (2, 3))
+        left, right = rng.uniform(*ground_colours, (2, 3))
         across = np.linspace(0, 1, SIZE[0])[None, :, None]
         ground = np.broadcast_to(left * (1 - across) + right * across, (SIZE[1], SIZE[0], 3))
         image = Image.fromarray(ground.astype(np.uint8))
@@ -39,7 +45,7 @@ def draw(folder: Path) -> None:
         for _ in range(rng.integers(1, 4)):
             x, y = rng.uniform(0, SIZE[0]), rng.uniform(0, SIZE[1])
             kind = int(rng.integers(1, 3))
-            colour = tuple(int(v) for v in rng.uniform((120, 40, 40), (250, 160, 160)))
+            colour = tuple(int(v) for v in rng.uniform(*shape_colours))
             if kind == 1:
                 r = rng.uniform(10, 22)
                 for pen, fill in zip(pens, (colour, kind), strict=True):
@@ -62,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data, output = Path(temporary, "data"), Path(temporary, "run")
         data.mkdir()
-        draw(data)
+        draw(data, OVERLAPPING if "overlap" in sys.argv[2:] else APART)
         start = time.perf_counter()
         reached: dict[float, float] = {}
 

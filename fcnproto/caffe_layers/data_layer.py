@@ -12,7 +12,9 @@ from fcnproto.layers.python import read_param_str
 
 
 class DataLayer(caffe.Layer):  # type: ignore[misc,unused-ignore]
-    """Feeds one image at a time, each at its own size, from the reader called as the subclass.
+    """Feeds a batch at a time, each at its own size, from the reader called as the subclass.
+
+    It feeds what our own training feeds: the reader chooses the images and changes them.
 
     Caffe calls setup once, and reshape before every forward.
     """
@@ -27,16 +29,16 @@ class DataLayer(caffe.Layer):  # type: ignore[misc,unused-ignore]
         if len(top) != len(tops):
             found = ", ".join(tops)
             raise DataError(f"{name} has {len(tops)} tops ({found}), found {len(top)}")
-        self._order = self._reader.order()
+        self._draws = self._reader.draws()
         self._next()
 
     def reshape(self, _bottom: Any, top: Any) -> None:
-        """Give the tops the size of the image that comes next."""
+        """Give the tops the size of what comes next."""
         for number, name in enumerate(self._reader.tops):  # pycaffe's blobs cannot be iterated over
-            top[number].reshape(1, *self._arrays[name].shape)
+            top[number].reshape(*self._arrays[name].shape)
 
     def forward(self, _bottom: Any, top: Any) -> None:
-        """Feed the image, and read the next."""
+        """Feed it, and read what comes then."""
         for number, name in enumerate(self._reader.tops):
             top[number].data[...] = self._arrays[name]
         self._next()
@@ -45,4 +47,4 @@ class DataLayer(caffe.Layer):  # type: ignore[misc,unused-ignore]
         """Nothing: data have no gradient."""
 
     def _next(self) -> None:
-        self._arrays = self._reader.read(next(self._order))
+        self._arrays = self._reader.feed(next(self._draws))

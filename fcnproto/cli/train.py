@@ -47,6 +47,19 @@ if TYPE_CHECKING:
 @click.option(
     "--batch", type=int, metavar="N", help="Of DIR: how many images make a step; by default 2."
 )
+@click.option(
+    "--augment",
+    metavar="A",
+    help="Of DIR: what changes images at random, none, flip or full (mirrored, scaled, cut, in"
+    " other colours); by default full.",
+)
+@click.option("--class-weights", is_flag=True, help="Of DIR: rare classes count as others do.")
+@click.option(
+    "--patience",
+    type=int,
+    metavar="N",
+    help="Of DIR: it ends after N measurements in a row that were no better.",
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="W", help="What to start from.")
 @click.option(
     "--resume",
@@ -73,6 +86,9 @@ def train(
     minutes: float | None,
     iterations: int | None,
     batch: int | None,
+    augment: str | None,
+    class_weights: bool,
+    patience: int | None,
     weights: Path | None,
     resume: Path | None,
     data: Path | None,
@@ -99,6 +115,9 @@ def train(
         "minutes": minutes,
         "iterations": iterations,
         "batch": batch,
+        "augment": augment,
+        "class_weights": class_weights or None,
+        "patience": patience,
         "output": output,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -106,13 +125,13 @@ def train(
         if data is not None:
             raise click.UsageError(f"--data is for a solver: {source} is a folder of data itself")
         if resume is not None and chosen:
-            names = ", ".join(f"--{name}" for name in chosen)
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
             raise click.UsageError(f"--resume goes on with what RUN has: {names} cannot change it")
         if resume is not None:
             chosen |= {"output": resume, "resume": True}
         ctx.exit(_train_folder(source, weights, device, chosen))
     if chosen:
-        names = ", ".join(f"--{name}" for name in chosen)
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{source} is no folder, and a solver takes no {names}")
     ctx.exit(_train_solver(source, weights, resume, data, device))
 

@@ -6,12 +6,14 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from fcnproto.datasets import augment
+from fcnproto.datasets.augment import Augmentation, Change
 from fcnproto.datasets.pictures import read_depth, read_image
 from fcnproto.errors import DataError, Problem, nearest
 from fcnproto.files import read_lines
@@ -22,14 +24,21 @@ from fcnproto.zoo import specs
 IGNORE = 255
 """The label that marks pixels excluded from learning and measuring."""
 
-_SHARED = ("split", "seed", "randomize")
+_SHARED = ("split", "seed", "randomize", "batch", *augment.SETTINGS)
+
+MOST_BATCH = 1024
+
+Draw = tuple[int, int]
+"""Which image of all that are ever fed it is, from 0 on, and its number in the split."""
 
 
 class Reader(ABC):
     """A dataset's split, fed one image at a time as the published Python layers feed it.
 
     A subclass with a `dataset` is such a layer: its class name is the layer's, `directories` and
-    `options` are the settings of its param_str besides split, seed and randomize.
+    `options` are the settings of its param_str besides those that all have: split, seed and
+    randomize as published, and ours, `batch` (so many images at a time, of one size) and those of
+    fcnproto.datasets.augment.
 
     Raises DataError, with every problem there is, for settings that are missing, unknown or of the
     wrong kind, and for a split that is not there.
@@ -58,6 +67,10 @@ class Reader(ABC):
             raise DataError(*problems)
         self.split: str = settings["split"]
         self.spec = specs.dataset(self.dataset)
+        self.batch: int = settings.get("batch", 1)
+        self.augmentation = Augmentation.of(settings)
+        own = settings.get("seed")
+        self._chance = random.SystemRandom().getrandbits(64) if own is None else own
         self.names = self._read_split()
 
     def __len__(self) -> int:
@@ -99,18 +112,26 @@ class Reader(ABC):
         Images are C×H×W float32, BGR where they are in colour, less the mean; label maps are
         1×H×W uint8. Raises DataError if a file cannot be read, or if sizes differ.
         """
-        arrays = {
-            top: self._prepared(top, index)
-            if top in self.images
-            else self.label(top, index)[np.newaxis]
-            for top in self.tops
-        }
-        sizes = {top: array.shape[1:] for top, array in arrays.items()}
-        if len(set(sizes.values())) > 1:
-            found = ", ".join(f"{top} {size[0]}×{size[1]}" for top, size in sizes.items())
-            message = f"image and label map must have one size, found {found}"
-            raise DataError(Problem(message, self.place(self.tops[-1], index)))
-        return arrays
+        return self._read(index, None)
+
+    def draws(self) -> Iterator[tuple[Draw, ...]]:
+        """What is fed at a time: `batch` images in the reader's order, without end."""
+        numbered = enumerate(self.order())
+        while True:
+            yield tuple(islice(numbered, self.batch))
+
+    def feed(self, draws: Sequence[Draw]) -> dict[str, Array]:
+        """What each top is fed with for images of the split, N×C×H×W; changed at random if asked.
+
+        Raises DataError as `read` does, and for images of several sizes.
+        """
+        images = [self._read(index, number) for number, index in draws]
+        sizes = [images[0][top].shape == each[top].shape for each in images for top in self.tops]
+        if not all(sizes):
+            names = ", ".join(self.names[index] for _, index in draws)
+            message = f"images of one batch must have one size: give 'crop' too ({names})"
+            raise DataError(Problem(message, self.place(self.tops[0], draws[0][1])))
+        return {top: np.stack([each[top] for each in images]) for top in self.tops}
 
     def classes(self, top: str) -> tuple[str, ...]:
         """The class names of a label map; empty if nobody has named them."""
@@ -142,11 +163,42 @@ class Reader(ABC):
 
     # How it is read -------------------------------------------------------------------------
 
-    def _prepared(self, top: str, index: int) -> Array:
-        image = self.picture(top, index)
+    def _read(self, index: int, number: int | None) -> dict[str, Array]:
+        """An image of the split, changed as chance has it for the number-th that is fed."""
+        stored = {
+            top: self.picture(top, index) if top in self.images else self.label(top, index)
+            for top in self.tops
+        }
+        sizes = {top: array.shape[:2] for top, array in stored.items()}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{top} {size[0]}×{size[1]}" for top, size in sizes.items())
+            message = f"image and label map must have one size, found {found}"
+            raise DataError(Problem(message, self.place(self.tops[-1], index)))
+        change = None
+        if self.augmentation is not None and number is not None:
+            chance = random.Random(f"{self._chance} {number}")
+            change = self.augmentation.drawn(sizes[self.tops[0]], chance)
+        arrays = {}
+        for top, array in stored.items():
+            if top in self.images:
+                arrays[top] = self._prepared(top, index, array, change)
+            else:
+                labels = array if change is None else change.labels(array, IGNORE)
+                arrays[top] = labels[np.newaxis]
+        return arrays
+
+    def _prepared(self, top: str, index: int, image: Array, change: Change | None) -> Array:
         kind = self.images[top]
+        if change is not None:
+            image = change.picture(image)
+            image = change.coloured(image) if kind == "color" else image
         if image.ndim == 2:
-            return self._prepared_depth(kind, image, self.place(top, index))
+            prepared = self._prepared_depth(kind, image, self.place(top, index))
+        else:
+            prepared = self._prepared_colours(kind, image)
+        return prepared if change is None else change.placed(prepared, 0)
+
+    def _prepared_colours(self, kind: str, image: Array) -> Array:
         # HHA is no colour: the published layers leave its channels in the order of the file.
         ordered = image[:, :, ::-1] if kind == "color" else image
         prepared = ordered.astype(np.float32)
@@ -187,6 +239,11 @@ class Reader(ABC):
                 yield Problem(f"{title} needs the setting '{key}', a text; found {found}")
         yield from self._wrong("seed", (int, type(None)), "a whole number")
         yield from self._wrong("randomize", (bool, int), "True or False")
+        batch = self.settings.get("batch", 1)
+        if not isinstance(batch, int) or not 1 <= batch <= MOST_BATCH:
+            yield Problem(f"{title}'s 'batch' must be 1 to {MOST_BATCH}, found {batch!r}")
+        for refusal in augment.refusals(self.settings):
+            yield Problem(f"{title}'s {refusal}")
         if "mean" in self.settings and not _is_mean(self.settings["mean"]):
             found = repr(self.settings["mean"])
             yield Problem(f"{title}'s 'mean' must be three numbers, found {found}")

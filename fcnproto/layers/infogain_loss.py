@@ -105,6 +105,7 @@ class InfogainLoss(Loss):
         losses = -(rows * logarithms.movedim(axis, -1).reshape(-1, classes)).sum(1)
         outer = prod(scores.shape[:axis])
         total = losses.masked_fill(chosen.ignored, 0).sum()
+        t.memory["mean"] = total.detach() / chosen.count.clamp(min=1)
         loss = total / chosen.divisor(self.proto.loss_param.normalization, outer)
         return [loss, logarithms.detach().exp()][: max(1, len(self.proto.top))]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZE = 500, 500  # no image of PASCAL VOC is larger
 
-# The data layers published with the FCNs: the channels of each top. They read one image at a time.
+# The data layers published with the FCNs: the channels of each top.
 PUBLISHED: Mapping[str, Sequence[tuple[str, int]]] = {
     "VOCSegDataLayer": (("data", 3), ("label", 1)),
     "SBDDSegDataLayer": (("data", 3), ("label", 1)),
@@ -90,7 +90,7 @@ class Python(Layer):
         return bottoms
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """1 × C × H × W for the published data layers; None for any other."""
+        """N × C × H × W for the published data layers, N is 1 unless said; None for any other."""
         tops = self._published_tops()
         if self.is_identity:
             return bottoms
@@ -102,8 +102,25 @@ class Python(Layer):
             len(tops) == len(self.proto.top),
             f"{self.param.layer} has {len(tops)} tops ({names}), found {len(self.proto.top)}",
         )
-        size = self.context.size or DEFAULT_SIZE
-        return [(1, channels, *size) for _, channels in tops]
+        batch, size = self._fed()
+        return [(batch, channels, *size) for _, channels in tops]
+
+    def _fed(self) -> tuple[int, Sequence[int]]:
+        """How many images come at a time, and their size where param_str says it."""
+        settings = self.settings_dict()
+        batch, size = settings.get("batch", 1), settings.get("crop", self.context.size)
+        if size is None:
+            size = DEFAULT_SIZE
+        require(
+            isinstance(batch, int) and batch > 0,
+            f"batch must be a positive number, found {batch!r}",
+        )
+        pair = isinstance(size, tuple | list) and len(size) == 2
+        require(
+            pair and all(isinstance(length, int) and length > 0 for length in size),
+            f"crop must be a height and a width, found {size!r}",
+        )
+        return batch, size
 
     @property
     def is_published(self) -> bool:

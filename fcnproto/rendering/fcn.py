@@ -149,7 +149,7 @@ def _render_fcn(fcn: Fcn, phase: str, options: Options) -> str:
         trunks=_trunks(fcn, pad),
         form=_form(dropout=phase != "deploy"),
         options=fcn.options,
-        heads=_heads(fcn),
+        heads=_heads(fcn, phase),
         steps=list(_steps(fcn, steps, pad)),
         mean_field=_mean_field(fcn, phase),
         published=published,
@@ -239,9 +239,15 @@ def _form(*, dropout: bool) -> dict[str, Any]:
     return {"convolutional": True, "suffix": "", "dropout": dropout, "classes": None}
 
 
-def _heads(fcn: Fcn) -> list[dict[str, Any]]:
+def _heads(fcn: Fcn, phase: str) -> list[dict[str, Any]]:
     return [
-        {"suffix": label.suffix, "label": label.name, "loss": label.loss, "classes": classes}
+        {
+            "suffix": label.suffix,
+            "label": label.name,
+            "loss": label.loss,
+            "classes": classes,
+            "matrix": label.matrix if phase == "train" else None,
+        }
         for label, classes in zip(fcn.dataset.labels, fcn.classes, strict=True)
     ]
 

@@ -24,6 +24,8 @@ class Card:
     """Of train and of val."""
     net: str
     recipe: RecipeSpec
+    batch: int
+    """How many images make a step."""
     start: str
     """What it started from, in words."""
     command: str
@@ -42,7 +44,8 @@ def text(card: Card, score: Score, rows: Sequence[Row]) -> str:
         f"- classes: {', '.join(score.classes)}",
         f"- start: {card.start}",
         f"- recipe: {recipe.name} ({recipe.type}, base_lr {recipe.base_lr:g}, {recipe.lr_policy},"
-        f" {recipe.iter_size} images a step, {recipe.max_iter} iterations{when})",
+        f" {card.batch} images a step, augmentation {recipe.augment}, {recipe.max_iter}"
+        f" iterations{when})",
         f"- command: `{card.command}`",
         f"- versions: fcnproto {__version__}, PyTorch {torch.__version__}, Python"
         f" {platform.python_version()}",

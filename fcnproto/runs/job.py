@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from fcnproto import weights as weight_files
 from fcnproto.datasets import IGNORE, confusion_picture
+from fcnproto.datasets.balance import RARE, balance
 from fcnproto.datasets.folder import FolderSegDataLayer, FolderSpec
 from fcnproto.datasets.folder import spec as spec_of
 from fcnproto.datasets.measures import Score
@@ -28,6 +29,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.rendering.fcn import render, render_solver
 from fcnproto.runs import card, plan
+from fcnproto.runs.feeding import feeding, map_counts
 from fcnproto.runs.plan import Plan
 from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segmenter import Segmenter
@@ -36,7 +38,7 @@ from fcnproto.surgery.fit import Action, WeightSource, fit
 from fcnproto.training import curve
 from fcnproto.training.curve import Row
 from fcnproto.training.loop import Training, prepare
-from fcnproto.training.processes import ALONE
+from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.solver import Solver, chosen_seed
 from fcnproto.types import Array
 from fcnproto.weights import Weights, solverstate
@@ -62,6 +64,9 @@ class Begin:
     minutes: float | None
     iterations: int | None
     batch: int | None
+    augment: str | None
+    class_weights: bool
+    patience: int | None
 
     def begin(self, output: Path, split: Split | None, say: Say) -> tuple[Job, Weights | None]:
         """Make the run's folder, once it is known that net and weights are good."""
@@ -70,7 +75,8 @@ class Begin:
         why = "it learns from nothing" if self.weights is None else f"it starts from {self.weights}"
         say(f"{self.net} on {self.backbone}, {len(own.names)} classes; recipe {name}: {why}")
         recipe = specs.recipe(name)
-        recipe = replace(recipe, iter_size=self.batch or recipe.iter_size)
+        batch = self.batch or recipe.iter_size
+        augment = specs.augment(self.augment or recipe.augment)
         deploy = render(self.net, dataset="folder", backbone=self.backbone, classes=len(own.names))
         fitted = None if self.weights is None else _fitted(str(self.weights), deploy, say)
         path = _made(output).resolve()
@@ -78,13 +84,38 @@ class Begin:
             split.write(path)
         command = ["fcnproto", "train", str(self.data), "-o", str(output), "--net", self.net]
         command += ["--backbone", self.backbone]
-        for option in ("weights", "minutes", "iterations", "batch"):
+        for option in ("weights", "minutes", "iterations", "batch", "augment", "patience"):
             value = getattr(self, option)
             command += [] if value is None else [f"--{option}", str(value)]
+        command += ["--class-weights"] if self.class_weights else []
         start = "nothing" if self.weights is None else str(self.weights)
         job = Job(path, self.data, own, self.net, self.backbone, recipe, start, shlex.join(command))
         say(f"everything goes to {path}")
+        fed = feeding(job.reader("train"), augment, batch)
+        recipe = replace(recipe, iter_size=fed.passes, augment=augment.name)
+        matrix = self._weigh(job, say)
+        job = replace(
+            job, recipe=recipe, settings=fed.settings, matrix=matrix, patience=self.patience
+        )
         return job.planned(plan.of_iterations(self.iterations or recipe.max_iter or 1)), fitted
+
+    def _weigh(self, job: Job, say: Say) -> str | None:
+        """Where the weights of classes are written, if they are wanted; rare classes are said."""
+        reader = job.reader("train")
+        found = balance(map_counts(reader), job.own.names)
+        if found.rare and not self.class_weights:
+            say(
+                f"rare, under {RARE:.1%} of the pixels: {', '.join(found.rare)};"
+                " --class-weights lets them count as much as others"
+            )
+        if not self.class_weights:
+            return None
+        weights = zip(found.names, found.weights.tolist(), strict=True)
+        say("class weights: " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights))
+        path = job.path / "weights.binaryproto"
+        with replacing(path) as temporary:
+            temporary.write_bytes(found.blob())
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -99,6 +130,12 @@ class Job:
     recipe: RecipeSpec
     start: str
     command: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """What param_str says of how images are fed while the net learns."""
+    matrix: str | None = None
+    """The file of the classes' weights, if they have some."""
+    patience: int | None = None
+    """After so many measurements that are no better it ends."""
 
     @classmethod
     def of(cls, path: Path, data: Path) -> Job:
@@ -107,6 +144,7 @@ class Job:
         try:
             said = json.loads(file.read_text("utf-8"))
             recipe = RecipeSpec(**said["recipe"])
+            settings, more = dict(said["settings"]), (said["matrix"], said["patience"])
             texts = [str(said[key]) for key in ("data", "net", "backbone", "start", "command")]
         except (OSError, ValueError, KeyError, TypeError) as error:
             message = "there is no run here that can be resumed"
@@ -115,7 +153,10 @@ class Job:
             message = f"this run was begun on {texts[0]}, which is not {data.resolve()}"
             raise DataError(Problem(message, str(file)))
         own = spec_of(data)
-        return cls(path.resolve(), data, own, texts[1], texts[2], recipe, texts[3], texts[4])
+        _, net, backbone, start, command = texts
+        return cls(
+            path.resolve(), data, own, net, backbone, recipe, start, command, settings, *more
+        )
 
     def save(self) -> None:
         """Write what `of` reads."""
@@ -126,6 +167,9 @@ class Job:
             "start": self.start,
             "command": self.command,
             "recipe": asdict(self.recipe),
+            "settings": dict(self.settings),
+            "matrix": self.matrix,
+            "patience": self.patience,
         }
         _write(self.path / _FILE, json.dumps(said, indent=2) + "\n")
 
@@ -159,10 +203,18 @@ class Job:
         usual = self.own.dataset
         folder = self._lists
         train, val = (
-            replace(source, settings=_with_lists(source.settings, folder))
-            for source in (usual.train, usual.val)
+            replace(source, settings={**_with_lists(source.settings, folder), **more})
+            for source, more in ((usual.train, self.settings), (usual.val, {}))
         )
-        return replace(usual, train=train, val=val, validation_images=len(self.reader("val")))
+        (label,) = usual.labels
+        return replace(
+            usual,
+            train=train,
+            val=val,
+            labels=(replace(label, classes=self.own.names, matrix=self.matrix),),
+            palette=(*self.own.palette, *usual.palette[len(self.own.palette) :]),
+            validation_images=len(self.reader("val")),
+        )
 
     def reader(self, split: str) -> FolderSegDataLayer:
         """The images of a split."""
@@ -170,20 +222,23 @@ class Job:
         return FolderSegDataLayer(_with_lists(settings, self._lists))
 
     @property
+    def batch(self) -> int:
+        """How many images make a step."""
+        return self.recipe.iter_size * int(str(self.settings.get("batch", 1)))
+
+    @property
     def _lists(self) -> str | None:
         """Where the splits are, if the data's own folder has none."""
         return None if "val" in self.own.splits else str(self.path)
 
-    def training(self, device: str, weights: Weights | None) -> Training:
+    def training(self, device: str, processes: Processes = ALONE) -> Training:
         """The solver and its data, from the files in the run's folder."""
         source = read_solver(self.path / "solver.prototxt")
-        seed = chosen_seed(source.solver, ALONE, device)
+        seed = chosen_seed(source.solver, processes, device)
         trained, tested = prepare(source, None, seed)
         shapes = {name: array.shape for name, array in trained.first().items()}
-        solver = Solver(source, shapes=shapes, device=device, seed=seed)
-        if weights is not None:
-            solver.load_weights(weights)
-        return Training(solver, trained, tested)
+        solver = Solver(source, shapes=shapes, device=device, processes=processes, seed=seed)
+        return Training(solver, trained, tested, patience=self.patience)
 
     def newest(self) -> Path:
         """The state with the most iterations."""
@@ -214,7 +269,9 @@ class Job:
         _draw(self.path / "samples.png", self._samples(reader, before, after))
         images = len(self.reader("train")), len(reader)
         name = f"{self.net} on {self.backbone}"
-        about = card.Card(self.data, images, name, self.recipe, self.start, self.command)
+        about = card.Card(
+            self.data, images, name, self.recipe, self.batch, self.start, self.command
+        )
         _write(self.path / "card.md", card.text(about, score, rows))
         return score
 
@@ -268,7 +325,7 @@ _FILE = "run.json"
 _TITLES = ("image", "truth", "before training", "after training")
 
 
-def _with_lists(settings: Mapping[str, str | int], lists: str | None) -> dict[str, str | int]:
+def _with_lists(settings: Mapping[str, object], lists: str | None) -> dict[str, object]:
     return dict(settings) if lists is None else {**settings, "lists": lists}
 
 

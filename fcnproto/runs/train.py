@@ -20,12 +20,16 @@ from fcnproto.datasets.measures import Score
 from fcnproto.datasets.split import Split, split_folder
 from fcnproto.errors import DataError, FcnprotoError, Problem, condensed, raise_if_any
 from fcnproto.runs import plan
+from fcnproto.runs.board import board
 from fcnproto.runs.job import Begin, Job, Say
+from fcnproto.runs.pace import Pace
 from fcnproto.runs.plan import Plan
 from fcnproto.training.cautions import cautions
 from fcnproto.training.curve import Row
 from fcnproto.training.devices import chosen_device
 from fcnproto.training.loop import Training, Watcher
+from fcnproto.training.processes import Processes, joined
+from fcnproto.training.solver import Solver
 
 MINUTES = 10.0
 """How long it trains by default."""
@@ -62,6 +66,9 @@ def train(
     minutes: float | None = None,
     iterations: int | None = None,
     batch: int | None = None,
+    augment: str | None = None,
+    class_weights: bool = False,
+    patience: int | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: Say = lambda _text: None,
@@ -72,48 +79,59 @@ def train(
     `output`, or `output`-2 and so on if that is there. Where the folder has no val.txt, a fifth of
     its images is measured on. With `weights` (a file, or a name that `fetch` knows) the net is
     fine-tuned, else it learns from nothing. `minutes` is about how long it trains, 10 by default;
-    `iterations` says it exactly. `batch` images make a step. `resume` goes on in `output`, with
-    what that has. `progress` is told what happens, a line each. Ctrl-C saves a snapshot and ends.
+    `iterations` says it exactly. `batch` images make a step. `augment` is what happens
+    to images at random while it learns, the label maps with them: none, flip (left and right are
+    exchanged) or full (also scale, place and colours; the default of the recipe). `class_weights`
+    lets rare classes count as much as frequent ones. After `patience` measurements in a row that
+    were no better it ends. `resume` goes on in `output`, with what that has. `progress` is told
+    what happens, a line each. Ctrl-C saves a snapshot and ends. Under torchrun all processes learn
+    together, and the first alone speaks, writes and gives the measures.
 
     Raises DataError for data that do not fit, ZooError for nets, WeightsError for weights.
     """
     folder = Path(data)
-    own = chosen_device(device)
-    fitted = None
-    if resume:
-        if (
-            weights is not None
-            or minutes is not None
-            or iterations is not None
-            or batch is not None
-        ):
-            raise FcnprotoError("a run is resumed as it was begun: weights, length and batch stay")
-        job = Job.of(Path(output), folder)
-    else:
-        _refuse(minutes, iterations, batch)
-        split = _checked(folder, progress)
-        begin = Begin(folder, net, backbone, weights, minutes, iterations, batch)
-        job, fitted = begin.begin(Path(output), split, progress)
-        if iterations is None:
-            seconds = 60 * (MINUTES if minutes is None else minutes)
-            job = job.planned(_timed(job.training(own, fitted), seconds))
-            progress(f"{job.recipe.max_iter} iterations fit into {seconds / 60:g} minutes")
-        job.save()
-    training = job.training(own, fitted)
-    if resume:
-        training.solver.restore(job.newest())
-        progress(f"going on at iteration {training.solver.iteration} of {job.recipe.max_iter}")
-    else:
-        training.solver.snapshot(job.path / "snapshot" / "start", numbered=False)
-    started = resume or weights is not None
-    found = list(cautions(training.solver, training.data, pretrained=started))
-    raise_if_any(FcnprotoError, found)
-    for problem in found:
-        progress(str(problem))
-    training.check_labels()
-    voice = _Voice(progress, training.solver.param.max_iter)
-    training.watcher = Watcher(voice.row, voice.text)
-    done = training.run()
+    wishes = (weights, minutes, iterations, batch, augment, patience, class_weights or None)
+    if resume and any(wish is not None for wish in wishes):
+        raise FcnprotoError("a run is resumed as it was begun: all but the device stays")
+    _refuse(minutes, iterations, batch, patience)
+    seconds = 60 * (MINUTES if minutes is None else minutes) if iterations is None else None
+    with joined(chosen_device(device)) as (processes, own):
+        if not processes.leads:
+            job = Job.of(Path(processes.told(None)), folder)
+            return Run(job.path, None, (), None, not _others(job, own, processes, resume))
+        fitted = None
+        if resume:
+            job = Job.of(Path(output), folder)
+        else:
+            split = _checked(folder, progress)
+            begin = Begin(
+                folder, net, backbone, weights, minutes, iterations, batch, augment,
+                class_weights, patience,
+            )  # fmt: skip
+            job, fitted = begin.begin(Path(output), split, progress)
+            if seconds is not None:
+                job = job.planned(_timed(job.training(own), seconds))
+                progress(f"{job.recipe.max_iter} iterations fit into {seconds / 60:g} minutes")
+            job.save()
+        processes.told(str(job.path))
+        training = job.training(own, processes)
+        if fitted is not None:
+            training.solver.load_weights(fitted)
+        if resume:
+            training.solver.restore(job.newest())
+            progress(f"going on at iteration {training.solver.iteration} of {job.recipe.max_iter}")
+        else:
+            training.solver.snapshot(job.path / "snapshot" / "start", numbered=False)
+        training.solver.share()
+        _heed(training, resume or weights is not None, progress)
+        pace = None if resume or seconds is None else Pace(job, seconds, progress)
+        training.replan = pace
+        voice = _Voice(progress, training.solver)
+        watcher = Watcher(voice.row, voice.text)
+        with board(job.path / "tensorboard", training.solver.iteration, watcher) as own_watcher:
+            training.watcher = own_watcher
+            done = training.run()
+    job = pace.job if pace is not None else job
     rows = tuple(job.log())
     if not done:
         command = shlex.join(["fcnproto", "train", str(folder), "--resume", str(job.path)])
@@ -123,12 +141,36 @@ def train(
     return Run(job.path, job.path / "model.onnx", rows, score)
 
 
-def _refuse(minutes: float | None, iterations: int | None, batch: int | None) -> None:
+def _others(job: Job, device: str, processes: Processes, resume: bool) -> bool:
+    """The part of a process that is not the first: it computes, and neither writes nor speaks."""
+    training = job.training(device, processes)
+    if resume:
+        training.solver.restore(job.newest())
+    training.solver.share()
+    return training.run()
+
+
+def _heed(training: Training, pretrained: bool, say: Say) -> None:
+    """Say what people trip over; raise what keeps it from being trained."""
+    found = list(cautions(training.solver, training.data, pretrained=pretrained))
+    raise_if_any(FcnprotoError, found)
+    for problem in found:
+        say(str(problem))
+    training.check_labels()
+
+
+def _refuse(
+    minutes: float | None, iterations: int | None, batch: int | None, patience: int | None
+) -> None:
     if minutes is not None and iterations is not None:
         raise FcnprotoError("how long it trains is said by minutes or by iterations, not by both")
     if minutes is not None and not 0 < minutes < math.inf:
         raise FcnprotoError(f"minutes must be more than 0, found {minutes:g}")
-    for name, value in (("iterations", iterations), ("batch", batch)):
+    for name, value in (
+        ("iterations", iterations),
+        ("batch", batch),
+        ("patience", patience),
+    ):
         if value is not None and not 1 <= value < 2**31:
             raise FcnprotoError(f"{name} must be at least 1, found {value}")
 
@@ -186,8 +228,8 @@ def _timed(training: Training, seconds: float) -> Plan:
 class _Voice:
     """Says how far a training is, every few seconds."""
 
-    def __init__(self, say: Say, end: int) -> None:
-        self._say, self._end = say, end
+    def __init__(self, say: Say, solver: Solver) -> None:
+        self._say, self._solver = say, solver
         self._start: tuple[float, int] | None = None
         self._last = time.monotonic()
 
@@ -197,13 +239,13 @@ class _Voice:
 
     def row(self, row: Row) -> None:
         """An iteration was done."""
-        now, done = time.monotonic(), row.iteration + 1
+        now, done, end = time.monotonic(), row.iteration + 1, self._solver.param.max_iter
         if self._start is None:
             self._start = now, row.iteration
-        if now - self._last < EVERY and done < self._end:
+        if now - self._last < EVERY and done < end:
             return
         self._last = now
         begun, first = self._start
-        left = (now - begun) / max(1, row.iteration - first) * (self._end - done)
+        left = (now - begun) / max(1, row.iteration - first) * (end - done)
         shown = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-        self._say(f"iteration {done} of {self._end}: loss {row.smoothed_loss:.4g}, {shown} left")
+        self._say(f"iteration {done} of {end}: loss {row.smoothed_loss:.4g}, {shown} left")

@@ -106,14 +106,14 @@ class Batches:
         """The first batch in the order of the file."""
         return 0, tuple(islice(_round(len(self), None), self.reading.batch))
 
-    def order(self) -> Iterator[Key]:
+    def draws(self) -> Iterator[Key]:
         """What each pass reads, without end; shuffled anew after each time through."""
         rng = np.random.default_rng([self._seed, 1])
         skip = int(rng.integers(self.reading.skip)) % len(self) if self.reading.skip else 0
         numbers = islice(_round(len(self), rng if self.reading.shuffle else None), skip, None)
         return ((batch, tuple(islice(numbers, self.reading.batch))) for batch in count())
 
-    def read(self, key: Key) -> dict[str, npt.NDArray[Any]]:
+    def feed(self, key: Key) -> dict[str, npt.NDArray[Any]]:
         """A batch: an array for each blob. Raises DataError."""
         batch, numbers = key
         rng = np.random.default_rng([self._seed, 2, batch])

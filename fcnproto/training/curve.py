@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from fcnproto.datasets.figures import figure, rendered
-from fcnproto.errors import DataError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.files import replacing
 
 
@@ -44,10 +44,17 @@ class Log:
             writer.writerows(map(_cells, self.rows))
 
     def add(self, row: Row) -> None:
-        """Append a row, at once, so that whoever watches the file sees it."""
+        """Append a row, at once, so that whoever watches the file sees it.
+
+        Raises FcnprotoError where it cannot be written.
+        """
         self.rows.append(row)
-        with self.path.open("a", newline="") as file:
-            csv.writer(file).writerow(_cells(row))
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.writer(file).writerow(_cells(row))
+        except OSError as error:
+            message = f"cannot be written: {error.strerror or error}"
+            raise FcnprotoError(Problem(message, str(self.path))) from error
 
 
 def _cells(row: Row) -> list[str]:
@@ -58,8 +65,10 @@ def read(path: Path) -> list[Row]:
     """The rows of such a file, none if there is no file; DataError if it is another's."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        header, *lines = list(csv.reader(file)) or [[]]
+    text = path.read_text("utf-8", errors="replace")
+    # A line without its end is one that a full disk or the end of a process cut short.
+    whole = text[: text.rfind("\n") + 1]
+    header, *lines = list(csv.reader(whole.splitlines())) or [[]]
     try:
         if header != _COLUMNS:
             raise ValueError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fcnproto import datasets
 from fcnproto.datasets import Reader
+from fcnproto.datasets.base import Draw
 from fcnproto.errors import DataError, FcnprotoError, LayerError, Problem
 from fcnproto.layers.base import Layer
 from fcnproto.layers.input import Input
@@ -22,6 +23,9 @@ from fcnproto.parallel import ahead
 from fcnproto.training.batches import Batches
 from fcnproto.training.net import Feed
 
+Draws = tuple[Any, ...]
+"""What each source reads in one pass, as it says it itself."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -30,15 +34,17 @@ class Source:
     reader: Reader
     blobs: Mapping[str, str]
 
-    first = 0
-    """The first image's number."""
-
     def __len__(self) -> int:
         return len(self.reader)
 
-    def order(self) -> Iterator[int]:
-        """The number of the image that each pass reads, without end."""
-        return self.reader.order()
+    @property
+    def first(self) -> tuple[Draw, ...]:
+        """The first images, as they lie there."""
+        return ((0, 0),) * self.reader.batch
+
+    def draws(self) -> Iterator[tuple[Draw, ...]]:
+        """The images of each pass, without end."""
+        return self.reader.draws()
 
     def labels(self, index: int) -> Iterator[tuple[str, Feed]]:
         """Each label map of an image as its blob is fed, with the file that holds it."""
@@ -47,10 +53,10 @@ class Source:
                 labels = self.reader.label(top, index)[np.newaxis, np.newaxis]
                 yield self.reader.place(top, index), {self.blobs[top]: labels}
 
-    def read(self, index: int) -> dict[str, npt.NDArray[Any]]:
-        """What an image of the split feeds: a batch of one for each blob."""
-        arrays = self.reader.read(index)
-        return {blob: arrays[top][np.newaxis] for top, blob in self.blobs.items()}
+    def feed(self, draws: Sequence[Draw]) -> dict[str, npt.NDArray[Any]]:
+        """What images of the split feed: a batch for each blob."""
+        arrays = self.reader.feed(draws)
+        return {blob: arrays[top] for top, blob in self.blobs.items()}
 
 
 @dataclass(frozen=True)
@@ -91,17 +97,17 @@ class Data:
             raise DataError(*problems)
         return cls(tuple(sources))
 
-    def order(self) -> Iterator[tuple[Any, ...]]:
+    def draws(self) -> Iterator[Draws]:
         """What each source reads, pass by pass, without end."""
         if not self.sources:
             return repeat(())
-        return zip(*(source.order() for source in self.sources), strict=True)
+        return zip(*(source.draws() for source in self.sources), strict=True)
 
-    def read(self, keys: tuple[Any, ...]) -> Feed:
+    def read(self, draws: Draws) -> Feed:
         """One pass's feed."""
         feed: dict[str, npt.NDArray[Any]] = {}
-        for source, key in zip(self.sources, keys, strict=True):
-            feed |= source.read(key)
+        for source, own in zip(self.sources, draws, strict=True):
+            feed |= source.feed(own)
         return feed
 
     def first(self) -> Feed:
@@ -113,11 +119,11 @@ class Data:
 
         `skip` iterations have been done already.
         """
-        order = islice(self.order(), skip * of, None)
+        draws = islice(self.draws(), skip * of, None)
 
-        def chosen() -> Iterator[list[tuple[Any, ...]]]:
+        def chosen() -> Iterator[list[Draws]]:
             while True:
-                yield list(islice(order, of))[passes.start : passes.stop]
+                yield list(islice(draws, of))[passes.start : passes.stop]
 
         return ahead(lambda group: [self.read(each) for each in group], chosen())
 

@@ -41,6 +41,8 @@ class Watcher:
 
     row: Callable[[Row], None] = lambda _row: None
     text: Callable[[str], None] = lambda _text: None
+    measured: Callable[[Row], None] = lambda _row: None
+    """A measurement: the iteration before which it is, and its mean IU."""
 
 
 @dataclass
@@ -51,6 +53,10 @@ class Training:
     data: Data
     tests: Sequence[Data]
     watcher: Watcher = Watcher()
+    patience: int | None = None
+    """It ends after so many measurements in a row that were no better than the best."""
+    replan: Callable[[int], int] | None = None
+    """Asked after each measurement: given the iteration, what is max_iter now?"""
     best: float = field(default=-math.inf, init=False)
     """The greatest mean IU so far."""
     stopped: int | None = field(default=None, init=False)
@@ -59,7 +65,7 @@ class Training:
     @property
     def leads(self) -> bool:
         """Whether this process is the one that writes and reports."""
-        return self.solver.processes.rank == 0
+        return self.solver.processes.leads
 
     def check_labels(self, progress: Callable[[], object] = lambda: None) -> None:
         """Raise DataError with every label map that holds a class its loss does not have."""
@@ -74,7 +80,7 @@ class Training:
         raise_if_any(DataError, unique[:_MOST_PROBLEMS])
 
     def run(self) -> bool:
-        """Train up to max_iter; False if a signal stopped it before.
+        """Train up to max_iter, or until patience ends; False if a signal stopped it before.
 
         Whoever stops it, a snapshot is written first. Raises TrainingError where the loss is no
         number; the snapshots before stay.
@@ -87,12 +93,17 @@ class Training:
             measured = [row.mean_iu for row in log.rows if row.mean_iu is not None]
             self.best = max(measured, default=-math.inf)
         count, rank = solver.processes.count, solver.processes.rank
+        ended = False
         passes = range(rank * param.iter_size, (rank + 1) * param.iter_size)
         feeds = self.data.feeds(passes, skip=solver.iteration, of=param.iter_size * count)
         with stopping() as stopped, closing(feeds):  # type: ignore[type-var]
             while solver.iteration < param.max_iter:
                 if self._is_test_due() and (solver.iteration or param.test_initialization):
                     self._validate(log)
+                    ended = solver.processes.agree(self._is_enough(log), solver.device)
+                    self._replan()
+                if ended or solver.iteration >= param.max_iter:
+                    break
                 if solver.processes.agree(stopped() is not None, solver.device):
                     self.stopped = stopped() or signal.SIGINT
                     self._snapshot(log)
@@ -104,7 +115,7 @@ class Training:
             param.snapshot and solver.iteration % param.snapshot == 0
         ):
             self._snapshot(log)
-        if self._is_test_due():
+        if self._is_test_due() and not self._is_measured(log):
             self._validate(log)
         return True
 
@@ -117,7 +128,7 @@ class Training:
         kinds: dict[str, Classes] = {}
         passes = self.solver.param.test_iter[index]
         with torch.no_grad(), caffes_precision():
-            for number, chosen in zip(range(passes), data.order(), strict=False):
+            for number, chosen in zip(range(passes), data.draws(), strict=False):
                 blobs = net.run(net.take(data.read(chosen)), number, keep=kept).blobs
                 for node in losses:
                     scores, labels = (blobs[name] for name in node.bottoms[:2])
@@ -152,6 +163,29 @@ class Training:
             log.add(row)
             self.watcher.row(row)
 
+    def _is_enough(self, log: Log | None) -> bool:
+        """Whether patience is at its end; said if it is."""
+        if log is None or self.patience is None:
+            return False
+        measured = [row.mean_iu for row in log.rows if row.mean_iu is not None]
+        if not measured or len(measured) - 1 - measured.index(max(measured)) < self.patience:
+            return False
+        self.watcher.text(f"the last {self.patience} measurements were no better: it ends here")
+        return True
+
+    def _replan(self) -> None:
+        """Another max_iter, that of the first process in all."""
+        param = self.solver.param
+        if self.replan is not None:
+            param.max_iter = self.replan(self.solver.iteration)
+        shared = torch.tensor(param.max_iter, device=self.solver.device)
+        self.solver.processes.share([shared])
+        param.max_iter = int(shared)
+
+    def _is_measured(self, log: Log | None) -> bool:
+        """Whether the last thing that was done was a measurement."""
+        return log is not None and bool(log.rows) and log.rows[-1].mean_iu is not None
+
     def _is_test_due(self) -> bool:
         interval = self.solver.param.test_interval
         return bool(self.tests) and interval > 0 and self.solver.iteration % interval == 0
@@ -171,7 +205,9 @@ class Training:
         if not values:
             return
         mean = sum(values) / len(values)
-        log.add(Row(solver.iteration, mean_iu=mean))
+        row = Row(solver.iteration, mean_iu=mean)
+        log.add(row)
+        self.watcher.measured(row)
         self._draw(log)
         if mean > self.best:
             self.best = mean

@@ -19,6 +19,11 @@ class Processes:
     count: int = 1
     rank: int = 0
 
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
         if self.count > 1:
@@ -38,6 +43,14 @@ class Processes:
         if self.count > 1:
             for tensor in tensors:
                 group.broadcast(tensor, 0)
+
+    def told(self, text: str | None) -> str:
+        """What the first process says, in all of them; the others wait for it."""
+        said = [text]
+        if self.count > 1:
+            group.broadcast_object_list(said, 0)
+        assert said[0] is not None, "the first process says something"
+        return said[0]
 
 
 ALONE = Processes()

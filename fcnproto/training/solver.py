@@ -65,7 +65,7 @@ class Solver:
         self._test_nets: dict[int, Net] = {}
         for name in _listed(self.param.weights):
             self.load_weights(weight_files.read(rules.located(source, name)))
-        processes.share([parameter.tensor.detach() for parameter in self.net.parameters])
+        self.share()
 
     @classmethod
     def from_file(
@@ -96,6 +96,10 @@ class Solver:
         layer differ in number or shape.
         """
         return self.net.load(weights)
+
+    def share(self) -> None:
+        """Take the first process's arrays."""
+        self.processes.share([parameter.tensor.detach() for parameter in self.net.parameters])
 
     # Training ---------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ class LabelSpec:
     """The name of its loss."""
     classes: tuple[str, ...]
     """The class names, in the order of the numbers in the label map."""
+    matrix: str | None = None
+    """The file of the matrix with which InfogainLoss weighs classes while a net learns."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class SourceSpec:
     """What the published solvers call the net of this phase."""
     module: str
     layer: str
-    settings: Mapping[str, str | int]
+    settings: Mapping[str, object]
     """Its param_str's entries, in order; `$data`, `$mean` and `$tops` stand for what varies."""
 
 
@@ -88,6 +90,17 @@ class BackboneSpec:
 
 
 @dataclass(frozen=True)
+class AugmentSpec:
+    """What happens at random to the images that a net learns from."""
+
+    name: str
+    settings: Mapping[str, object]
+    """What a data layer's param_str says of it, whatever the data are."""
+    crop: int | None
+    """The longest side of the window that is cut out of images; None if they stay as they are."""
+
+
+@dataclass(frozen=True)
 class RecipeSpec:
     """A way to train that several nets share."""
 
@@ -103,6 +116,8 @@ class RecipeSpec:
     weight_decay: float
     iter_size: int
     """How many images, taken one by one, make one step."""
+    augment: str
+    """What happens to images of one's own, by its name in models/augment.toml."""
     normalize: bool
     """Whether the loss is the mean over an image's labelled pixels, or their sum."""
     max_iter: int | None

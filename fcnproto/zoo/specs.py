@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from fcnproto.errors import ZooError, nearest
 from fcnproto.zoo.kinds import (
+    AugmentSpec,
     BackboneSpec,
     ClassifierSpec,
     DatasetSpec,
@@ -114,12 +115,31 @@ def recipe(name: str, models: Path = MODELS) -> RecipeSpec:
         momentum=table.number("momentum"),
         weight_decay=table.number("weight_decay"),
         iter_size=table.integer("iter_size"),
+        augment=table.text("augment", "none"),
         normalize=table.switch("normalize", False),
         max_iter=table.integer("max_iter") if "max_iter" in table else None,
         snapshot=table.integer("snapshot"),
         test_interval=table.integer("test_interval") if "test_interval" in table else None,
         random_seed=table.integer("random_seed") if "random_seed" in table else None,
     )
+    table.finish()
+    return spec
+
+
+def augment(name: str, models: Path = MODELS) -> AugmentSpec:
+    """The augmentation of that name in models/augment.toml; ZooError if there is none."""
+    known = Table.load(models / "augment.toml")
+    if name not in known:
+        raise _unknown("augmentation", name, list(known))
+    table = known.table(name)
+    settings: dict[str, object] = {}
+    if table.switch("mirror", False):
+        settings["mirror"] = True
+    if "scale" in table:
+        settings["scale"] = table.numbers("scale")
+    if "colour" in table:
+        settings["colour"] = table.number("colour")
+    spec = AugmentSpec(name, settings, table.integer("crop") if "crop" in table else None)
     table.finish()
     return spec
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from torchrun import torchrun
 
 from fcnproto.cli import main
 from fcnproto.training.curve import Log, Row, _smoothed, draw, read
@@ -137,18 +138,7 @@ def test_two_processes_give_what_one_gives():
     write_solver("one.prototxt", iterations=8, prefix="one", more="iter_size: 4 weight_decay: 0.01")
     write_solver("two.prototxt", iterations=8, prefix="two", more="iter_size: 2 weight_decay: 0.01")
     assert train("one.prototxt").exit_code == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", "-m", "fcnproto", "train", "two.prototxt", "--device", "cpu"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, errors = process.communicate(timeout=200)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # the launcher's children too
-        raise
-    assert process.returncode == 0, errors
+    torchrun("train", "two.prototxt")
     one, two = weights_of("one_iter_8.caffemodel"), weights_of("two_iter_8.caffemodel")
     for name, arrays in one.items():
         for array, expected in zip(two[name], arrays, strict=True):

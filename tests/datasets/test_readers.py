@@ -4,7 +4,6 @@ import random
 import struct
 import subprocess
 import sys
-import types
 import zlib
 from importlib import import_module
 from itertools import islice
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import trees
 from PIL import Image
+from pycaffe import Blobs, imported
 from scipy.io import savemat
 
 from fcnproto import datasets
@@ -502,40 +502,10 @@ def test_all_that_is_wrong_with_settings_is_listed():
 # Real Caffe -------------------------------------------------------------------------------------
 
 
-class Blob:
-    """What Caffe hands to a Python layer."""
-
-    def reshape(self, *shape: int) -> None:
-        self.data = np.zeros(shape, np.float32)
-
-
-class Blobs:
-    """A vector of blobs as pycaffe's: it has a length and numbers, and cannot be iterated over."""
-
-    __iter__ = None
-
-    def __init__(self, count: int) -> None:
-        self._blobs = [Blob() for _ in range(count)]
-
-    def __len__(self) -> int:
-        return len(self._blobs)
-
-    def __getitem__(self, index: int) -> Blob:
-        if not isinstance(index, int):
-            raise TypeError("Invalid index type")
-        if not -len(self) <= index < len(self):
-            raise IndexError("Index out of range")
-        return self._blobs[index]
-
-
 @pytest.fixture
-def caffe(monkeypatch):
-    module = types.ModuleType("caffe")
-    module.Layer = type("Layer", (), {})
-    monkeypatch.setitem(sys.modules, "caffe", module)
-    yield
-    for name in [name for name in sys.modules if name.startswith("fcnproto.caffe_layers")]:
-        del sys.modules[name]
+def caffe():
+    with imported():
+        yield
 
 
 def test_real_caffe_finds_every_published_layer(tmp_path, caffe, published):

@@ -5,16 +5,25 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pycaffe
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from torchrun import torchrun
 
 import fcnproto as fp
 from fcnproto.cli import main
+from fcnproto.datasets.augment import SETTINGS
+from fcnproto.layers.python import read_param_str
+from fcnproto.proto.caffe_pb2 import BlobProto
+from fcnproto.proto.source import parse_net, read_solver
 from fcnproto.runs import plan
+from fcnproto.runs.pace import Pace
 from fcnproto.training import curve
+from fcnproto.training.loop import prepare
 
 NAMES = ("ground", "square", "bar")
 COLOURS = ((0, 0, 0), (230, 60, 60), (60, 120, 230))
@@ -89,6 +98,7 @@ def test_what_a_run_holds(run):
         "samples.png",
         "snapshot",
         "solver.prototxt",
+        "tensorboard",
         "train.prototxt",
         "train.txt",
         "val.prototxt",
@@ -111,6 +121,43 @@ def test_nets_and_solver_are_taken_by_check(run):
     for name in ("solver", "train", "val", "deploy"):
         result = invoke("check", run / f"{name}.prototxt")
         assert result.exit_code == 0 and result.stdout == "", result.output
+
+
+def test_real_caffe_is_fed_the_same(run):
+    """As the net's data layer says it: changed images in batches, and val as it is."""
+    source = read_solver(run / "solver.prototxt")
+    trained, (tested,) = prepare(source, None, 0)
+    for phase, data, batch in (("train", trained, 2), ("val", tested, 1)):
+        net = parse_net((run / f"{phase}.prototxt").read_text(), phase).net
+        (param,) = (layer.python_param for layer in net.layer if layer.type == "Python")
+        ours = data.feeds(range(1), skip=0, of=1)
+        with pycaffe.imported():
+            for (feed,), theirs, _ in zip(ours, pycaffe.feeds(param, 2), range(12), strict=False):
+                np.testing.assert_array_equal(feed["data"], theirs[0])
+                np.testing.assert_array_equal(feed["label"], theirs[1])
+                assert len(theirs[0]) == batch and theirs[0].shape[2:] == SIZE
+        ours.close()
+        settings = {"mirror": True, "scale": (0.75, 1.5), "crop": SIZE, "batch": 2}
+        for name, value in settings.items():
+            assert (f"'{name}': {value}" in param.param_str) == (phase == "train"), name
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"), [("none", {}), ("flip", {"mirror": True}), (None, None)]
+)
+def test_what_changes_images_is_chosen(place, tmp_path, augment, expected):
+    chosen = [] if augment is None else ["--augment", augment]
+    result = trained(place / "data", "-o", tmp_path / "run", "--iterations", 1, *chosen)
+    assert result.exit_code == 0, result.output
+    net = parse_net((tmp_path / "run" / "train.prototxt").read_text(), "train").net
+    settings = read_param_str(net.layer[0].python_param.param_str)
+    own = {key: settings[key] for key in (*SETTINGS, "batch") if key in settings}
+    if expected is None:
+        assert own.keys() == {*SETTINGS, "batch"}
+    else:
+        assert own == expected
+        assert "iter_size: 2\n" in (tmp_path / "run" / "solver.prototxt").read_text()
+    assert f"augmentation {augment or 'full'}," in (tmp_path / "run" / "card.md").read_text()
 
 
 def test_the_model_says_what_it_is(run):
@@ -161,12 +208,93 @@ def test_lists_of_the_folder_are_kept(place, tmp_path):
     assert "17 images to train on, 3 to measure on" in (tmp_path / "a" / "card.md").read_text()
 
 
+def test_patience_ends_it(place, tmp_path, monkeypatch):
+    """With a net that stays as it is, no measurement is better than the first."""
+    monkeypatch.setattr(
+        "fcnproto.training.solver.rate", lambda _param, _iteration, step: (0.0, step)
+    )
+    options = ["--iterations", 8, "--patience", 3]
+    result = trained(place / "data", "-o", tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    assert "the last 3 measurements were no better: it ends here" in result.stderr
+    rows = curve.read(tmp_path / "run" / "log.csv")
+    assert [row.iteration for row in rows if row.mean_iu is not None] == [1, 2, 3, 4]
+    assert max(row.iteration for row in rows if row.loss is not None) == 3
+    assert "--patience 3" in (tmp_path / "run" / "card.md").read_text()
+    result = trained(place / "data", "--resume", tmp_path / "run")
+    assert result.exit_code == 0 and "it ends here" in result.stderr
+
+
+def test_class_weights(place, tmp_path):
+    """By median frequency over the label maps of train, in the loss of the training net alone."""
+    run = tmp_path / "run"
+    result = trained(place / "data", "-o", run, "--iterations", 2, "--class-weights")
+    assert result.exit_code == 0, result.output
+    names = (run / "train.txt").read_text().split()
+    maps = [np.asarray(Image.open(place / "data" / "masks" / f"{name}.png")) for name in names]
+    counts = np.array([np.bincount(each.ravel(), minlength=3) for each in maps])
+    frequencies = counts.sum(0) / (counts.sum(1, keepdims=True) * (counts > 0)).sum(0)
+    weights = np.median(frequencies) / frequencies
+    said = ", ".join(f"{n} {w:.3g}" for n, w in zip(NAMES, weights, strict=True))
+    assert f"class weights: {said}" in result.stderr
+    losses = {}
+    for phase in ("train", "val"):
+        net = parse_net((run / f"{phase}.prototxt").read_text(), phase).net
+        losses[phase] = net.layer[-1]
+        result = invoke("check", run / f"{phase}.prototxt")
+        assert result.exit_code == 0 and result.stdout == "", result.output
+    assert [loss.type for loss in losses.values()] == ["InfogainLoss", "SoftmaxWithLoss"]
+    blob = BlobProto.FromString(Path(losses["train"].infogain_loss_param.source).read_bytes())
+    np.testing.assert_allclose(np.reshape(blob.data, (3, 3)), np.diag(weights), rtol=1e-6)
+    assert all(row.loss_per_label for row in curve.read(run / "log.csv") if row.loss)
+
+
+def test_rare_classes_are_said(place, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(place / "data", data)
+    for path in (data / "masks").iterdir():
+        labels = np.zeros(SIZE, np.uint8)
+        labels[5:8, 5:8] = 1
+        labels[:, 20:40] = 2
+        Image.fromarray(labels).save(path)
+    result = trained(data, "-o", tmp_path / "run", "--iterations", 1)
+    assert result.exit_code == 0, result.output
+    assert "rare, under 0.5% of the pixels: square; --class-weights lets them" in result.stderr
+
+
+def test_tensorboard_shows_the_run(run):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = events.EventAccumulator(str(run / "tensorboard")).Reload()
+    rows = curve.read(run / "log.csv")
+    for tag, name in (("loss", "loss_per_label"), ("mean_iu", "mean_iu")):
+        expected = [(r.iteration, getattr(r, name)) for r in rows if getattr(r, name) is not None]
+        shown = [(each.step, each.value) for each in found.Scalars(tag)]
+        assert shown == [(step, pytest.approx(value, rel=1e-5)) for step, value in expected]
+    assert len(found.Scalars("learning_rate")) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_folder(place, run, tmp_path):
+    """Two that take one image each do what one does that takes two."""
+    options = ["--iterations", 4, "--augment", "none"]
+    torchrun("train", place / "data", *options, "--batch", 1, "-o", tmp_path / "two")
+    assert not (tmp_path / "two-2").exists()
+    result = trained(place / "data", *options, "--batch", 2, "-o", tmp_path / "one")
+    assert result.exit_code == 0, result.output
+    last = Path("snapshot", "train_iter_4.caffemodel")
+    one, other = (fp.load_weights(tmp_path / each / last).by_layer for each in ("one", "two"))
+    for name, arrays in one.items():
+        for mine, whole in zip(other[name], arrays, strict=True):
+            # Sums of gradients in another order, which Adam divides by their size.
+            np.testing.assert_allclose(mine, whole, rtol=1e-3, atol=1e-4)
+
+
 def test_minutes_plan_the_iterations(place, tmp_path):
     lines = []
     run = fp.train(
         place / "data", output=tmp_path / "run", minutes=0.05, device="cpu", progress=lines.append
     )
-    count = int(re.search(r"(\d+) iterations fit into 0.05 minutes", "\n".join(lines))[1])
+    count = int(re.findall(r"(\d+) iterations fit into", "\n".join(lines))[-1])
     assert sum(row.loss is not None for row in run.history) == count
     assert f"max_iter: {count}\n" in (run.path / "solver.prototxt").read_text()
     assert run.best.mean_iu > 0 and run.model == run.path / "model.onnx"
@@ -294,7 +422,9 @@ def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message
         (["--iterations", "0"], 1, "iterations must be at least 1"),
         (["--minutes", "-1"], 1, "minutes must be more than 0"),
         (["--minutes", "nan"], 1, "minutes must be more than 0"),
+        (["--patience", "0"], 1, "patience must be at least 1"),
         (["--batch", "0"], 1, "batch must be at least 1"),
+        (["--augment", "fulll"], 1, "there is no augmentation 'fulll'; did you mean 'full'?"),
         (["--minutes", "1", "--iterations", "1"], 2, "not both"),
         (["--data", "x"], 2, "--data is for a solver"),
     ],
@@ -318,6 +448,44 @@ def test_the_last_iteration_is_measured(count):
     found = plan.of_iterations(count)
     assert found.iterations == count and count % found.interval == 0
     assert count // found.interval <= plan.MEASURED
+
+
+def test_a_slow_computer_gets_a_shorter_plan():
+    """100 seconds, of which 90 train; 200 iterations in 20 parts, each of which takes 9 seconds."""
+
+    class Planned:
+        recipe = SimpleNamespace(max_iter=200, test_interval=10)
+        saved = 0
+
+        def planned(self, own):
+            assert own.interval == 10
+            new = Planned()
+            new.recipe = SimpleNamespace(max_iter=own.iterations, test_interval=10)
+            return new
+
+        def save(self):
+            Planned.saved += 1
+
+    clock = [0.0]
+    said = []
+    pace = Pace(Planned(), 100, said.append, lambda: clock[0])
+    end, iteration = 200, 0
+    while iteration < end:
+        iteration += 10
+        clock[0] += 9
+        end = pace(iteration)
+    assert iteration == end == pace.job.recipe.max_iter == 100 and clock[0] == 90
+    assert said == ["steps take longer than planned: 100 iterations fit into the time"]
+    assert Planned.saved == 1
+
+
+def test_a_fast_computer_keeps_its_plan():
+    recipe = SimpleNamespace(max_iter=200, test_interval=10)
+    clock = [0.0]
+    pace = Pace(SimpleNamespace(recipe=recipe), 100, print, lambda: clock[0])
+    for iteration in range(10, 201, 10):
+        clock[0] += 1
+        assert pace(iteration) == 200
 
 
 def test_a_plan_fits_its_time():

@@ -1,0 +1,44 @@
+"""What TensorBoard shows of a run, where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fcnproto.training.curve import Row
+from fcnproto.training.loop import Watcher
+
+
+@contextmanager
+def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
+    """A watcher that tells another too, and writes TensorBoard's files into a folder.
+
+    What they have of iterations from `start` on is forgotten. Without TensorBoard (the extra
+    `tensorboard`) it is the other watcher alone.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield watcher
+        return
+    writer = SummaryWriter(str(folder), purge_step=start)
+
+    def write(row: Row, **values: float | None) -> None:
+        for name, value in values.items():
+            if value is not None:
+                writer.add_scalar(name, value, row.iteration)
+
+    def row(row: Row) -> None:
+        write(row, loss=row.loss_per_label or row.loss, learning_rate=row.learning_rate)
+        watcher.row(row)
+
+    def measured(row: Row) -> None:
+        write(row, mean_iu=row.mean_iu)
+        writer.flush()
+        watcher.measured(row)
+
+    try:
+        yield Watcher(row, watcher.text, measured)
+    finally:
+        writer.close()
