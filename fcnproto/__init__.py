@@ -43,6 +43,7 @@ _HOMES = {
     "score": "fcnproto.api.scoring",
     "scores": "fcnproto.api.scoring",
     "train": "fcnproto.runs.train",
+    "triton": "fcnproto.serving.triton",
     "upgrade": "fcnproto.api.measures",
     "verify": "fcnproto.api.measures",
 }
@@ -80,6 +81,7 @@ __all__ = [
     "score",
     "scores",
     "train",
+    "triton",
     "upgrade",
     "verify",
 ]
