@@ -129,10 +129,9 @@ class Session:
         import onnxruntime
 
         options = onnxruntime.RunOptions()
+        options.log_severity_level = FATAL  # what is wrong is said in one line
         sizes = {name: array.shape for name, array in feeds.items()}
-        if self.device.is_plugin:
-            options.log_severity_level = FATAL  # what is wrong is said in one line
-        elif sizes != self._last:
+        if sizes != self._last and not self.device.is_plugin:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._last = sizes
         return options

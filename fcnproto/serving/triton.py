@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem, Severity, printable
 from fcnproto.files import making, replacing
@@ -24,7 +27,7 @@ from fcnproto.runtime.devices import Device
 from fcnproto.runtime.outputs import blobs_of, fixed, is_image, label_maps
 from fcnproto.runtime.session import Session, Value
 from fcnproto.runtime.source import Source
-from fcnproto.types import Shown
+from fcnproto.types import Array, Shown
 from fcnproto.zoo.templates import from_template
 
 MODEL, CONFIG = "model.onnx", "config.pbtxt"
@@ -204,7 +207,7 @@ def _config(
     ]
     if problems:
         raise FcnprotoError(*problems)
-    most = max_batch if _is_open(values) else 0
+    most = max_batch if _is_open(values) and _is_batch(session) else 0
     sources = {each.labels: each.blob for each in label_maps(session) if each.labels}
     named = {
         value.name: names
@@ -250,6 +253,51 @@ def _is_open(values: Sequence[Value]) -> bool:
     )
 
 
+def _is_batch(session: Session) -> bool:
+    """Whether two images together give what each gives: in recurrent nets the first axis is time.
+
+    The model is tried on numbers at random, with its open sizes small, or larger if it must be.
+    """
+    for size in (32, 256):
+        feeds = {
+            value.name: _random(
+                value.dtype, [2, *(fixed(axis) or size for axis in value.sizes[1:])]
+            )
+            for value in session.inputs
+        }
+        try:
+            both = session.run(feeds)
+            each = [
+                session.run({name: array[one : one + 1] for name, array in feeds.items()})
+                for one in range(2)
+            ]
+        except FcnprotoError:
+            continue
+        return all(
+            _are_close(array, np.concatenate([one[name] for one in each]))
+            for name, array in both.items()
+        )
+    return False
+
+
+def _random(dtype: np.dtype[Any], shape: Sequence[int]) -> Array:
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal(shape) if dtype.kind == "f" else rng.integers(0, 100, shape)
+    return numbers.astype(dtype)
+
+
+def _are_close(array: Array, other: Array) -> bool:
+    """Whether no more than rounding differs; a label may, where two classes are as likely."""
+    if array.shape != other.shape:
+        return False
+    if array.dtype.kind in "ui":
+        return bool(np.mean(array != other) < _SHARE)
+    return np.allclose(array, other, rtol=0, atol=1e-3 * np.abs(other).max(), equal_nan=True)
+
+
+_SHARE = 0.05
+
+
 def _texts(config: Config) -> dict[str, str]:
     """The files of a model's folder, by name."""
     labels = {
@@ -280,7 +328,7 @@ def _notes(session: Session, about: Metadata, config: Config, max_batch: int) ->
     yield from missing(about, blobs_of(session))
     if max_batch and not config.max_batch:
         yield Problem(
-            "its number of images is not open, so requests are not put together to batches",
+            "its first axis is no open number of images, so no batches are made of requests",
             severity=Severity.NOTE,
         )
     for blob, on in about.mean_fields.items():

@@ -182,7 +182,7 @@ def test_sizes_that_are_fixed(tmp_path):
     assert (config.max_batch_size, tensors(config.input)[0][2]) == (8, [3, 227, 227])
     inputs, outputs = [("x", FLOAT, [1, 3, 227, 227])], [("y", FLOAT, [1, 3, 227, 227])]
     done = run(model_of(tmp_path / "b.onnx", inputs, outputs), "-o", tmp_path / "r")
-    assert "note: its number of images is not open" in done.stderr
+    assert "note: its first axis is no open number of images" in done.stderr
     config = config_in(tmp_path / "r" / "b")
     assert (config.max_batch_size, tensors(config.input)[0][2]) == (0, [1, 3, 227, 227])
     assert not config.HasField("dynamic_batching")
@@ -201,6 +201,29 @@ def test_what_is_no_batch(x, y, tmp_path):
     model = model_of(tmp_path / "a.onnx", [("x", FLOAT, x)], [("y", FLOAT, y)], nodes)
     assert run(model, "-o", tmp_path / "r").exit_code == 0
     assert config_in(tmp_path / "r" / "a").max_batch_size == 0
+
+
+def test_time_is_no_batch(tmp_path):
+    text = """
+      layer { name: "x" type: "Input" top: "x" top: "continues"
+        input_param { shape { dim: 4 dim: 2 dim: 3 } shape { dim: 4 dim: 2 } } }
+      layer { name: "y" type: "LSTM" bottom: "x" bottom: "continues" top: "y"
+        recurrent_param { num_output: 5 weight_filler { type: "gaussian" std: 0.01 } } }"""
+    model = fcnproto.export(text, init=True)
+    version = fcnproto.triton(model, tmp_path, name="recurrent")
+    assert version.config.max_batch == 0
+    assert tensors(config_in(tmp_path / "recurrent").output) == [("y", "TYPE_FP32", [-1, -1, 5])]
+    assert any("its first axis is no open number" in note.message for note in version.notes)
+
+
+def test_a_net_that_is_larger_than_the_first_try_has_batches(tmp_path):
+    x, y = ["N", 1, "H", "W"], ["N", 1, "h", "w"]
+    kernel = helper.make_tensor("k", FLOAT, [1, 1, 99, 99], np.ones(99 * 99))
+    conv = helper.make_node("Conv", ["x", "k"], ["y"])
+    model = model_of(tmp_path / "a.onnx", [("x", FLOAT, x)], [("y", FLOAT, y)], [conv], [kernel])
+    done = run(model, "-o", tmp_path / "r", "--name", "large")
+    assert done.stderr.splitlines()[-1] == f"wrote {tmp_path / 'r' / 'large' / '1'}"
+    assert config_in(tmp_path / "r" / "large").max_batch_size == 8
 
 
 def test_class_names_of_a_classifier_that_is_not_ours(tmp_path):
