@@ -47,6 +47,7 @@ _HOMES = {
     "score": "fcnproto.api.scoring",
     "scores": "fcnproto.api.scoring",
     "train": "fcnproto.runs.train",
+    "triton": "fcnproto.serving.triton",
     "upgrade": "fcnproto.api.checks",
     "verify": "fcnproto.api.verify",
 }
@@ -88,6 +89,7 @@ __all__ = [
     "score",
     "scores",
     "train",
+    "triton",
     "upgrade",
     "verify",
 ]

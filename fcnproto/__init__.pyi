@@ -16,6 +16,7 @@ from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.runs.train import train
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.serving.triton import triton
 
 __version__: str
 
@@ -56,6 +57,7 @@ __all__ = [
     "score",
     "scores",
     "train",
+    "triton",
     "upgrade",
     "verify",
 ]

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and text files with one thing in each line."""
+"""Files and folders written whole or not at all, and text files with one thing in each line."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
             with temporary.open("rb") as written, target.open("wb") as stream:
                 shutil.copyfileobj(written, stream)
             return
-        # mkstemp makes files private; a new file gets what the user's umask allows.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~mask)
+        temporary.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
         if force:
             temporary.replace(target)
         else:
@@ -60,13 +57,52 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
                 temporary.unlink()
 
 
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, which becomes `path` when the block ends without an error.
+
+    The folders above it are made too; where the block fails, those that were not there go again.
+    Raises FcnprotoError where the folder cannot be written, or if there is one with files in it.
+    """
+    made = [above for above in path.parents if not above.exists()]
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path.parent)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=path.parent))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        temporary.rename(path)
+        made = []
+    except OSError as error:
+        raise FcnprotoError(
+            Problem(f"cannot be written: {error.strerror or error}", str(path))
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for above in made:
+            with suppress(OSError):
+                above.rmdir()
+
+
+def _umask() -> int:
+    """What the user's umask forbids: mkstemp and mkdtemp make files and folders private."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def _remove_stale(folder: Path) -> None:
-    """Remove temporary files whose process is gone: one that is killed cannot do it itself."""
+    """Remove what processes that are gone left: one that is killed cannot do it itself."""
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = _STALE.fullmatch(entry.name)
             if match and not _is_running(int(match[1])):
-                Path(entry.path).unlink()
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink()
 
 
 def _is_running(process: int) -> bool:

@@ -94,6 +94,10 @@ _VERBS = {
         "serve.serve",
         "Serve a page on which to drop an image, and an HTTP interface, until Ctrl-C.",
     ),
+    "triton": (
+        "serve.triton",
+        "Put MODEL into a repository of Triton Inference Server, as its next version.",
+    ),
     "demo": (
         "demo.demo",
         "Do everything once, on images that are drawn and with weights that come with fcnproto.",

@@ -61,6 +61,10 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "fcnproto compare a.onnx b.onnx photo.jpg",
         "fcnproto compare net.onnx other.onnx photos -o both.png --json",
     ),
+    "triton": (
+        "fcnproto triton net.onnx -o models",
+        "fcnproto triton run/model.onnx -o models --name own --max-batch 16",
+    ),
     "score": (
         "fcnproto score --model run/model.onnx --data data",
         "fcnproto score --pred results --truth labels --classes data/classes.txt",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import FcnprotoError
-from fcnproto.model.metadata import Blobs
+from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.runtime.session import Session, Value
 from fcnproto.types import Array, show
 
@@ -28,15 +28,18 @@ class LabelMap:
 
 
 def label_maps(session: Session) -> tuple[LabelMap, ...]:
-    """The label maps that a model gives, by its outputs of scores and of labels."""
-    thresholds = session.metadata.get("thresholds", "")
+    """The label maps that a model gives, by its outputs of scores and of labels.
+
+    Raises FcnprotoError if what it says of itself makes no sense.
+    """
+    about = Metadata.from_props(session.metadata, session.path)
     maps = {}
     for value in session.outputs:
         if len(value.sizes) != 4 or value.dtype.kind != "f":
             continue
         classes = fixed(value.sizes[1])
         if classes == 1:
-            if f'"{value.name}"' not in thresholds:
+            if value.name not in about.thresholds:
                 continue  # one number for each pixel, such as its depth
             classes = 2
         maps[value.name] = LabelMap(value.name, value.name, None, classes, kind_of(classes))
@@ -45,11 +48,12 @@ def label_maps(session: Session) -> tuple[LabelMap, ...]:
             continue
         # As export names them: labels, or score_labels where there are several.
         blob = value.name.removesuffix("_labels")
-        if value.name == LABELS and len(maps) == 1:
-            (blob,) = maps
+        known = maps or about.classes
+        if value.name == LABELS and len(known) == 1:
+            (blob,) = known
         dtype = value.dtype if value.dtype == np.uint8 else np.dtype(np.uint16)
-        known = maps.get(blob, LabelMap(blob, None, None, None, dtype))
-        maps[blob] = replace(known, labels=value.name)
+        scored = maps.get(blob, LabelMap(blob, None, None, None, dtype))
+        maps[blob] = replace(scored, labels=value.name)
     return tuple(maps.values())
 
 

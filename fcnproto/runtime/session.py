@@ -66,8 +66,7 @@ class Session:
         self.precision = loaded.precision
         self._loaded: onnxruntime.InferenceSession | None = loaded.session
         session = self._session
-        self.inputs = tuple(map(_value, session.get_inputs()))
-        self.outputs = tuple(map(_value, session.get_outputs()))
+        self.inputs, self.outputs = _values(session, self.path)
         self.metadata = _metadata(session, self.path)
         self._last: object = None
 
@@ -130,10 +129,9 @@ class Session:
         import onnxruntime
 
         options = onnxruntime.RunOptions()
+        options.log_severity_level = FATAL  # what is wrong is said in one line
         sizes = {name: array.shape for name, array in feeds.items()}
-        if self.device.is_plugin:
-            options.log_severity_level = FATAL  # what is wrong is said in one line
-        elif sizes != self._last:
+        if sizes != self._last and not self.device.is_plugin:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._last = sizes
         return options
@@ -169,6 +167,17 @@ class Session:
 
 
 _TYPES = {"float16": "float16", "float": "float32", "double": "float64", "bool": "bool"}
+
+
+def _values(
+    session: onnxruntime.InferenceSession, path: str | None
+) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+    """The inputs and outputs; FcnprotoError if their names are no text."""
+    try:
+        return tuple(map(_value, session.get_inputs())), tuple(map(_value, session.get_outputs()))
+    except UnicodeDecodeError as error:
+        message = f"a name in it is not UTF-8: found the byte 0x{error.object[error.start]:02x}"
+        raise FcnprotoError(Problem(message, path)) from error
 
 
 def _value(node: Any) -> Value:

@@ -54,4 +54,11 @@ def _template_place(error: jinja2.TemplateError) -> tuple[str | None, int | None
 def _quoted(text: str) -> str:
     """A string as prototxt writes it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    return f'"{"".join(map(_printed, escaped))}"'
+
+
+def _printed(character: str) -> str:
+    """A character as it stands in a string: one that cannot be printed as its bytes."""
+    if character.isprintable():
+        return character
+    return "".join(f"\\{byte:03o}" for byte in character.encode())

@@ -18,6 +18,7 @@ def all_of_it(photos: list[Path], image: Image.Image) -> float:
     made = fp.convolutionize("vgg16", weights)
     made.net.save("net.prototxt")
     model: fp.Model = fp.export(net, fitted.weights, optimize="exact")
+    print(fp.triton(model, "repository", max_batch=4).config)
     segment = fp.Segmenter(model, device="cpu", refine="crf")
     refining = fp.DenseCRF([fp.Gaussian(sxy=3, compat=3), fp.Bilateral(sxy=80, srgb=13, compat=10)])
     one: fp.Segmentation = segment(image)

@@ -464,6 +464,13 @@ def test_models_that_give_no_score_for_each_pixel():
         Runner(Session(model, "cpu"), Metadata(mean={"data": MEAN}))
 
 
+@pytest.mark.parametrize("result", Result)
+def test_every_kind_of_model_names_its_classes(fcn, result):
+    segmenter = Segmenter(fcn(result=result), device="cpu")
+    assert not any("names" in warning.message for warning in segmenter.warnings)
+    assert set(segmenter(photograph(20, 30)).shares) <= set(CLASSES)
+
+
 def test_labels_cannot_be_averaged(fcn):
     with pytest.raises(FcnprotoError, match="--result score"):
         segmenter_of(fcn(result=Result.LABELS), Plan(flip=True))

@@ -114,3 +114,12 @@ def test_cuda_computes_what_the_cpu_computes():
     on_cuda, on_cpu = Session(model_bytes("Exp"), "cuda"), Session(model_bytes("Exp"), "cpu")
     assert on_cuda.device == Device("cuda", 0)
     np.testing.assert_allclose(on_cuda.run({"x": x})["y"], on_cpu.run({"x": x})["y"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [b"x", b"y"])
+def test_a_name_that_is_no_text_is_one_line(name, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes().replace(b"\x01" + name, b"\x01\xff"))
+    with pytest.raises(FcnprotoError, match="not UTF-8: found the byte 0xff") as raised:
+        Session(path, "cpu")
+    assert str(raised.value).startswith(f"{path}: error: ")
