@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -92,10 +93,9 @@ def inference(
         )
         for blob, shape in assumed.items()
     ]
-    names, trials, fixed = _open_axes(net, base)
+    names, trials, probes, fixed = _open_axes(net, base)
     if size is None:
         raise_if_any(NetError, _only_assumed(net, sources, assumed, names, weights))
-    probes = [infer(net, trial) for trial in trials]
     dims, uncounted = _dims(net, probes), _uncounted(net)
 
     def dimensions(blob: str) -> Dimensions:
@@ -184,7 +184,9 @@ def _assume(
 
     square = (*filter(None, [_crop(sources[blob]) for blob in unknown]), *_SIZES)
     sizes = [(side, side) for side in square] if size is None else [size]
-    channels = min(_CHANNELS, key=lambda count: misfits(count, *sizes[0]))
+    channels = _CHANNELS[0]
+    if misfits(channels, *sizes[0]):
+        channels = min(_CHANNELS, key=lambda count: misfits(count, *sizes[0]))
     for height, width in sizes:
         if not misfits(channels, height, width) or size is not None:
             return dict.fromkeys(unknown, (1, channels, height, width))
@@ -203,12 +205,13 @@ def _assume(
 def _misfits(net: Graph, given: Mapping[str, Shape], weights: Weights) -> int:
     """How much does not fit at this shape: layers, and arrays of a file."""
     shapes, problems = walk(net, given)
-    errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    return errors + sum(
-        array.size != prod(weight.shape)
-        for index, wanted in shapes.weights.items()
-        for array, weight in zip(weights.get(net.nodes[index].layer.name, ()), wanted, strict=False)
-    )
+    count = sum(problem.severity is Severity.ERROR for problem in problems)
+    for index, wanted in shapes.weights.items():
+        # In any order: forks store the arrays of one layer in different ones.
+        held = [array.size for array in weights.get(net.nodes[index].layer.name, ())]
+        fitting = Counter(held) & Counter(prod(weight.shape) for weight in wanted)
+        count += min(len(held), len(wanted)) - fitting.total()
+    return count
 
 
 def _crop(node: Node) -> int:
@@ -260,20 +263,24 @@ either: nets that halve and double a map fit every second size, or every thirty-
 """
 
 _LONGEST_PERIOD = 64
+_MULTIPLES = 64, 5040
+"""A net that fits every n-th size fits these steps, if n divides them; strides are products of
+small numbers, so one of the two is a multiple of every n that is found.
+"""
 
 _AXES = {0: "N", 2: "H", 3: "W"}
 
 
 def _open_axes(
     net: Graph, base: Mapping[str, Shape]
-) -> tuple[dict[Axis, str], list[Mapping[str, Shape]], list[Problem]]:
-    """The names of the inputs' open axes, sizes that work, `base` first, and why the other axes
-    are not open.
+) -> tuple[dict[Axis, str], list[Mapping[str, Shape]], list[Shapes], list[Problem]]:
+    """The names of the inputs' open axes, sizes that work, `base` first, with what the shape walk
+    says of each, and why the other axes are not open.
     """
     reference, told = walk(net, base)
     raise_if_any(NetError, told)
     before = set(told)
-    trials = [base]
+    trials, probes = [base], [reference]
     names: dict[Axis, str] = {}
     fixed: list[Problem] = []
 
@@ -284,8 +291,10 @@ def _open_axes(
             for blob, shape in base.items()
         }
 
-    def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
-        """The first layer that does not fit inputs that are larger along some axes."""
+    def tried(axes: Sequence[Axis], step: int) -> tuple[Shapes, Node | None]:
+        """The shapes for inputs that are larger along some axes, and the first layer that does not
+        fit them.
+        """
         shapes, problems = walk(net, grown(axes, step))
         new = [problem for problem in problems if problem not in before]
         said = {problem.layer for problem in new if problem.severity is not Severity.NOTE}
@@ -295,8 +304,11 @@ def _open_axes(
                 or shapes.weights.get(index) != reference.weights.get(index)
                 or (node.layer.size_is_fixed and _planes(node, shapes) != _planes(node, reference))
             ):
-                return node
-        return None
+                return shapes, node
+        return shapes, None
+
+    def fits(axes: Sequence[Axis], step: int) -> bool:
+        return tried(axes, step)[1] is None
 
     for blob, shape in base.items():
         for axis, size in enumerate(shape):
@@ -310,23 +322,28 @@ def _open_axes(
                 if len(base[other]) > axis and base[other][axis] == size
             ]
             in_the_way: list[tuple[Node, int | None]] = []
-            for axes in (alone, together):
-                found = {step: obstacle(axes, step) for step in _STEPS}
-                small = [node for step in _SMALL_STEPS if (node := found[step])]
+            for axes in (alone,) if alone == together else (alone, together):
+                found = {step: tried(axes, step) for step in _STEPS}
+                fitting = {step: shapes for step, (shapes, node) in found.items() if node is None}
                 # Crops hide a few pixels between images that are fused; many they do not.
-                large = [step for step in _LARGE_STEPS if found[step] is None]
-                if not small and large:
-                    trials += [grown(axes, step) for step, node in found.items() if node is None]
+                if fitting.keys() >= {*_SMALL_STEPS} and fitting.keys() & {*_LARGE_STEPS}:
+                    trials += [grown(axes, step) for step in fitting]
+                    probes += fitting.values()
                     names.update(dict.fromkeys(axes, _axis_name(blob, axis, len(shape), names)))
                     break
-                periods = range(2, _LONGEST_PERIOD + 1) if None in found.values() else ()
-                fitting = (n for n in periods if not any(obstacle(axes, n * m) for m in (1, 2, 3)))
-                first = next(node for node in found.values() if node)
-                in_the_way.append((first, next(fitting, None)))
+                multiples = [step for step in _MULTIPLES if fits(axes, step)]
+                periods = (
+                    n
+                    for n in range(2, _LONGEST_PERIOD + 1)
+                    if any(step % n == 0 for step in multiples)
+                )
+                which = (n for n in periods if all(fits(axes, n * m) for m in (1, 2, 3)))
+                first = next(node for _, node in found.values() if node)
+                in_the_way.append((first, next(which, None)))
             else:
                 node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
                 fixed.append(_fixed(net, blob, axis, shape, node, period))
-    return names, trials, fixed
+    return names, trials, probes, fixed
 
 
 def _planes(node: Node, shapes: Shapes) -> list[Shape]:

@@ -76,6 +76,7 @@ class Labels:
             LossParameter.BATCH_SIZE: outer,
             LossParameter.NONE: 1,
         }
+        require(mode in sizes, "normalization PRE_FIXED is of a fork whose rule is not known here")
         return max(1, sizes[mode])
 
 

@@ -166,6 +166,9 @@ def _check_weight(weight: Weight) -> None:
     fillers.check(weight.filler, weight.shape)
 
 
+_UNNAMED = ParamSpec()
+
+
 @dataclass
 class _Shared:
     """A named weight, and the rates that layers have given it so far."""
@@ -194,7 +197,7 @@ def _share(
             )
         for number, weight in enumerate(arrays):
             place = Place(index, number)
-            spec = specs[number] if number < len(specs) else ParamSpec()
+            spec = specs[number] if number < len(specs) else _UNNAMED
             shared = named.get(spec.name)
             if spec.name and shared is not None:
                 owners[place] = shared.owner

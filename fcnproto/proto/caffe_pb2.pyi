@@ -541,10 +541,12 @@ class LossParameter(_message.Message):
         VALID: _ClassVar[LossParameter.NormalizationMode]
         BATCH_SIZE: _ClassVar[LossParameter.NormalizationMode]
         NONE: _ClassVar[LossParameter.NormalizationMode]
+        PRE_FIXED: _ClassVar[LossParameter.NormalizationMode]
     FULL: LossParameter.NormalizationMode
     VALID: LossParameter.NormalizationMode
     BATCH_SIZE: LossParameter.NormalizationMode
     NONE: LossParameter.NormalizationMode
+    PRE_FIXED: LossParameter.NormalizationMode
     IGNORE_LABEL_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_FIELD_NUMBER: _ClassVar[int]
     NORMALIZATION_FIELD_NUMBER: _ClassVar[int]
@@ -1301,6 +1303,7 @@ class V1LayerParameter(_message.Message):
         DENSE_IMAGE_DATA: _ClassVar[V1LayerParameter.LayerType]
         CROP: _ClassVar[V1LayerParameter.LayerType]
         UNPOOLING: _ClassVar[V1LayerParameter.LayerType]
+        ELTWISE_ACCURACY: _ClassVar[V1LayerParameter.LayerType]
         INTERP: _ClassVar[V1LayerParameter.LayerType]
         PADDING: _ClassVar[V1LayerParameter.LayerType]
         IMAGE_SEG_DATA: _ClassVar[V1LayerParameter.LayerType]
@@ -1355,6 +1358,7 @@ class V1LayerParameter(_message.Message):
     DENSE_IMAGE_DATA: V1LayerParameter.LayerType
     CROP: V1LayerParameter.LayerType
     UNPOOLING: V1LayerParameter.LayerType
+    ELTWISE_ACCURACY: V1LayerParameter.LayerType
     INTERP: V1LayerParameter.LayerType
     PADDING: V1LayerParameter.LayerType
     IMAGE_SEG_DATA: V1LayerParameter.LayerType

@@ -33,7 +33,7 @@ from fcnproto.proto.tokens import (
     short,
     string_of,
 )
-from fcnproto.proto.training_only import TRAINING_ONLY
+from fcnproto.proto.unread import UNREAD
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -85,6 +85,7 @@ class _UnreadableError(Exception):
 
 
 _MOST_PROBLEMS = 1000
+_BLANK = re.compile(r"\$\{\w*\}")
 _LONGEST_INTEGER = 70  # more digits than any integer needs, far fewer than int() takes long for
 
 
@@ -157,6 +158,8 @@ class _Reader:
             text = "this string has no closing quote on its line"
         elif self.kind == "malformed":
             text = f"'{short(self.token)}' is not a number"
+        elif self.token == "$" and (blank := _BLANK.match(self.text, self.start)):
+            text = f"'{blank[0]}' is a blank of a template: put {expected} in its place"
         self.note(path, text, self.start)
         raise _UnreadableError
 
@@ -279,10 +282,9 @@ class _Reader:
         """Say once, where it stands first, that a field is not known."""
         path, start = places[0]
         more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
-        fork = TRAINING_ONLY.get((descriptor.name, name))
-        if fork is not None:
-            text = f"{name} is a field of {fork} for training, and has no effect here{more}"
-            self.note(path, text, start, Severity.NOTE)
+        reason = UNREAD.get((descriptor.name, name))
+        if reason is not None:
+            self.note(path, f"{name} {reason}{more}", start, Severity.NOTE)
             return
         text = f"{descriptor.name} has no field '{short(name)}'"
         hint = nearest(name, fields(descriptor)) + more

@@ -205,6 +205,7 @@ _V1_TYPES = {
     "CROP": "AutoCrop",
     "DENSE_CRF": "DenseCRF",
     "DENSE_IMAGE_DATA": "DenseImageData",
+    "ELTWISE_ACCURACY": "EltwiseAccuracy",
     "IMAGE_SEG_DATA": "ImageSegData",
     "INTERP": "Interp",
     "MAT_READ": "MatRead",

@@ -1,0 +1,181 @@
+"""Layers of detection nets and of chip makers' forks: known by name, neither checked nor computed.
+
+What their settings hold is passed over (proto/unread.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fcnproto.layers.base import Layer, at_least, between, exactly
+from fcnproto.layers.known import Known
+from fcnproto.types import Shape
+
+
+class Yolov3DetectionOutput(Known):
+    """Boxes from the scores of YOLO v3."""
+
+    type = "Yolov3DetectionOutput"
+    fork = "MobileNet-YOLO"
+    bottoms = at_least(1)
+
+
+class YoloDetectionOutput(Known):
+    """Boxes from the scores of YOLO v2."""
+
+    type = "YoloDetectionOutput"
+    fork = "MobileNet-YOLO"
+    bottoms = at_least(1)
+
+
+class Yolov3(Known):
+    """The loss of YOLO v3."""
+
+    type = "Yolov3"
+    fork = "MobileNet-YOLO"
+    bottoms = at_least(2)
+    auto_top = True
+    measures = True
+
+
+class RegionLoss(Known):
+    """The loss of YOLO v2."""
+
+    type = "RegionLoss"
+    fork = "MobileNet-YOLO"
+    bottoms = at_least(2)
+    auto_top = True
+    measures = True
+
+
+class YoloSeg(Known):
+    """The loss of the label map that YOLO gives besides its boxes."""
+
+    type = "YoloSeg"
+    fork = "MobileNet-YOLO"
+    bottoms = at_least(2)
+    auto_top = True
+    measures = True
+
+
+class SegmentationEvaluate(Known):
+    """How well a label map fits the true one."""
+
+    type = "SegmentationEvaluate"
+    fork = "MobileNet-YOLO"
+    bottoms = exactly(2)
+    measures = True
+
+
+class Reorg(Known):
+    """Blocks of pixels made into channels."""
+
+    type = "Reorg"
+    fork = "MobileNet-YOLO"
+
+
+class EvalDetection(Known):
+    """How well YOLO's boxes fit the true ones."""
+
+    type = "EvalDetection"
+    fork = "intel"
+    bottoms = exactly(2)
+
+
+class DetectionOutputRefine(Known):
+    """Boxes that are refined twice."""
+
+    type = "DetectionOutputRefine"
+    fork = "xilinx"
+    bottoms = at_least(3)
+
+
+class DetectionEvaluateRefine(Known):
+    """How well refined boxes fit the true ones."""
+
+    type = "DetectionEvaluateRefine"
+    fork = "xilinx"
+    bottoms = at_least(2)
+
+
+class ROIWarping(Known):
+    """Regions, resized."""
+
+    type = "ROIWarping"
+    fork = "mnc"
+    bottoms = at_least(2)
+
+
+class MaskResize(Known):
+    """Masks of regions, resized."""
+
+    type = "MaskResize"
+    fork = "mnc"
+
+
+class Proposal(Known):
+    """The regions in which objects are looked for."""
+
+    type = "Proposal"
+    fork = "r-fcn"
+    bottoms = at_least(2)
+    tops = between(1, 2)
+
+
+class CPMData(Known):
+    """Images of people and the maps of their joints, from a database."""
+
+    type = "CPMData"
+    fork = "openpose"
+    other_settings = ("transform_param", "data_param")
+    bottoms = exactly(0)
+    tops = exactly(2)
+    feeds = True
+
+
+class SegData(Known):
+    """Images and label maps from files."""
+
+    type = "SegData"
+    fork = "action recognition"
+    other_settings = ("transform_param",)
+    bottoms = exactly(0)
+    tops = at_least(1)
+    feeds = True
+
+
+class EltwiseAccuracy(Known):
+    """The share of pixels whose label is right."""
+
+    type = "EltwiseAccuracy"
+    fork = "deconvnet"
+    bottoms = exactly(2)
+    measures = True
+
+
+class SegmentPixelIOU(Known):
+    """The mean IU of a label map."""
+
+    type = "SegmentPixelIOU"
+    fork = "xilinx"
+    bottoms = exactly(2)
+    tops = at_least(0)
+    measures = True
+
+
+class DeephiResize(Known):
+    """Images resized to a fixed size, by a rule that is not published."""
+
+    type = "DeephiResize"
+    fork = "xilinx"
+
+
+class FixedNeuron(Layer):
+    """Values rounded to fixed point, whose point each blob has of its own."""
+
+    type = "FixedNeuron"
+    fork = "xilinx"
+
+    def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+        """The bottom's."""
+        return [bottoms[0]]
