@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -60,13 +61,26 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def own_folder() -> Path:
+    """A folder for temporary files, which is removed when the process ends.
+
+    Those of processes that were killed are removed now.
+    """
+    place = Path(tempfile.gettempdir())
+    _remove_stale(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _remove_stale(folder: Path) -> None:
     """Remove temporary files whose process is gone: one that is killed cannot do it itself."""
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = _STALE.fullmatch(entry.name)
             if match and not _is_running(int(match[1])):
-                Path(entry.path).unlink()
+                remove = shutil.rmtree if entry.is_dir(follow_symlinks=False) else os.unlink
+                remove(entry.path)
 
 
 def _is_running(process: int) -> bool:
