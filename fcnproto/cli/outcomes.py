@@ -64,7 +64,7 @@ def companions_of(
     hha: Path | None,
     depth: Path | None,
     camera: Camera | None,
-    unit: float | None,
+    unit: str | None,
 ) -> tuple[dict[str, Path], dict[str, Reading]]:
     """The folders of images that a model of such kinds takes besides, and how they are read."""
     readers: dict[str, Reading] = {}

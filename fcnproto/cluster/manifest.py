@@ -32,7 +32,8 @@ SCHEMA = pa.schema(
 )
 
 _RUN = b"fcnproto"  # the key under which a part says how its images were segmented
-_MOST_ROWS, _MOST_SECONDS = 2**13, 5.0
+_MOST_ROWS = 2**13
+_LEAST_SECONDS, _SHARE = 1.0, 0.01  # of its time is at most lost where a run is killed
 
 
 @dataclass
@@ -46,7 +47,8 @@ class Manifest:
     run: str
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
-    _last: float = field(default_factory=time.monotonic)
+    _start: float = field(default_factory=time.monotonic)
+    _last: float = 0.0
 
     @property
     def place(self) -> Place:
@@ -85,7 +87,9 @@ class Manifest:
         """Record rows, and write them if there are enough, or if it is some time ago."""
         self._waiting.append(rows)
         self._rows += rows.num_rows
-        if self._rows >= _MOST_ROWS or time.monotonic() - self._last > _MOST_SECONDS:
+        now = time.monotonic()
+        waits = max(_LEAST_SECONDS, _SHARE * (now - self._start))
+        if self._rows >= _MOST_ROWS or now - self._last > waits:
             self.write()
 
     def write(self) -> None:

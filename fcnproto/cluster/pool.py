@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from fcnproto.errors import FcnprotoError, Problem
 
 AUTO = "auto"
 
-BLOCK_BYTES = 2**14
+BLOCK_BYTES = 2**12
 """Blocks of rows are so small that little is done twice, and so large that they cost little."""
 
 
@@ -44,7 +45,7 @@ class Pool:
         By default there is one for each machine, or with `gpus` as many as have so many each.
         Raises FcnprotoError if the cluster has no room for them.
         """
-        room = [machine for machine in machines if machine.cores and machine.gpus >= gpus]
+        room = [machine for machine in machines if machine.gpus >= gpus]
         most = [int(machine.gpus // gpus) if gpus else machine.cores for machine in room]
         count = workers or (sum(most) if gpus else len(room))
         for cores in range(max((machine.cores for machine in room), default=0), 0, -1):
@@ -71,11 +72,11 @@ def _count(number: int, what: str) -> str:
 
 
 def machines() -> list[Machine]:
-    """Those that are alive."""
+    """Those that are alive and have cores to work with."""
     return [
         Machine(int(node["Resources"].get("CPU", 0)), node["Resources"].get("GPU", 0))
         for node in ray.nodes()  # type: ignore[no-untyped-call,unused-ignore]
-        if node["Alive"]
+        if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
     ]
 
 
@@ -89,6 +90,8 @@ def joined(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address != AUTO:
+        _knock(address)
     # A cluster that is started here tells nobody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -105,6 +108,20 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise FcnprotoError if nobody is there; Ray would try for minutes to find that out."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        expected = "expected HOST:PORT, as in 10.0.0.1:6379"
+        reason = getattr(error, "strerror", None) or (error if host else expected)
+        raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
+
+
+_PATIENCE = 10  # seconds
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ray.data.datasource import ReadTask
 
 from fcnproto.cluster.listing import Listing, Named, Names, stream
 from fcnproto.cluster.manifest import SCHEMA, Manifest
-from fcnproto.cluster.pool import Pool, first_line, machines, quiet
+from fcnproto.cluster.pool import BLOCK_BYTES, Pool, first_line, machines, quiet
 from fcnproto.cluster.segmenting import BATCH, segmented
 from fcnproto.cluster.work import Job
 from fcnproto.errors import FcnprotoError
@@ -30,7 +30,7 @@ Rows = Sequence[dict[str, Any]]
 Segmented = Callable[["ray.data.Dataset", Pool, int], "ray.data.Dataset"]
 """How rows of a listing become rows of results, with a pool of workers, so many at once."""
 
-_SIZES = (BATCH, 8, 1)  # images sent to a worker at once, in passes that bring nothing more
+_SIZES = (BATCH, 1)  # images sent to a worker at once; fewer where a pass brought nothing more
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ def recorded(request: Request, work: Segmented) -> Iterator[Rows]:
     recorder = _Recorder(manifest)
     sizes = list(_SIZES)
     try:
-        with quiet():
+        with quiet() as context:
             while True:
                 before = recorder.images.count
+                context.target_max_block_size = BLOCK_BYTES if sizes[0] > 1 else 1
                 yield from recorder.take(_pass(request, work, sizes[0]))
                 if recorder.is_complete:
                     return

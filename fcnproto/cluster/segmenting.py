@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.data
 
+from fcnproto.api.scoring import Asked
 from fcnproto.cluster.places import Folder, Place
 from fcnproto.cluster.pool import Pool, machines
 from fcnproto.cluster.work import Files, How, Job, Told, Worker
 from fcnproto.crf.dense_crf import DenseCRF
 from fcnproto.errors import FcnprotoError
 from fcnproto.model.metadata import Colour, Mean
-from fcnproto.runtime.segment_files import Scenes
 
 if TYPE_CHECKING:
     from fcnproto.model.file import Model
 
-BATCH = 64
+BATCH = 32
 """So many images are sent to a worker at once; it runs those of one size together."""
 
 
@@ -92,11 +92,14 @@ def segmented(
     )
 
 
-def told(job: Job, pool: Pool) -> Told:
-    """What a worker says of the model. Raises FcnprotoError if it cannot be loaded or run so."""
+def told(job: Job, pool: Pool, asked: Asked | None = None) -> Told:
+    """What a worker says of the model. Raises FcnprotoError if it cannot be loaded or run so.
+
+    That is so too if it cannot be measured on what is asked.
+    """
     work = ray.remote(_told).options(**pool.resources, max_retries=3)
     try:
-        found: Told = ray.get(work.remote(job, pool.cores))
+        found: Told = ray.get(work.remote(job, pool.cores, asked))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, FcnprotoError):
             raise error.cause from error
@@ -104,9 +107,8 @@ def told(job: Job, pool: Pool) -> Told:
     return found
 
 
-def _told(job: Job, threads: int) -> Told:
+def _told(job: Job, threads: int, asked: Asked | None) -> Told:
     segmenter = job.load(threads)
-    Scenes.of(segmenter, job.companions, job.readers)
     runner = segmenter.runner
     return Told(
         str(runner.session.device),
@@ -114,4 +116,5 @@ def _told(job: Job, threads: int) -> Told:
         segmenter.kinds,
         tuple(runner.refining.said(segmenter.metadata)),
         segmenter.warnings,
+        0 if asked is None else len(asked.pairs(segmenter)),
     )

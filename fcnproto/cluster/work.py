@@ -185,6 +185,8 @@ class Told:
     kinds: tuple[str, ...]
     refining: tuple[str, ...]
     warnings: tuple[Problem, ...]
+    pairs: int = 0
+    """How many label maps it can be measured on, of what was asked."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Scenes:
         readers: Mapping[str, Reading] = MappingProxyType({}),
     ) -> Scenes:
         """Raises FcnprotoError unless each input of the model has its images."""
-        return cls(_named_kind(segmenter, companions), companions, readers)
+        return cls(named_kind(segmenter.kinds, companions, segmenter.path), companions, readers)
 
     def scene(self, source: Source) -> Scene:
         """An image with those that belong to it; ImageError if one is not there."""
@@ -104,12 +104,13 @@ class Scenes:
         return image
 
 
-def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str | None:
+def named_kind(
+    kinds: Sequence[str], companions: Mapping[str, Path], path: str | None
+) -> str | None:
     """The kind of image that is named itself, if not all are found in folders by its name.
 
     Raises FcnprotoError unless each input of the model has its images.
     """
-    path, kinds = segmenter.path, segmenter.kinds
     named = [kind for kind in kinds if kind not in companions]
     problems = [
         Problem(f"the model takes no {kind}, only {' and '.join(kinds)}: leave out --{kind}", path)
