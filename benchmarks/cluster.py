@@ -210,7 +210,7 @@ def do_nothing(images: ray.data.Dataset, pool: Pool, size: int) -> ray.data.Data
         Nothing,
         batch_size=size,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.workers),
+        compute=pool.actors(alone=size == 1),
         max_restarts=0,
         **pool.resources,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -48,7 +49,7 @@ def segment(
     **how: Any,
 ) -> int:
     """Segment images on a cluster as on one machine; gives the exit code."""
-    base = str(Path.cwd())
+    base, out = str(Path.cwd()), sys.stdout
     if "-" in arguments:
         raise click.UsageError("a cluster reads no standard input: name a file that lists images")
     folder = Folder(Place.of(output, base))
@@ -71,7 +72,7 @@ def segment(
         named_kind(said.kinds, companions, str(model))
         folders = {kind: path.absolute() for kind, path in companions.items()}
         job = replace(job, companions=folders, readers=readers)
-        whole = show(_outcomes(segment_files(request, job)), None, as_json)
+        whole = show(_outcomes(segment_files(request, job)), None, as_json, out)
     return int(not whole or earlier[True] > 0)
 
 

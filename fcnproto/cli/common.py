@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -114,9 +114,11 @@ def _problem(error: OSError) -> Problem:
     return Problem(error.strerror or str(error), name)
 
 
-def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+def echo(
+    text: str = "", *, nl: bool = True, err: bool = False, file: IO[str] | None = None
+) -> None:
     """Print text without control characters but line ends and tabs."""
-    click.echo(printable(text, kept="\n\t"), nl=nl, err=err)
+    click.echo(printable(text, kept="\n\t"), nl=nl, err=err, file=file)
 
 
 def tell(problems: Iterable[Problem]) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -32,7 +32,12 @@ def row_of(done: Segmented) -> Row:
     }
 
 
-def show(outcomes: Iterable[Row | Problem], total: int | None, as_json: bool) -> bool:
+def show(
+    outcomes: Iterable[Row | Problem],
+    total: int | None,
+    as_json: bool,
+    out: IO[str] | None = None,
+) -> bool:
     """Print what becomes of images, with a bar on a terminal; whether all could be segmented."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -41,7 +46,8 @@ def show(outcomes: Iterable[Row | Problem], total: int | None, as_json: bool) ->
         for outcome in outcomes:
             bar.clear()
             if not isinstance(outcome, Problem):
-                echo(json.dumps(outcome, ensure_ascii=False) if as_json else _text(outcome))
+                text = json.dumps(outcome, ensure_ascii=False) if as_json else _text(outcome)
+                echo(text, file=out)
             else:
                 tell([outcome])
             if not isinstance(outcome, Problem) or outcome.severity is Severity.ERROR:

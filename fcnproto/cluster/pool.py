@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,11 @@ class Pool:
         each = " each" if self.workers > 1 else ""
         return f"{_count(self.workers, 'worker')} with {_count(self.cores, 'core')}{gpus}{each}"
 
+    def actors(self, alone: bool = False) -> ray.data.ActorPoolStrategy:
+        """The workers as Ray Data has them, with the next rows at hand unless each is `alone`."""
+        waiting = 1 if alone else None
+        return ray.data.ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=waiting)
+
     @property
     def resources(self) -> dict[str, Any]:
         """What Ray is asked for, for each of them."""
@@ -105,7 +111,9 @@ def joined(address: str) -> Iterator[None]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
     try:
-        yield
+        # Ray tells of workers that died on standard output, which is for results.
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         ray.shutdown()
 

@@ -7,8 +7,10 @@ workers even alone is recorded as an error.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +32,9 @@ Rows = Sequence[dict[str, Any]]
 Segmented = Callable[["ray.data.Dataset", Pool, int], "ray.data.Dataset"]
 """How rows of a listing become rows of results, with a pool of workers, so many at once."""
 
-_SIZES = (BATCH, 1)  # images sent to a worker at once; fewer where a pass brought nothing more
+_SIZES = (BATCH, 1, 1)
+"""Images sent to a worker at once; after a pass that brought nothing more, the next number."""
+_SHUFFLED = 1000
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def recorded(request: Request, work: Segmented) -> Iterator[Rows]:
             while True:
                 before = recorder.images.count
                 context.target_max_block_size = BLOCK_BYTES if sizes[0] > 1 else 1
-                yield from recorder.take(_pass(request, work, sizes[0]))
+                yield from recorder.take(_pass(request, work, sizes))
                 if recorder.is_complete:
                     return
                 manifest.write()
@@ -92,9 +96,11 @@ def recorded(request: Request, work: Segmented) -> Iterator[Rows]:
         manifest.folder.clean()
 
 
-def _pass(request: Request, work: Segmented, size: int) -> Iterator[pa.Table]:
+def _pass(request: Request, work: Segmented, sizes: list[int]) -> Iterator[pa.Table]:
     """Tables of results for all images that are not recorded yet."""
-    images = ray.data.read_datasource(Images(request, size), override_num_blocks=1, num_cpus=0)
+    size = sizes[0]
+    source = Images(request, size, len(sizes))
+    images = ray.data.read_datasource(source, override_num_blocks=1, num_cpus=0)
     done = work(images, request.pool(), size)
     yield from done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
 
@@ -102,18 +108,34 @@ def _pass(request: Request, work: Segmented, size: int) -> Iterator[pa.Table]:
 class Images(ray.data.Datasource):
     """The images of a listing that are not recorded, as one stream."""
 
-    def __init__(self, request: Request, rows: int) -> None:
+    def __init__(self, request: Request, rows: int, left: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
-        self._request, self._rows = request, rows
+        self._request, self._rows, self._left = request, rows, left
 
     def estimate_inmemory_data_size(self) -> None:
         """Nobody knows."""
 
     def get_read_tasks(self, *_args: Any, **_settings: Any) -> list[ReadTask]:
         """The one task."""
-        request, rows = self._request, self._rows
+        request, rows, left = self._request, self._rows, self._left
         about = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-        return [ReadTask(lambda: stream(missing(request), rows), about)]
+
+        def read() -> Iterator[pa.Table]:
+            images = missing(request)
+            return stream(images if rows > 1 else _shuffled(images, left), rows)
+
+        return [ReadTask(read, about)]
+
+
+def _shuffled(images: Iterator[Named], seed: int) -> Iterator[Named]:
+    """Images in another order in each pass: what one kills is not always the same one's neighbour.
+
+    Ray may list once more what was lost, so that the order must be the same in one pass.
+    """
+    order = random.Random(seed)
+    while part := list(islice(images, _SHUFFLED)):
+        order.shuffle(part)
+        yield from part
 
 
 def missing(request: Request) -> Iterator[Named]:
@@ -165,16 +187,21 @@ class _Recorder:
         table = table.append_column("image", table.column("path"))
         rows = table.select(SCHEMA.names).filter(new).cast(SCHEMA)
         self._manifest.add(rows)
-        found: Rows = rows.to_pylist(maps_as_pydicts="strict")
-        return found
+        return _rows(rows)
 
     def give_up(self, named: Iterator[Named]) -> Iterator[Rows]:
         """Record as errors what could not be done."""
         for each in named:
             row = {"image": each.image, "error": each.error or _KILLS, "notes": []}
+            table = pa.Table.from_pylist([row], SCHEMA)
             self.images.add(each.image)
-            self._manifest.add(pa.Table.from_pylist([row], SCHEMA))
-            yield [row]
+            self._manifest.add(table)
+            yield _rows(table)
+
+
+def _rows(table: pa.Table) -> Rows:
+    found: Rows = table.to_pylist(maps_as_pydicts="strict")
+    return found
 
 
 _KILLS = "workers die of it, even where it is the only image that they have"

@@ -132,7 +132,7 @@ def _counted(
         Counter,
         batch_size=1,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.workers),
+        compute=pool.actors(),
         fn_constructor_args=(asked, job, pool.cores),
         max_restarts=0,
         **pool.resources,

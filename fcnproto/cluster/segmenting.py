@@ -85,7 +85,7 @@ def segmented(
         Worker,
         batch_size=rows,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=pool.workers),
+        compute=pool.actors(alone=rows == 1),
         fn_constructor_args=(job, pool.cores),
         **pool.resources,
         **settings,

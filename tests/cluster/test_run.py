@@ -168,7 +168,7 @@ def test_in_one_process(folder, address):
                 Kills,
                 batch_size=size,
                 batch_format="pyarrow",
-                compute=ray.data.ActorPoolStrategy(size=2),
+                compute=pool.actors(alone=size == 1),
                 max_restarts=0,
             )
 
