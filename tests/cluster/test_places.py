@@ -4,7 +4,7 @@ import pickle
 
 import fsspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
@@ -19,6 +19,7 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..") and name.strip() == name)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_a_name_leads_back(name):
     for root in ("/folder", "file:///folder", "s3://bucket/key?region=us-east-1"):
