@@ -20,8 +20,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
+from fcnproto.datasets.map_sets import Folder
 from fcnproto.datasets.measures import Classes
-from fcnproto.datasets.score import Folder, score_maps
+from fcnproto.datasets.score import score_maps
 from fcnproto.parallel import cores
 from fcnproto.version import __version__
 from fcnproto.zoo import specs

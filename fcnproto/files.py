@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -55,6 +56,18 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+
+
+def own_folder() -> Path:
+    """A folder for temporary files, which is removed when the process ends.
+
+    Those of processes that were killed are removed now.
+    """
+    place = Path(tempfile.gettempdir())
+    _remove_stale(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
 from fcnproto import datasets
 from fcnproto.datasets import IGNORE, Reader
 from fcnproto.datasets.measures import Classes, Score
-from fcnproto.datasets.score import score_folder, score_model
+from fcnproto.datasets.score import MapPairs, ModelPairs, Pairs
 from fcnproto.errors import DataError, Problem
 from fcnproto.model.file import Model
 from fcnproto.runtime.segmenter import Segmenter
@@ -82,28 +82,83 @@ def scores(
 
     `progress` is told how many images there are, and gives what is called after each.
     """
-    if (model is None) == (pred is None):
-        raise DataError("what is measured is a model, or label maps: give one of model and pred")
-    if sum(each is not None for each in (data, dataset, truth)) != 1 or (model and truth):
-        raise DataError("give data or dataset, or with pred, truth")
-    if split and truth:
-        raise DataError("a split goes with data or dataset")
-    if model is not None and ignore != IGNORE:
-        raise DataError("the ignored label goes with pred: a dataset says itself what it ignores")
-    legend = Legend.given(classes)
-    names = () if isinstance(classes, int) else legend.names
-    reader = _reader(data, dataset, split)
-    if pred is not None:
-        against = reader if reader is not None else Path(truth or "")
-        numbers = Classes(len(legend.names) or None, ignore)
-        found = score_folder(Path(pred), against, numbers, trimap=trimap, progress=progress)
-        return {"label": replace(found, classes=names or found.classes)}
-    assert model is not None
-    assert reader is not None
-    segmenter = model if isinstance(model, Segmenter) else Segmenter(model, device=device)
-    _check_count(segmenter, legend)
-    measured = score_model(segmenter.runner, reader, trimap=trimap, progress=progress(len(reader)))
-    return {top: replace(each, classes=names or each.classes) for top, each in measured.items()}
+    asked = Asked(
+        data=None if data is None else Path(data),
+        pred=None if pred is None else Path(pred),
+        truth=None if truth is None else Path(truth),
+        dataset=dataset,
+        split=split,
+        classes=classes,
+        ignore=ignore,
+        trimap=trimap,
+    )
+    asked.check(model is not None)
+    if model is not None and not isinstance(model, Segmenter):
+        model = Segmenter(model, device=device)
+    pairs = asked.pairs(model)
+    return pairs.score(progress(len(pairs)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be compared, in values that mean the same on every machine."""
+
+    data: Path | None = None
+    pred: Path | None = None
+    truth: Path | None = None
+    dataset: str | None = None
+    split: str | None = None
+    classes: ClassesLike | None = None
+    ignore: int = IGNORE
+    trimap: int | None = None
+
+    def check(self, has_model: bool) -> None:
+        """Raise DataError if it is not clear what is compared with what."""
+        if has_model == (self.pred is not None):
+            raise DataError(
+                "what is measured is a model, or label maps: give one of model and pred"
+            )
+        truths = sum(each is not None for each in (self.data, self.dataset, self.truth))
+        if truths != 1 or (has_model and self.truth):
+            raise DataError("give data or dataset, or with pred, truth")
+        if self.split and self.truth:
+            raise DataError("a split goes with data or dataset")
+        if has_model and self.ignore != IGNORE:
+            raise DataError(
+                "the ignored label goes with pred: a dataset says itself what it ignores"
+            )
+
+    def absolute(self) -> Asked:
+        """The same for processes that work in other folders."""
+        return replace(
+            self,
+            data=self.data and self.data.absolute(),
+            pred=self.pred and self.pred.absolute(),
+            truth=self.truth and self.truth.absolute(),
+            classes=Path(self.classes).absolute()
+            if isinstance(self.classes, str | PathLike)
+            else self.classes,
+        )
+
+    def reader(self) -> Reader | None:
+        """The dataset, if there is one."""
+        if self.dataset is not None:
+            return datasets.generated(self.dataset, self.split)
+        return None if self.data is None else datasets.find(self.data, self.split)
+
+    def pairs(self, segmenter: Segmenter | None) -> Pairs:
+        """The pairs to be counted, of the model or of label maps."""
+        against = self.reader() or self.truth
+        assert against is not None
+        legend = Legend.given(self.classes)
+        names = () if isinstance(self.classes, int) else legend.names
+        if self.pred is not None:
+            numbers = Classes(len(legend.names) or None, self.ignore)
+            return MapPairs.of(self.pred, against, numbers, self.trimap, names)
+        assert segmenter is not None
+        assert isinstance(against, Reader)
+        _check_count(segmenter, legend)
+        return ModelPairs(segmenter.runner, against, self.trimap, names)
 
 
 def _check_count(segmenter: Segmenter, legend: Legend) -> None:
@@ -113,11 +168,3 @@ def _check_count(segmenter: Segmenter, legend: Legend) -> None:
         if count and head.classes not in (None, count):
             message = f"the model has {head.classes} classes, and {count} are given"
             raise DataError(Problem(message, str(segmenter.path)))
-
-
-def _reader(
-    data: str | PathLike[str] | None, dataset: str | None, split: str | None
-) -> Reader | None:
-    if dataset is not None:
-        return datasets.generated(dataset, split)
-    return None if data is None else datasets.find(Path(data), split)

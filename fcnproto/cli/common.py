@@ -37,11 +37,7 @@ def refine_option(function: Function) -> Function:
 
 def tell_refining(segmenter: Segmenter) -> None:
     """Say it where the model's own mean field is applied, or left out."""
-    for blob, on in segmenter.metadata.mean_fields.items():
-        if blob in segmenter.runner.refining.fields:
-            what = f"mean field '{on.top}' is applied to '{blob}'; --refine none leaves it out"
-        else:
-            what = f"mean field '{on.top}' of '{blob}' is left out"
+    for what in segmenter.runner.refining.said(segmenter.metadata):
         echo(what, err=True)
 
 
@@ -197,9 +193,11 @@ def _problem(error: OSError) -> Problem:
     return Problem(error.strerror or str(error), name)
 
 
-def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+def echo(
+    text: str = "", *, nl: bool = True, err: bool = False, file: IO[str] | None = None
+) -> None:
     """Print text without control characters but line ends and tabs."""
-    click.echo(printable(text, kept="\n\t"), nl=nl, err=err)
+    click.echo(printable(text, kept="\n\t"), nl=nl, err=err, file=file)
 
 
 def tell(problems: Iterable[Problem]) -> None:
@@ -246,6 +244,33 @@ def device_options(function: Function) -> Function:
         ),
         click.option(
             "--no-cache", is_flag=True, help="Keep nothing of what an engine compiles of the model."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def cluster_options(function: Function) -> Function:
+    """The options of a verb that can run on many machines: --cluster, --workers and their GPUs."""
+    options: list[Callable[[Function], Function]] = [
+        click.option(
+            "--cluster",
+            metavar="auto|ADDRESS",
+            help="Run on a cluster of Ray; auto is this machine's, or a new one.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="So many workers share its cores; by default one for each machine.",
+        ),
+        click.option(
+            "--gpus-per-worker",
+            type=click.FloatRange(0),
+            default=0,
+            metavar="G",
+            help="GPUs of each worker; 0.5 lets two share one.",
         ),
     ]
     for option in reversed(options):

@@ -13,6 +13,7 @@ from fcnproto.cli.arguments import FILE, NET, WEIGHTS, CameraType, Size, about_o
 from fcnproto.cli.common import (
     Verb,
     check_output,
+    cluster_options,
     device_options,
     echo,
     opened,
@@ -20,13 +21,12 @@ from fcnproto.cli.common import (
     tell,
     tell_refining,
 )
-from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.cli.outcomes import companions_of, row_of, show
+from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.given import Mean
-from fcnproto.model.metadata import DEPTH, HHA
 
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
-    from fcnproto.runtime.segment_files import Segmented
 
 # What these verbs do needs onnx or onnxruntime, which are imported where they are needed: a small
 # image is segmented faster than onnx is imported.
@@ -225,7 +225,6 @@ def verify(
     "folder",
     default=".",
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Where the results go; by default here.",
 )
 @device_options
@@ -256,13 +255,15 @@ def verify(
 )
 @unit_option
 @about_options
+@cluster_options
+@click.option("--resume", is_flag=True, help="Go on with a run on a cluster that was ended.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
 @click.pass_context
 def segment(
     ctx: click.Context,
     arguments: tuple[str, ...],
     model: Path,
-    folder: Path,
+    folder: str,
     device: str,
     fast: bool,
     no_cache: bool,
@@ -278,15 +279,50 @@ def segment(
     mean: Mean | None,
     classes: int | Path | None,
     palette: Path | None,
+    cluster: str | None,
+    workers: int | None,
+    gpus_per_worker: float,
+    resume: bool,
     as_json: bool,
 ) -> None:
     """Write a label map and an overlay for each IMAGE, and print the share of each class.
 
     IMAGE is a file, a folder, a glob, a list of paths (.txt), or - for standard input. With --depth
-    a net that takes HHA is given the HHA of the depth maps.
+    a net that takes HHA is given the HHA of the depth maps. On a cluster IMAGE and DIR can lie on
+    an object store, and DIR/manifest.parquet records what became of each image.
     """
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    if cluster is not None:
+        from fcnproto.cli.cluster import segment as on_cluster
 
+        ctx.exit(
+            on_cluster(
+                arguments,
+                model,
+                address=cluster,
+                workers=workers,
+                gpus=gpus_per_worker,
+                output=folder,
+                hha=hha,
+                depth=depth,
+                camera=camera,
+                unit=unit,
+                resume=resume,
+                as_json=as_json,
+                device=device,
+                fast=fast,
+                cache=not no_cache,
+                tile=tile,
+                scales=scales or (1.0,),
+                flip=flip,
+                refine=refine,
+                dataset=dataset,
+                mean=mean,
+                classes=classes,
+                palette=palette,
+            )
+        )
+    if resume or workers or gpus_per_worker:
+        raise click.UsageError("--resume, --workers and --gpus-per-worker go with --cluster")
     from fcnproto.runtime import images
     from fcnproto.runtime.segment_files import Segmented
     from fcnproto.runtime.segment_files import segment as segment_images
@@ -307,52 +343,9 @@ def segment(
     )
     tell_refining(segmenter)
     tell(segmenter.warnings)
-    readers = {}
-    if (
-        depth is not None
-        and hha is None
-        and HHA in segmenter.kinds
-        and DEPTH not in segmenter.kinds
-    ):
-        from fcnproto.datasets.hha import companion
-
-        hha, depth, readers = depth, None, {HHA: companion(camera, unit)}
-    elif camera is not None or unit is not None:
-        option = "--camera" if unit is None else "--unit"
-        raise click.UsageError(f"{option} goes with --depth and a net that takes HHA")
-    companions = {kind: path for kind, path in (("hha", hha), ("depth", depth)) if path is not None}
-    folder.mkdir(parents=True, exist_ok=True)
-    failed = False
-    with tqdm(total=len(sources), unit="image", disable=None, file=sys.stderr) as bar:
-        for outcome in segment_images(segmenter, sources, folder, companions, readers):
-            bar.clear()
-            if isinstance(outcome, Segmented):
-                echo(_as_json(outcome) if as_json else _as_text(outcome))
-            else:
-                tell([outcome])
-                failed = failed or outcome.severity is Severity.ERROR
-            if isinstance(outcome, Segmented) or outcome.severity is Severity.ERROR:
-                bar.update()
-            bar.refresh()
-    if failed:
+    companions, readers = companions_of(segmenter.kinds, hha, depth, camera, unit)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    outcomes = segment_images(segmenter, sources, Path(folder), companions, readers)
+    rows = (row_of(each) if isinstance(each, Segmented) else each for each in outcomes)
+    if not show(rows, len(sources), as_json):
         ctx.exit(1)
-
-
-def _as_text(done: Segmented) -> str:
-    return "\n".join(
-        f"{done.labels[blob]}: "
-        + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-        for blob, shares in done.shares.items()
-    )
-
-
-def _as_json(done: Segmented) -> str:
-    return json.dumps(
-        {
-            "image": str(done.source.path),
-            "labels": {blob: str(path) for blob, path in done.labels.items()},
-            "overlay": str(done.overlay),
-            "shares": done.shares,
-        },
-        ensure_ascii=False,
-    )

@@ -16,6 +16,7 @@ from fcnproto.cli.arguments import DATASET, FILE, classes_option
 from fcnproto.cli.common import (
     Verb,
     check_output,
+    cluster_options,
     device_options,
     echo,
     opened,
@@ -32,7 +33,7 @@ _FOLDER = click.Path(path_type=Path)
 
 
 @contextmanager
-def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], object]]:
+def progress(unit: str, total: int | None = None) -> Iterator[Callable[..., object]]:
     """A bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -59,6 +60,7 @@ def progress(unit: str, total: int | None = None) -> Iterator[Callable[[], objec
     metavar="N",
     help="Count only pixels within N of a boundary between classes in the truth.",
 )
+@cluster_options
 @click.option("--picture", type=FILE, metavar="FILE", help="Draw the confusion matrix, as PNG.")
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -76,6 +78,9 @@ def score(
     no_cache: bool,
     refine: str | None,
     trimap: int | None,
+    cluster: str | None,
+    workers: int | None,
+    gpus_per_worker: float,
     picture: str | None,
     force: bool,
     as_json: bool,
@@ -96,31 +101,43 @@ def score(
         raise click.UsageError("--refine goes with --model")
     if model and ignore != 255:
         raise click.UsageError("--ignore goes with --pred")
+    if (workers or gpus_per_worker) and cluster is None:
+        raise click.UsageError("--workers and --gpus-per-worker go with --cluster")
     check_output(picture, force, binary=True)
-    from fcnproto.api.scoring import scores
+    from fcnproto.api.scoring import Asked
     from fcnproto.datasets.score import cautions
     from fcnproto.runtime.segmenter import Segmenter
 
-    segmenter = None
-    if model is not None:
-        session = opened(model, device, fast, no_cache)
-        segmenter = Segmenter(session, refine=refine, scores=False)
-    if segmenter is not None:
-        tell_refining(segmenter)
+    asked = Asked(data, pred, truth, dataset, split, classes, ignore, trimap)
+    unit = "pair" if model is None else "image"
     with ExitStack() as bars:
-        unit = "image" if segmenter is not None else "pair"
-        results = scores(
-            segmenter,
-            data,
-            pred=pred,
-            truth=truth,
-            dataset=dataset,
-            split=split,
-            classes=classes,
-            ignore=ignore,
-            trimap=trimap,
-            progress=lambda total: bars.enter_context(progress(unit, total)),
-        )
+
+        def begin(total: int) -> Callable[..., object]:
+            return bars.enter_context(progress(unit, total))
+
+        if cluster is not None:
+            from fcnproto.cli import cluster as on_cluster
+
+            results = on_cluster.scores(
+                asked,
+                model,
+                address=cluster,
+                workers=workers,
+                gpus=gpus_per_worker,
+                progress=begin,
+                device=device,
+                fast=fast,
+                cache=not no_cache,
+                refine=refine,
+            )
+        else:
+            segmenter = None
+            if model is not None:
+                session = opened(model, device, fast, no_cache)
+                segmenter = Segmenter(session, refine=refine, scores=False)
+                tell_refining(segmenter)
+            pairs = asked.pairs(segmenter)
+            results = pairs.score(begin(len(pairs)))
     if pred is not None:
         tell(cautions(next(iter(results.values())), str(truth or data or dataset)))
     if as_json:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcnproto.datasets import IGNORE, Reader
+from fcnproto.datasets.map_sets import Folder, Maps, Truth
 from fcnproto.datasets.measures import MOST_CLASSES, Classes, Score
-from fcnproto.datasets.pictures import LABELS, by_name, read_labels
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
-from fcnproto.parallel import spread
+from fcnproto.parallel import ahead, spread
 from fcnproto.types import Array
 from fcnproto.words import some
 
@@ -35,13 +35,13 @@ def confusion(truth: Array, prediction: Array, classes: int, ignore: int = IGNOR
     Raises DataError if their sizes differ, or if one holds what is no class.
     """
     numbers = Classes(classes, ignore)
-    pairs, problems = counted(numbers, truth, prediction, "truth", "prediction")
+    pairs, problems = counted_pair(numbers, truth, prediction, "truth", "prediction")
     if problems:
         raise DataError(*problems)
     return numbers.score(pairs).confusion
 
 
-def counted(
+def counted_pair(
     classes: Classes, truth: Array, prediction: Array, truth_path: str, prediction_path: str
 ) -> tuple[Array, list[Problem]]:
     """The pairs of two maps, and what is wrong with them; none are counted then.
@@ -117,66 +117,127 @@ def _dilated(marks: Array, reach: int, axis: int) -> Array:
     return dilated
 
 
-# Sets of label maps -----------------------------------------------------------------------------
+@dataclass
+class Counted:
+    """What was counted of pairs of label maps, by the top's name, and what is wrong with some."""
+
+    pairs: dict[str, Array]
+    problems: list[Problem] = field(default_factory=list)
+
+    def __iadd__(self, other: Counted) -> Counted:
+        for top, pairs in other.pairs.items():
+            self.pairs[top] += pairs
+        self.problems += other.problems
+        return self
 
 
-class Maps(Protocol):
-    """Label maps by name."""
+class Pairs(ABC):
+    """Pairs of true and predicted label maps, by number: any part of them can be counted alone."""
 
-    title: str
+    numbers: Mapping[str, Classes]
+    """What are classes, for each label map by the top's name."""
+    classes: Mapping[str, tuple[str, ...]]
+    """Their names, as far as they are known."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """What they are called, in order."""
-        ...
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def path(self, name: str) -> str:
-        """The file that holds one."""
-        ...
+    @abstractmethod
+    def problems(self) -> list[Problem]:
+        """What is wrong with the set as a whole, before any pair is counted."""
 
-    def read(self, name: str) -> Array:
-        """One of them, H×W; DataError if it cannot be read."""
-        ...
+    @abstractmethod
+    def score(self, progress: Progress = _silent) -> dict[str, Score]:
+        """The scores of all, on this machine; `progress` is called after each."""
 
+    @abstractmethod
+    def count(self, indices: Iterable[int], progress: Progress = _silent) -> Counted:
+        """Count some of them; `progress` is called after each."""
 
-class Folder:
-    """The label maps in a folder and below it, PNG or .npy."""
+    def none(self) -> Counted:
+        """What is counted of no pair."""
+        return Counted({top: classes.empty() for top, classes in self.numbers.items()})
 
-    def __init__(self, folder: Path) -> None:
-        """Raises DataError if there are none, or two of one name."""
-        self.title = str(folder)
-        if not folder.is_dir():
-            raise DataError(Problem("there is no such folder", str(folder)))
-        self._files = by_name(folder, LABELS)
-        if not self._files:
-            raise DataError(Problem("there are no label maps, .png or .npy", str(folder)))
-        self.names: Sequence[str] = tuple(self._files)
-
-    def path(self, name: str) -> str:
-        """The file."""
-        return str(self._files[name])
-
-    def read(self, name: str) -> Array:
-        """The numbers in it."""
-        return read_labels(self._files[name])
+    def scores(self, counted: Counted) -> dict[str, Score]:
+        """The scores of all that was counted. Raises DataError with all that is wrong."""
+        problems = [*self.problems(), *counted.problems]
+        if problems:
+            raise DataError(*problems)
+        return {
+            top: replace(self.numbers[top].score(pairs), classes=self.classes[top])
+            for top, pairs in counted.pairs.items()
+        }
 
 
-class Truth:
-    """The label maps of a dataset's split, as a net learns them."""
+class MapPairs(Pairs):
+    """Label maps against those of the same names."""
 
-    def __init__(self, reader: Reader, top: str) -> None:
-        self.title = f"split '{reader.split}'"
-        self.names: Sequence[str] = reader.names
-        self._reader, self._top = reader, top
-        self._numbers = {name: number for number, name in enumerate(reader.names)}
+    def __init__(
+        self,
+        truth: Maps,
+        prediction: Maps,
+        classes: Classes = Classes(),
+        trimap: int | None = None,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self.numbers, self.classes = {_LABEL: classes}, {_LABEL: names}
+        self._truth, self._prediction, self._trimap = truth, prediction, trimap
+        there = set(prediction.names)
+        self._names = [name for name in truth.names if name in there]
 
-    def path(self, name: str) -> str:
-        """The file."""
-        return self._reader.place(self._top, self._numbers[name])
+    @classmethod
+    def of(
+        cls,
+        prediction: Path,
+        truth: Path | Reader,
+        classes: Classes,
+        trimap: int | None = None,
+        names: tuple[str, ...] = (),
+    ) -> MapPairs:
+        """The maps of a folder against those of another, or the first ones of a dataset.
 
-    def read(self, name: str) -> Array:
-        """Its classes from 0."""
-        return self._reader.label(self._top, self._numbers[name])
+        The dataset's classes are meant where no number of them is given.
+        """
+        if isinstance(truth, Path):
+            return cls(Folder(truth), Folder(prediction), classes, trimap, names)
+        top = truth.label_tops[0]
+        names = names or tuple(truth.classes(top))
+        numbers = Classes(classes.count or len(names) or None, classes.ignore)
+        return cls(Truth(truth, top), Folder(prediction), numbers, trimap, names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def problems(self) -> list[Problem]:
+        """Names without a partner."""
+        return list(_unpaired(self._truth, self._prediction))
+
+    def score(self, progress: Progress = _silent, workers: int | None = None) -> dict[str, Score]:
+        """The scores of all, counted on all cores."""
+        total = self.none()
+        shares = spread(self.count, range(len(self)), workers=workers, progress=progress)
+        for counted in shares:
+            total += counted
+        total.problems.sort(key=lambda problem: problem.path or "")
+        return self.scores(total)
+
+    def count(self, indices: Iterable[int], progress: Progress = _silent) -> Counted:
+        """Maps that cannot be read, or do not fit, are problems."""
+        counted, classes = self.none(), self.numbers[_LABEL]
+        for index in indices:
+            name, maps = self._names[index], (self._truth, self._prediction)
+            true, found = (_read(each, name, counted.problems) for each in maps)
+            if true is not None and found is not None:
+                true = near_boundaries(true, self._trimap, classes.ignore)
+                pairs, wrong = counted_pair(
+                    classes, true, found, *(each.path(name) for each in maps)
+                )
+                counted += Counted({_LABEL: pairs}, wrong)
+            progress()
+        return counted
+
+
+_LABEL = "label"
 
 
 def score_maps(
@@ -193,54 +254,7 @@ def score_maps(
     Raises DataError, with every problem there is: names without a partner, sizes that differ, maps
     that cannot be read, numbers that are no classes.
     """
-    problems = list(_unpaired(truth, prediction))
-    names = [name for name in truth.names if name in set(prediction.names)]
-
-    def work(share: Iterator[str]) -> tuple[Array, list[Problem]]:
-        total = classes.empty()
-        wrong: list[Problem] = []
-        for name in share:
-            maps = [_read(each, name, wrong) for each in (truth, prediction)]
-            if maps[0] is not None and maps[1] is not None:
-                paths = truth.path(name), prediction.path(name)
-                true = near_boundaries(maps[0], trimap, classes.ignore)
-                pairs, found = counted(classes, true, maps[1], *paths)
-                total += pairs
-                wrong += found
-        return total, wrong
-
-    results = spread(work, names, workers=workers, progress=progress)
-    problems += sorted((p for _, found in results for p in found), key=lambda p: p.path or "")
-    if problems:
-        raise DataError(*problems)
-    return classes.score(sum((total for total, _ in results), classes.empty()))
-
-
-def score_folder(
-    prediction: Path,
-    truth: Path | Reader,
-    classes: Classes = Classes(),
-    *,
-    trimap: int | None = None,
-    progress: Callable[[int], Progress] = lambda _total: _silent,
-) -> Score:
-    """The score of the label maps in a folder against those of another, or of a dataset.
-
-    A dataset's first label map is meant, and its classes are those where no number of them is
-    given. Raises DataError as `score_maps` does. `progress` is told how many pairs there are, and
-    gives what is called after each.
-    """
-    names: tuple[str, ...] = ()
-    if isinstance(truth, Path):
-        true: Maps = Folder(truth)
-    else:
-        top = truth.label_tops[0]
-        names = tuple(truth.classes(top))
-        true = Truth(truth, top)
-    numbers = Classes(classes.count or len(names) or None, classes.ignore)
-    advance = progress(len(true.names))
-    found = score_maps(true, Folder(prediction), numbers, trimap=trimap, progress=advance)
-    return replace(found, classes=names)
+    return MapPairs(truth, prediction, classes, trimap).score(progress, workers)[_LABEL]
 
 
 def cautions(score: Score, place: str | None = None) -> tuple[Problem, ...]:
@@ -311,42 +325,71 @@ def score_model(
     kind that the model takes, or label maps with classes that the model has not: these are looked
     for before the model runs.
     """
-    tops = _image_tops(runner, reader)
-    heads = _heads(runner, reader)
-    numbers = {top: _numbers(runner, reader, top, head) for top, head in heads.items()}
-    problems = [
-        problem
-        for top, classes in numbers.items()
-        for problem in label_problems(reader, top, classes.count or MOST_CLASSES)
-    ]
-    if problems:
-        raise DataError(*problems)
-    totals = {top: classes.empty() for top, classes in numbers.items()}
+    return ModelPairs(runner, reader, trimap).score(progress)
 
-    def read(index: int) -> tuple[dict[str, Array], dict[str, Array]]:
-        pictures = {blob: reader.picture(top, index) for blob, top in tops.items()}
-        return pictures, {top: reader.label(top, index) for top in heads}
 
-    with ThreadPoolExecutor(1) as executor:
-        ahead = executor.submit(read, 0)
-        for index, name in enumerate(reader.names):
-            pictures, truths = ahead.result()
-            if index + 1 < len(reader):
-                ahead = executor.submit(read, index + 1)
-            found = runner.label([pictures])
+class ModelPairs(Pairs):
+    """A dataset's label maps against those that a model makes of its images.
+
+    Raises DataError if the dataset has no image of a kind that the model takes.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        reader: Reader,
+        trimap: int | None = None,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self._runner, self._reader, self._trimap = runner, reader, trimap
+        self._tops = _image_tops(runner, reader)
+        self._heads = _heads(runner, reader)
+        self.numbers = {
+            top: _numbers(runner, reader, top, head) for top, head in self._heads.items()
+        }
+        self.classes = {
+            top: names or _names(runner, reader, top, head) for top, head in self._heads.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def problems(self) -> list[Problem]:
+        """None: what is wrong is found in pairs."""
+        return []
+
+    def label_problems(self) -> list[Problem]:
+        """Label maps with classes that the model has not; all are read."""
+        return [
+            problem
+            for top, classes in self.numbers.items()
+            for problem in label_problems(self._reader, top, classes.count or MOST_CLASSES)
+        ]
+
+    def score(self, progress: Progress = _silent) -> dict[str, Score]:
+        """The scores of all. Raises DataError before the model runs if label maps do not fit."""
+        problems = self.label_problems()
+        if problems:
+            raise DataError(*problems)
+        return self.scores(self.count(range(len(self)), progress))
+
+    def count(self, indices: Iterable[int], progress: Progress = _silent) -> Counted:
+        """The next image is read while the model runs."""
+        counted = self.none()
+        for index, pictures, truths in ahead(self._read, indices, workers=1, most=1):
+            found = self._runner.label([pictures])
+            name = f"{self._reader.names[index]}, as predicted"
             for top, truth in truths.items():
-                labels, path = found[heads[top].blob][0], reader.place(top, index)
-                truth = near_boundaries(truth, trimap, numbers[top].ignore)
-                pairs, wrong = counted(numbers[top], truth, labels, path, f"{name}, as predicted")
-                problems += wrong
-                totals[top] += pairs
+                labels, path = found[self._heads[top].blob][0], self._reader.place(top, index)
+                truth = near_boundaries(truth, self._trimap, self.numbers[top].ignore)
+                pairs, wrong = counted_pair(self.numbers[top], truth, labels, path, name)
+                counted += Counted({top: pairs}, wrong)
             progress()
-    if problems:
-        raise DataError(*problems)
-    return {
-        top: replace(numbers[top].score(total), classes=_names(runner, reader, top, heads[top]))
-        for top, total in totals.items()
-    }
+        return counted
+
+    def _read(self, index: int) -> tuple[int, dict[str, Array], dict[str, Array]]:
+        pictures = {blob: self._reader.picture(top, index) for blob, top in self._tops.items()}
+        return index, pictures, {top: self._reader.label(top, index) for top in self._heads}
 
 
 def _names(runner: Runner, reader: Reader, top: str, head: LabelMap) -> tuple[str, ...]:

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.datasets import IGNORE
+from fcnproto.datasets.map_sets import Folder
 from fcnproto.datasets.measures import MEASURES, Classes, Score
 from fcnproto.datasets.pictures import read_labels
-from fcnproto.datasets.score import Folder, counted
+from fcnproto.datasets.score import counted_pair
 from fcnproto.errors import DataError, FcnprotoError, Problem
 from fcnproto.runtime.images import png_of
 from fcnproto.runtime.segmentation import Segmentation
@@ -219,7 +220,7 @@ def _pairs(
         raise DataError(Problem(message, title))
     named = path if "\n" not in path and len(path) < 1000 else f"the truth of {title}"
     found = [
-        counted(each, truth, result.labels, named, title)
+        counted_pair(each, truth, result.labels, named, title)
         for each, result in zip(numbers, results, strict=True)
     ]
     wrong = dict.fromkeys(problem for _, problems in found for problem in problems)

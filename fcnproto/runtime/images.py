@@ -246,12 +246,19 @@ def png_of(image: Image.Image) -> bytes:
     return content.getvalue()
 
 
-def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
+def label_png(labels: Array, palette: Sequence[Colour]) -> bytes:
     """A PNG that holds class numbers and shows their colours; of 16 bits where there are others."""
     if labels.max(initial=0) < 2**8:
         labels = labels.astype(np.uint8)
     image = Image.fromarray(labels)
     if labels.dtype == np.uint8:
         image.putpalette([part for colour in palette[:256] for part in colour])
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue()
+
+
+def write_labels(path: Path, labels: Array, palette: Sequence[Colour]) -> None:
+    """Write that PNG, whole or not at all."""
     with replacing(path) as temporary:
-        image.save(temporary, "PNG")
+        temporary.write_bytes(label_png(labels, palette))

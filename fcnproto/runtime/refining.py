@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,14 @@ class Refining:
 
     def __bool__(self) -> bool:
         return bool(self.fields) or self.crf is not None
+
+    def said(self, metadata: Metadata) -> Iterator[str]:
+        """For each mean field of the model a line that says whether it is applied."""
+        for blob, on in metadata.mean_fields.items():
+            if blob in self.fields:
+                yield f"mean field '{on.top}' is applied to '{blob}'; --refine none leaves it out"
+            else:
+                yield f"mean field '{on.top}' of '{blob}' is left out"
 
     def starts(self) -> frozenset[str]:
         """Outputs that are no scores of their own: what mean fields start from."""

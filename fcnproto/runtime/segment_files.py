@@ -50,8 +50,7 @@ def segment(
     the model runs on the next images. An image that cannot be segmented gives a Problem, and the
     rest go on; a warning goes with its image. Raises FcnprotoError if results cannot be written.
     """
-    named = _named_kind(segmenter, companions)
-    work = _Work(folder, companions, readers, named)
+    work = _Work(folder, Scenes.of(segmenter, companions, readers))
     on_the_way: deque[Source] = deque()
 
     def scenes() -> Iterator[Scene | FcnprotoError]:
@@ -67,12 +66,51 @@ def segment(
         yield from outcomes
 
 
-def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str | None:
+@dataclass
+class Scenes:
+    """Images with those that belong to them: each of another kind, called the same, in a folder."""
+
+    named: str | None
+    """The kind of image that is named itself, if not all are found in folders by its name."""
+    companions: Mapping[str, Path]
+    readers: Mapping[str, Reading]
+    _notes: dict[Path, list[Problem]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        segmenter: Segmenter,
+        companions: Mapping[str, Path],
+        readers: Mapping[str, Reading] = MappingProxyType({}),
+    ) -> Scenes:
+        """Raises FcnprotoError unless each input of the model has its images."""
+        return cls(named_kind(segmenter.kinds, companions, segmenter.path), companions, readers)
+
+    def scene(self, source: Source) -> Scene:
+        """An image with those that belong to it; ImageError if one is not there."""
+        others = {kind: self._other(kind, source) for kind in self.companions}
+        return others if self.named is None else {self.named: source, **others}
+
+    def notes(self, source: Source) -> Sequence[Problem]:
+        """What was said of an image while those that belong to it were read; said once."""
+        return self._notes.pop(source.path, ())
+
+    def _other(self, kind: str, source: Source) -> ImageLike:
+        file = _companion(self.companions[kind], source)
+        if kind not in self.readers:
+            return file
+        image, notes = self.readers[kind](file)
+        self._notes.setdefault(source.path, []).extend(notes)
+        return image
+
+
+def named_kind(
+    kinds: Sequence[str], companions: Mapping[str, Path], path: str | None
+) -> str | None:
     """The kind of image that is named itself, if not all are found in folders by its name.
 
     Raises FcnprotoError unless each input of the model has its images.
     """
-    path, kinds = segmenter.path, segmenter.kinds
     named = [kind for kind in kinds if kind not in companions]
     problems = [
         Problem(f"the model takes no {kind}, only {' and '.join(kinds)}: leave out --{kind}", path)
@@ -92,29 +130,16 @@ def _named_kind(segmenter: Segmenter, companions: Mapping[str, Path]) -> str | N
 @dataclass
 class _Work:
     folder: Path
-    companions: Mapping[str, Path]
-    readers: Mapping[str, Reading]
-    named: str | None
-    notes: dict[Path, list[Problem]] = field(default_factory=dict)
-    """What was said of an image while those that belong to it were read."""
+    scenes: Scenes
     written: dict[str, Path] = field(default_factory=dict)
 
     def scene(self, source: Source) -> Scene | FcnprotoError:
         """An image with those that belong to it, or why it cannot be segmented."""
         try:
             self._claim(source)
-            others = {kind: self._other(kind, source) for kind in self.companions}
+            return self.scenes.scene(source)
         except ImageError as error:
             return error
-        return others if self.named is None else {self.named: source, **others}
-
-    def _other(self, kind: str, source: Source) -> ImageLike:
-        file = _companion(self.companions[kind], source)
-        if kind not in self.readers:
-            return file
-        image, notes = self.readers[kind](file)
-        self.notes.setdefault(source.path, []).extend(notes)
-        return image
 
     def write(self, done: tuple[Source, Segmentation]) -> list[Outcome]:
         """Write a result; its warnings come first."""
@@ -123,19 +148,30 @@ class _Work:
             return list(result.error.problems)
         *labels, overlay = result.save(self.folder / f"{source.stem}.png")
         files = dict(zip(result.label_maps, labels, strict=True))
-        notes = self.notes.pop(source.path, [])
-        return [*notes, *result.notes, Segmented(source, files, overlay, result.all_shares)]
+        return [
+            *self.scenes.notes(source),
+            *result.notes,
+            Segmented(source, files, overlay, result.all_shares),
+        ]
 
     def _claim(self, source: Source) -> None:
         """ImageError if a result would replace another's, or the image itself."""
         other = self.written.setdefault(source.stem, source.path)
         target = self.folder / f"{source.stem}.png"
         if other != source.path:
-            message = f"its result would be {target}, which is that of {other}"
-            raise ImageError(Problem(message, str(source.path)))
+            raise ImageError(Problem(claimed(target, other), str(source.path)))
         if target.exists() and source.path.exists() and target.samefile(source.path):
-            message = f"its result would be {target}, the image itself: choose another -o DIR"
-            raise ImageError(Problem(message, str(source.path)))
+            raise ImageError(Problem(itself(target), str(source.path)))
+
+
+def claimed(target: object, other: object) -> str:
+    """What is said of an image whose result another one has."""
+    return f"its result would be {target}, which is that of {other}"
+
+
+def itself(target: object) -> str:
+    """What is said of an image that its own result would replace."""
+    return f"its result would be {target}, the image itself: choose another -o DIR"
 
 
 def _companion(folder: Path, source: Source) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from PIL import Image
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
 from fcnproto.runtime import overlay as overlays
-from fcnproto.runtime.images import write_labels
+from fcnproto.runtime.images import label_png
 from fcnproto.types import Array, Colour
 
 _ROWS = 2**20  # labels that are counted at once, for what is counted becomes numbers of 8 bytes
@@ -105,14 +105,25 @@ class Segmentation:
                 Problem(f"its result would be {first}, the image itself: name another", self.title)
             )
         files = []
-        for number, (blob, labels) in enumerate(self.label_maps.items()):
-            file = first.with_name(f"{first.stem}.{blob}.png") if number else first
-            write_labels(file, labels, self.palette)
+        for number, (name, content) in enumerate(self.files(first.stem)):
+            file = first.with_name(name) if number else first
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
             files.append(file)
-        file = first.with_name(f"{first.stem}.overlay.jpg")
-        with replacing(file) as temporary:
-            self.overlay().save(temporary, "JPEG", quality=90)
-        return (*files, file)
+        return tuple(files)
+
+    def files(self, stem: str) -> Iterator[tuple[str, bytes]]:
+        """What `save` writes, each with its name: the label maps in their order, the overlay."""
+        for number, (blob, labels) in enumerate(self.label_maps.items()):
+            name = f"{stem}.{blob}.png" if number else f"{stem}.png"
+            yield name, label_png(labels, self.palette)
+        yield f"{stem}.overlay.jpg", self.overlay_jpeg()
+
+    def overlay_jpeg(self) -> bytes:
+        """The overlay with its legend, as JPEG."""
+        content = io.BytesIO()
+        self.overlay().save(content, "JPEG", quality=90)
+        return content.getvalue()
 
     @property
     def _first(self) -> str:

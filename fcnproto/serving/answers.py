@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.types import Array
@@ -81,22 +79,3 @@ def as_json(done: Segmentation, scores: dict[str, Array], seconds: float) -> dic
             entry["scores"] = [value if np.isfinite(value) else None for value in values]
         maps.append(entry)
     return {"width": width, "height": height, "seconds": round(seconds, 4), "maps": maps}
-
-
-def label_png(labels: Array, palette: Sequence[tuple[int, int, int]]) -> bytes:
-    """A PNG of class numbers with the palette's colours; of 16 bits beyond 256 classes."""
-    if labels.max(initial=0) < 2**8:
-        labels = labels.astype(np.uint8)
-    image = Image.fromarray(labels)
-    if labels.dtype == np.uint8:
-        image.putpalette([part for colour in palette[:256] for part in colour])
-    content = io.BytesIO()
-    image.save(content, "PNG")
-    return content.getvalue()
-
-
-def overlay_jpeg(done: Segmentation) -> bytes:
-    """The image with its classes' colours over it and a legend."""
-    content = io.BytesIO()
-    done.overlay().save(content, "JPEG", quality=90)
-    return content.getvalue()

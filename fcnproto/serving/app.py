@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 import fcnproto
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.parallel import cores
+from fcnproto.runtime.images import label_png
 from fcnproto.runtime.runner import Picture, Prepared
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import Segmenter
@@ -179,9 +180,9 @@ class _Server:
             self._runner.palette,
         )
         if form == answers.PNG:
-            return answers.label_png(done.labels, self._runner.palette)
+            return label_png(done.labels, self._runner.palette)
         if form == answers.JPEG:
-            return answers.overlay_jpeg(done)
+            return done.overlay_jpeg()
         return bytes(JSONResponse(answers.as_json(done, answer.scores, answer.seconds)).body)
 
     def model(self) -> dict[str, Any]:

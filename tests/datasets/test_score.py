@@ -11,10 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from fcnproto import datasets
 from fcnproto.datasets.confusion_picture import draw
+from fcnproto.datasets.map_sets import Folder, Truth
 from fcnproto.datasets.measures import Classes, Score
 from fcnproto.datasets.score import (
-    Folder,
-    Truth,
     confusion,
     label_problems,
     score_maps,

@@ -3,6 +3,7 @@
 import io
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -600,7 +601,7 @@ def test_a_full_disk_stops_it(fcn, tmp_path, monkeypatch):
     source = saved(tmp_path / "a.png", photograph(8, 8))
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FcnprotoError, match="No space left"):
         list(segment(segmenter_of(fcn()), [source], out, {}))
     assert not list(out.iterdir())

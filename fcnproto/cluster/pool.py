@@ -1,0 +1,167 @@
+"""A cluster of Ray: joined or started, and the workers that it has room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.data
+
+from fcnproto.errors import FcnprotoError, Problem
+
+AUTO = "auto"
+
+BLOCK_BYTES = 2**12
+"""Blocks of rows are so small that little is done twice, and so large that they cost little."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine of the cluster has."""
+
+    cores: int
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """So many workers, each with so many cores and GPUs."""
+
+    workers: int
+    cores: int
+    gpus: float = 0
+
+    @classmethod
+    def of(cls, machines: list[Machine], workers: int | None = None, gpus: float = 0) -> Pool:
+        """As many workers as are asked for, each with as many cores as let all of them run.
+
+        By default there is one for each machine, or with `gpus` as many as have so many each.
+        Raises FcnprotoError if the cluster has no room for them.
+        """
+        room = [machine for machine in machines if machine.gpus >= gpus]
+        most = [int(machine.gpus // gpus) if gpus else machine.cores for machine in room]
+        count = workers or (sum(most) if gpus else len(room))
+        for cores in range(max((machine.cores for machine in room), default=0), 0, -1):
+            fitting = [min(n, each.cores // cores) for n, each in zip(most, room, strict=True)]
+            if count and sum(fitting) >= count:
+                return cls(count, cores, gpus)
+        has = f"{sum(m.cores for m in machines)} cores and {sum(m.gpus for m in machines):g} GPUs"
+        wanted = f"{count or 'any'} workers" + (f" with {gpus:g} GPUs each" if gpus else "")
+        raise FcnprotoError(f"the cluster has {has}: there is no room for {wanted}")
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
+        each = " each" if self.workers > 1 else ""
+        return f"{_count(self.workers, 'worker')} with {_count(self.cores, 'core')}{gpus}{each}"
+
+    def actors(self, alone: bool = False) -> ray.data.ActorPoolStrategy:
+        """The workers as Ray Data has them, with the next rows at hand unless each is `alone`."""
+        waiting = 1 if alone else None
+        return ray.data.ActorPoolStrategy(size=self.workers, max_tasks_in_flight_per_actor=waiting)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What Ray is asked for, for each of them."""
+        return {"num_cpus": self.cores, "num_gpus": self.gpus}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def machines() -> list[Machine]:
+    """Those that are alive and have cores to work with."""
+    return [
+        Machine(int(node["Resources"].get("CPU", 0)), node["Resources"].get("GPU", 0))
+        for node in ray.nodes()  # type: ignore[no-untyped-call,unused-ignore]
+        if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
+    ]
+
+
+@contextmanager
+def joined(address: str) -> Iterator[None]:
+    """Join a cluster for a while; `auto` is the one that this machine belongs to, or a new one.
+
+    Whoever has joined one before stays in it. Raises FcnprotoError if it cannot be reached; what
+    Ray says goes to its logs.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    if address != AUTO:
+        _knock(address)
+    # A cluster that is started here tells nobody.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(
+            None if address == AUTO else address,
+            log_to_driver=False,
+            logging_level=logging.FATAL,
+            include_dashboard=False if address == AUTO else None,
+        )
+    except Exception as error:  # ConnectionError, ValueError, RuntimeError, gRPC's own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
+    try:
+        # Ray tells of workers that died on standard output, which is for results.
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise FcnprotoError if nobody is there; Ray would try for minutes to find that out."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        expected = "expected HOST:PORT, as in 10.0.0.1:6379"
+        reason = getattr(error, "strerror", None) or (error if host else expected)
+        raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
+
+
+_PATIENCE = 10  # seconds
+
+
+@contextmanager
+def quiet() -> Iterator[Any]:
+    """Settings of Ray Data for a run of ours, which shows its own progress; those of before return.
+
+    A worker that dies takes the blocks that it has with it: they are done again in another pass.
+    """
+    context = ray.data.DataContext.get_current()
+    logger = logging.getLogger("ray.data")
+    before = {name: getattr(context, name) for name in _SETTINGS}, logger.level
+    for name, value in _SETTINGS.items():
+        setattr(context, name, value)
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield context
+    finally:
+        for name, value in before[0].items():
+            setattr(context, name, value)
+        logger.setLevel(before[1])
+
+
+_SETTINGS = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    "max_errored_blocks": -1,
+    "target_max_block_size": BLOCK_BYTES,
+}
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of Ray's says, in one line: what was raised in a worker, if anything was."""
+    cause = getattr(error, "cause", None) or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]

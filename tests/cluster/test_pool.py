@@ -1,0 +1,42 @@
+"""Workers that a cluster has room for, and clusters that are not there."""
+
+import pytest
+
+from fcnproto.cluster.pool import Machine, Pool, joined
+from fcnproto.errors import FcnprotoError
+
+TWO = [Machine(8, 2), Machine(2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("machines", "workers", "gpus", "expected"),
+    [
+        ([Machine(4, 0)], None, 0, Pool(1, 4)),
+        ([Machine(4, 0)], 3, 0, Pool(3, 1)),
+        (TWO, None, 0, Pool(2, 4)),  # both on the larger one: more cores than with one on each
+        (TWO, 5, 0, Pool(5, 2)),
+        (TWO, 10, 0, Pool(10, 1)),
+        (TWO, None, 1, Pool(2, 4, 1)),
+        (TWO, None, 0.5, Pool(4, 2, 0.5)),
+        (TWO, 1, 2, Pool(1, 8, 2)),
+    ],
+)
+def test_workers_have_as_many_cores_as_let_all_run(machines, workers, gpus, expected):
+    assert Pool.of(machines, workers, gpus) == expected
+
+
+@pytest.mark.parametrize(("workers", "gpus"), [(11, 0), (3, 1), (None, 3)])
+def test_too_many_workers(workers, gpus):
+    with pytest.raises(FcnprotoError, match="10 cores and 2 GPUs: there is no room for"):
+        Pool.of(TWO, workers, gpus)
+
+
+def test_a_cluster_without_machines():
+    with pytest.raises(FcnprotoError, match="0 cores"):
+        Pool.of([])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1", "a:b"])
+def test_no_cluster_at_an_address(address):
+    with pytest.raises(FcnprotoError, match="there is no cluster to join"), joined(address):
+        pass
