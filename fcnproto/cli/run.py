@@ -24,7 +24,7 @@ from fcnproto.cli.common import (
     tell_refining,
     unit_option,
 )
-from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.errors import FcnprotoError, Problem, Severity, printable
 from fcnproto.model.metadata import DEPTH, HHA, Mean
 
 if TYPE_CHECKING:
@@ -350,8 +350,10 @@ def segment(
 
 def _as_text(done: Segmented) -> str:
     return "\n".join(
-        f"{done.labels[blob]}: "
-        + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        printable(
+            f"{done.labels[blob]}: "
+            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        )
         for blob, shares in done.shares.items()
     )
 

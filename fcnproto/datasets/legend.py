@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcnproto.datasets.base import IGNORE
 from fcnproto.datasets.lists import read_lines
 from fcnproto.datasets.pictures import Colour
 from fcnproto.errors import DataError, Problem
@@ -93,6 +94,10 @@ def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, 
         entries.append(Entry(match["name"], (parts[0], parts[1], parts[2]) if parts else None))
     if not entries and not problems:
         problems.append(Problem("it is empty: expected a class's name in each line", str(path)))
+    classes = sum(entry.name != VOID for entry in entries)
+    if classes > IGNORE:
+        message = f"names {classes} classes, and a label map has room for {IGNORE}"
+        problems.append(Problem(message, str(path)))
     problems += _twice(path, entries)
     if problems:
         raise DataError(*problems)

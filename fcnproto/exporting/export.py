@@ -76,6 +76,7 @@ class Prepared:
     @property
     def blobs(self) -> Blobs:
         """The channels of its inputs and the classes of its outputs."""
+        binary = self.thresholds
         return Blobs(
             {
                 blob: channels
@@ -83,7 +84,7 @@ class Prepared:
                 if (channels := _second(sizes)) is not None
             },
             {
-                blob: 2 if blob in self.thresholds else _second(sizes)
+                blob: 2 if blob in binary else _second(sizes)
                 for blob, sizes in self.inference.outputs.items()
                 if len(sizes) > 1
             },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from types import MappingProxyType
@@ -83,8 +83,9 @@ def inference(graph: Graph, weights: Weights = MappingProxyType({})) -> Inferenc
         )
         for blob, shape in assumed.items()
     ]
-    names, trials, fixed = _open_axes(net, base)
-    probes = [infer(net, trial) for trial in trials]
+    walked_at = _walks(net)
+    names, trials, fixed = _open_axes(net, base, walked_at)
+    probes = [_sound(walked_at(trial)) for trial in trials]
     dims, uncounted = _dims(net, probes), _uncounted(net)
 
     def named(blob: str) -> Dimensions:
@@ -285,13 +286,37 @@ _AXES = {0: "N", 2: "H", 3: "W"}
 Axis = tuple[str, int]
 
 
+_Walked = tuple[Shapes, Sequence[Problem]]
+
+
+def _walks(net: Graph) -> Callable[[Mapping[str, Shape]], _Walked]:
+    """What `walk` finds of a net, which is walked once for each size."""
+    known: dict[tuple[tuple[str, Shape], ...], _Walked] = {}
+
+    def walked_at(given: Mapping[str, Shape]) -> _Walked:
+        key = tuple(given.items())
+        if key not in known:
+            known[key] = walk(net, given)
+        return known[key]
+
+    return walked_at
+
+
+def _sound(walked: _Walked) -> Shapes:
+    shapes, problems = walked
+    raise_if_any(NetError, problems)
+    return shapes
+
+
 def _open_axes(
-    net: Graph, base: Mapping[str, Shape]
+    net: Graph,
+    base: Mapping[str, Shape],
+    walked_at: Callable[[Mapping[str, Shape]], _Walked],
 ) -> tuple[dict[Axis, str], list[Mapping[str, Shape]], list[Problem]]:
     """The names of the inputs' open axes, sizes that work, `base` first, and why the other axes
     are not open.
     """
-    reference, told = walk(net, base)
+    reference, told = walked_at(base)
     raise_if_any(NetError, told)
     before = set(told)
     trials = [base]
@@ -307,7 +332,7 @@ def _open_axes(
 
     def obstacle(axes: Sequence[Axis], step: int) -> Node | None:
         """The first layer that does not fit inputs that are larger along some axes."""
-        shapes, problems = walk(net, grown(axes, step))
+        shapes, problems = walked_at(grown(axes, step))
         new = [problem for problem in problems if problem not in before]
         said = {problem.layer for problem in new if problem.severity is not Severity.NOTE}
         for index, node in enumerate(net.nodes):

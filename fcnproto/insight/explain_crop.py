@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from fcnproto.errors import LayerError, NetError, Problem, nearest
+from fcnproto.errors import LayerError, NetError, Problem, nearest, printable
 from fcnproto.layers.base import Kind
 from fcnproto.layers.spatial import Affine, CoordMap, Window
 from fcnproto.net.coords import Alignment, Ascent, align, way
@@ -178,7 +178,7 @@ def _moves(steps: Sequence[Ascent], unit: CoordMap, sign: int) -> tuple[Move, ..
 
 def crop_text(graph: Graph, account: CropAccount) -> str:
     """The account of a crop in sentences."""
-    return "\n".join(_crop_lines(graph, account)) + "\n"
+    return "\n".join(map(printable, _crop_lines(graph, account))) + "\n"
 
 
 def _crop_lines(graph: Graph, account: CropAccount) -> Iterator[str]:
