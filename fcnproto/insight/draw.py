@@ -127,6 +127,9 @@ class Picture:
         columns = []
         while left:
             column = _longest(ways, left)
+            if len(column) == 1:  # nothing that is left leads anywhere
+                columns += [(index,) for index in left]
+                break
             columns.append(column)
             for index in column:
                 del left[index]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.files import replacing
+from fcnproto.files import beside, replacing
 from fcnproto.runtime import overlay as overlays
 from fcnproto.runtime.images import Colour, write_labels
 from fcnproto.types import Array
@@ -106,10 +106,10 @@ class Segmentation:
             )
         files = []
         for number, (blob, labels) in enumerate(self.label_maps.items()):
-            file = first.with_name(f"{first.stem}.{blob}.png") if number else first
+            file = beside(first, f".{blob}.png") if number else first
             write_labels(file, labels, self.palette)
             files.append(file)
-        file = first.with_name(f"{first.stem}.overlay.jpg")
+        file = beside(first, ".overlay.jpg")
         with replacing(file) as temporary:
             self.overlay().save(temporary, "JPEG", quality=90)
         return (*files, file)

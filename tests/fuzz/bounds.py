@@ -50,19 +50,22 @@ class Failure:
         return re.sub(r"\W+", "-", self.kind, flags=re.ASCII).strip("-")[:80].lower()
 
 
-def judge(target: Target, data: bytes, room: Path) -> Failure | None:
-    """Run a target on an input in an empty folder; what takes long is given a second chance."""
-    failure = _judged(target, data, room)
+def judge(target: Target, data: bytes, room: Path, patience: float = 1) -> Failure | None:
+    """Run a target on an input in an empty folder; what takes long is given a second chance.
+
+    With more patience it may take so many times as long.
+    """
+    failure = _judged(target, data, room, patience)
     if failure is not None and failure.kind.startswith("slow"):
-        failure = _judged(target, data, room)
+        failure = _judged(target, data, room, patience)
     return failure
 
 
-def _judged(target: Target, data: bytes, room: Path) -> Failure | None:
+def _judged(target: Target, data: bytes, room: Path, patience: float) -> Failure | None:
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir(parents=True)
-    limit = SECONDS * max(1.0, len(data) / LENGTH)
-    before = _resident()
+    limit = patience * SECONDS * max(1.0, len(data) / LENGTH)
+    before, earlier = _resident(), _peak()
     start = time.process_time()
     here = Path.cwd()
     failure = None
@@ -80,7 +83,8 @@ def _judged(target: Target, data: bytes, room: Path) -> Failure | None:
         failure = Failure(f"{type(error).__name__} {_place(error)}", _trace(error))
     finally:
         os.chdir(here)
-    seconds, peak = time.process_time() - start, _peak() - before
+    seconds, peak = time.process_time() - start, _peak()
+    peak = peak - before if peak > earlier else 0  # an earlier input's is not this one's
     if failure is None and seconds > limit:
         failure = Failure(f"slow {target.name}", f"{seconds:.1f} s of processor time")
     if peak > MEMORY // 2:

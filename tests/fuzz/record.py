@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATH = Path(os.environ.get("FUZZ_RECORD", Path(__file__).parent / "record.tsv"))
+PAGE = Path(__file__).parents[2] / "docs" / "fuzzing.md"
+_BEGIN, _END = "<!-- table -->", "<!-- end of table -->"
 _HEAD = "target\tinputs\tsince\tcpu\tkinds"
 
 
@@ -54,5 +56,13 @@ def table() -> Iterator[str]:
     yield f"| all | {total[0]:,} | | {total[1]:,} | {total[2]} |"
 
 
+def write_page() -> None:
+    """Put the table where the old one stands in the page."""
+    text = PAGE.read_text("utf-8")
+    before, rest = text.split(_BEGIN)
+    _, after = rest.split(_END)
+    PAGE.write_text("\n".join([before + _BEGIN, "", *table(), "", _END + after]), "utf-8")
+
+
 if __name__ == "__main__":
-    print("\n".join(table()))
+    write_page()
