@@ -24,7 +24,7 @@ from fcnproto.net.graph import build
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
-from fcnproto.weights import Weights
+from fcnproto.weights import Weights, not_finite
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
 """The weights of net.prototxt lie beside it as net with one of these, the first that is there."""
@@ -208,7 +208,8 @@ def fit(
         for entry in fitted.report
         if entry.action not in (Action.COPIED, Action.FILLER)
     ]
-    return fitted.weights, (*notes, *fitted.notes)
+    unsound = (replace(each, path=title) for each in not_finite(fitted.weights))
+    return fitted.weights, (*notes, *fitted.notes, *unsound)
 
 
 def _tiling(net: Inference) -> Tiling | None:
