@@ -52,7 +52,8 @@ def stages(graph: Graph, shapes: Shapes, tiled: Tiling) -> list[Stages]:
     work = _Work(read, tiled, seen, _more(graph, shapes, tiled, seen))
     found = []
     candidates = sorted({*fields})[:-1]
-    step = -(-len(candidates) * len(graph.nodes) // _MOST_VISITS)
+    reads = sum(len(node.bottoms) for node in graph.nodes)
+    step = -(-len(candidates) * reads // _MOST_VISITS)
     for largest in candidates[:: max(1, step)]:
         sized = list(zip(graph.nodes, fields, strict=True))
         first = [node for node, size in sized if size <= largest]
@@ -64,7 +65,7 @@ def stages(graph: Graph, shapes: Shapes, tiled: Tiling) -> list[Stages]:
 
 
 _MOST_VISITS = 2**15
-"""So many layers are looked at in all; of more ways to divide a long net some are tried."""
+"""So often a bottom is looked at in all; of the ways to divide a long net some are tried."""
 
 
 def _fields(graph: Graph, seen: Sequence[Reaches]) -> list[int]:

@@ -146,6 +146,12 @@ def crops(graph: Graph, blob: str | None = None) -> tuple[list[CropAccount], lis
         found = [n for n in found if blob in (n.title, *map(graph.blobs.get, n.tops))]
     if not found:
         raise NetError(Problem("the net has no Crop", graph.path))
+    if len(found) * len(graph.nodes) > _MOST_LAYERS:
+        name = graph.blobs.get(found[0].tops[0], found[0].title)
+        message = (
+            f"it has {len(found)} crops in {len(graph.nodes)} layers: name one, such as {name}"
+        )
+        raise NetError(Problem(message, graph.path))
     accounts, problems = [], []
     for node in found:
         try:
@@ -153,6 +159,10 @@ def crops(graph: Graph, blob: str | None = None) -> tuple[list[CropAccount], lis
         except (NetError, LayerError) as error:
             problems += [graph.problem(node, problem.message) for problem in error.problems]
     return accounts, problems
+
+
+_MOST_LAYERS = 2**16
+"""So many are told of at once, crops times the layers that each may lie behind."""
 
 
 def _account(graph: Graph, node: Node) -> CropAccount:

@@ -33,11 +33,12 @@ class Filler:
 
     def check(self, shape: Shape) -> None:
         """Raise LayerError if Caffe would abort when it fills an array of this shape."""
-        require(prod(shape) > 0, f"filler {self.type} cannot fill an empty array, {show(shape)}")
-        require(
-            len(shape) >= self.least_axes,
-            f"filler {self.type} needs at least {self.least_axes} axes, found {show(shape)}",
-        )
+        if prod(shape) <= 0:
+            raise LayerError(f"filler {self.type} cannot fill an empty array, {show(shape)}")
+        if len(shape) < self.least_axes:
+            raise LayerError(
+                f"filler {self.type} needs at least {self.least_axes} axes, found {show(shape)}"
+            )
         self._check_sparse(shape)
 
     def fill(self, shape: Shape, rng: np.random.Generator) -> Floats:

@@ -18,12 +18,12 @@ def _many(line: Callable[[int], str], head: str = _INPUT, most: int = LENGTH) ->
     return "".join(parts)
 
 
-def _chain(kind: str, settings: str = "", most: int = LENGTH) -> str:
+def _chain(kind: str, settings: str = "") -> str:
     def line(n: int) -> str:
         bottom = f"b{n - 1}" if n else "data"
         return f'layer{{name:"b{n}"type:"{kind}"bottom:"{bottom}"top:"b{n}"{settings}}}'
 
-    return _many(line, most=most)
+    return _many(line)
 
 
 _CONV = 'convolution_param{num_output:3 kernel_size:3 pad:1 weight_filler{type:"xavier"}}'
