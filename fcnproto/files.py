@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zlib import crc32
 
 from fcnproto.errors import DataError, FcnprotoError, Problem
 
@@ -104,6 +105,23 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+LONGEST_NAME = 255  # bytes, of a file's name
+
+
+def beside(path: Path, ending: str) -> Path:
+    """A file beside `path`, called as it is but for its ending: <stem><ending>.
+
+    What stands in the way of a name, such as a slash, becomes _; of one that is longer than file
+    systems take the middle is left out, and a sum of it all put there.
+    """
+    name = path.stem + re.sub(r"[/\0]", "_", ending)
+    whole = os.fsencode(name)
+    if len(whole) > LONGEST_NAME:
+        last = f"~{crc32(whole):08x}{Path('x' + ending).suffix[:10]}"
+        name = whole[: LONGEST_NAME - len(os.fsencode(last))].decode("utf-8", "ignore") + last
+    return path.with_name(name)
 
 
 def _remove_stale(folder: Path) -> None:

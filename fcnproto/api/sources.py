@@ -27,7 +27,7 @@ def is_text(name: Named) -> bool:
 
 def zoo_name(name: object) -> str:
     """What the zoo calls it; nothing if it is none of the zoo's."""
-    return name if isinstance(name, str) and name in specs.nets() else ""
+    return name if isinstance(name, str) and name in specs.net_names() else ""
 
 
 def any_source(
@@ -48,7 +48,7 @@ def any_source(
     if str(name) != "-" and not Path(name).exists():
         raise ZooError(
             f"there is no file '{name}', and `fcnproto list` has no such net"
-            f"{nearest(str(name), list(specs.nets()))}"
+            f"{nearest(str(name), specs.net_names())}"
         )
     return read_any(name if isinstance(name, Path) else str(name), lenient=lenient)
 

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from fcnproto.cli.common import echo, tell
-from fcnproto.errors import Problem, Severity
+from fcnproto.errors import Problem, Severity, printable
 from fcnproto.model.metadata import DEPTH, HHA
 
 if TYPE_CHECKING:
@@ -59,8 +59,10 @@ def show(
 
 def _text(row: Row) -> str:
     return "\n".join(
-        f"{row['labels'][blob]}: "
-        + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        printable(
+            f"{row['labels'][blob]}: "
+            + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+        )
         for blob, shares in row["shares"].items()
     )
 

@@ -25,6 +25,7 @@ from fcnproto.cli.common import (
     tell_refining,
     write_output,
 )
+from fcnproto.files import beside
 
 if TYPE_CHECKING:
     from fcnproto.datasets.measures import Score
@@ -154,7 +155,7 @@ def _draw(results: Mapping[str, Score], picture: str, force: bool) -> None:
     """A picture for each label map; those after the first have the top in their names."""
     for number, (top, score) in enumerate(results.items()):
         path = Path(picture)
-        file = path.with_name(f"{path.stem}.{top}{path.suffix}") if number else path
+        file = beside(path, f".{top}{path.suffix}") if number else path
         content = io.BytesIO()
         score.picture().save(content, "PNG")
         write_output(str(file), content.getvalue(), force)

@@ -236,7 +236,8 @@ def _several(value: float | Sequence[float], count: int) -> tuple[Any, ...]:
 
 
 def _check_compat(compat: Compatibility) -> None:
-    values = np.asarray(compat, np.float32)
+    with np.errstate(over="ignore"):  # which is infinite then
+        values = np.asarray(compat, np.float32)
     if values.ndim > 2 or (values.ndim == 2 and values.shape[0] != values.shape[1]):
         shape = "×".join(map(str, values.shape))
         raise CrfError(f"a compatibility is a number, C numbers or C × C of them, found {shape}")

@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -90,7 +90,7 @@ class _File:
     """What a file of annotations holds: drawings, and its labels in order with their colours."""
 
     drawings: Sequence[Drawing] = ()
-    labels: Mapping[str, Colour | None] = ()  # type: ignore[assignment]
+    labels: Mapping[str, Colour | None] = field(default_factory=dict)
 
 
 def _joined(
@@ -215,10 +215,11 @@ def _read(path: Path) -> _File:
     content = path.read_bytes()
     try:
         found = _read_xml(path, content) if path.suffix.lower() == ".xml" else _json(path, content)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-        raise DataError(f"is not as annotations are: {_short(error)}") from error
     except (ValueError, RecursionError, ElementTree.ParseError) as error:
         raise DataError(f"cannot be read: {_short(error)}") from error
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        # LookupError is that of an XML in an encoding that is none, too.
+        raise DataError(f"is not as annotations are: {_short(error)}") from error
     return found
 
 

@@ -131,9 +131,15 @@ def points(values: Any) -> Points:
         numbers = [float(part) for part in flat]
     except (TypeError, ValueError) as error:
         raise DataError("its points are no numbers") from error
-    if len(numbers) % 2 or len(numbers) < 4 or not all(abs(each) < 1e7 for each in numbers):
+    if len(numbers) % 2 or len(numbers) < 4:
         raise DataError("its points are not pairs of numbers within an image")
+    _check_within(*numbers)
     return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _check_within(*numbers: float) -> None:
+    if not all(abs(each) < 1e7 for each in numbers):  # which NaN is not either
+        raise DataError("its points are not pairs of numbers within an image")
 
 
 def _is_nested(values: Any) -> bool:
@@ -141,7 +147,11 @@ def _is_nested(values: Any) -> bool:
 
 
 def box(left: float, top: float, right: float, bottom: float, turn: float = 0) -> Points:
-    """The corners of a box, turned by degrees around its middle, clockwise on the screen."""
+    """The corners of a box, turned by degrees around its middle, clockwise on the screen.
+
+    Raises DataError for numbers that lie in no image.
+    """
+    _check_within(left, top, right, bottom, turn)
     x, y = (left + right) / 2, (top + bottom) / 2
     sine, cosine = math.sin(math.radians(turn)), math.cos(math.radians(turn))
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
@@ -152,7 +162,11 @@ def box(left: float, top: float, right: float, bottom: float, turn: float = 0) -
 
 
 def ellipse(x: float, y: float, across: float, down: float, turn: float = 0) -> Points:
-    """An ellipse as a polygon of 128 corners, its radii across and down, turned as a box is."""
+    """An ellipse as a polygon of 128 corners, its radii across and down, turned as a box is.
+
+    Raises DataError for numbers that lie in no image.
+    """
+    _check_within(x, y, across, down, turn)
     angles = np.arange(128) * (2 * math.pi / 128)
     sine, cosine = math.sin(math.radians(turn)), math.cos(math.radians(turn))
     a, b = across * np.cos(angles), down * np.sin(angles)

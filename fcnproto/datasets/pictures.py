@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from fcnproto.errors import DataError, Problem
-from fcnproto.runtime.images import BROKEN, FORMATS
+from fcnproto.errors import DataError, Problem, WeightsError
+from fcnproto.runtime.images import BROKEN, FORMATS, decoding
 from fcnproto.types import Array, Colour
+from fcnproto.weights import npz
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 LABELS = (".png", ".npy", ".bmp", ".tif", ".tiff")
@@ -173,7 +174,7 @@ def read_palette(path: Path) -> tuple[Colour, ...]:
 def read_mask(content: bytes) -> Array:
     """A mask H×W bool from the bytes of a PNG of one channel. Raises DataError."""
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+        with decoding(), Image.open(io.BytesIO(content), formats=("PNG",)) as image:
             mask: Array = np.asarray(image) != 0
     except BROKEN as error:
         raise DataError("holds a mask that cannot be read as a PNG") from error
@@ -237,10 +238,11 @@ def _numbers(image: Image.Image) -> Array:
 
 def _read_array(path: Path) -> Array:
     try:
-        # Mapped, a file that claims to be larger than it is fails before memory is taken.
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
-        raise _unreadable(path, error) from error
+        return npz.mapped(path)
+    except WeightsError as error:
+        raise DataError(
+            *(Problem(f"cannot be read: {each.message}", each.path) for each in error.problems)
+        ) from error
 
 
 def _read_npy(path: Path) -> Array:
@@ -258,7 +260,7 @@ def _read_npy(path: Path) -> Array:
 def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
     """What `action` makes of an image; whatever Pillow raises becomes one line."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with decoding(), Image.open(path, formats=FORMATS) as image:
             return action(image)
     except BROKEN as error:
         raise _unreadable(path, error) from error

@@ -27,7 +27,7 @@ from fcnproto.net.graph import Graph, assemble
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
-from fcnproto.weights import Weights, npz
+from fcnproto.weights import Weights, not_finite, npz
 
 ENDINGS = (".npz", ".caffemodel", ".caffemodel.h5", ".safetensors")
 """The weights of net.prototxt lie beside it as net with one of these, the first that is there."""
@@ -83,6 +83,7 @@ class Prepared:
     @property
     def blobs(self) -> Blobs:
         """The channels of its inputs and the classes of its outputs."""
+        binary = self.thresholds
         return Blobs(
             {
                 blob: channels
@@ -90,7 +91,7 @@ class Prepared:
                 if (channels := _second(sizes)) is not None
             },
             {
-                blob: 2 if blob in self.thresholds else _second(sizes)
+                blob: 2 if blob in binary else _second(sizes)
                 for blob, sizes in self.inference.outputs.items()
                 if len(sizes) > 1
             },
@@ -246,7 +247,8 @@ def fit(
         for entry in fitted.report
         if entry.action not in (Action.COPIED, Action.FILLER)
     ]
-    return fitted.weights, (*notes, *fitted.notes)
+    unsound = (replace(each, path=title) for each in not_finite(fitted.weights))
+    return fitted.weights, (*notes, *fitted.notes, *unsound)
 
 
 def _tiling(net: Inference) -> Tiling | None:

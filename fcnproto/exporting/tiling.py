@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import lcm, prod
 from typing import Any
 
@@ -34,7 +34,8 @@ def tiling(graph: Graph, shapes: Shapes) -> Tiling:
             shape = shapes.blobs[top]
             if (node.layer.feeds or top in graph.outputs) and len(shape or ()) != 4:
                 raise NetError(graph.problem(node, f"blob '{top}' is no N × C × H × W"))
-    rows, columns = (_tiled(graph, shapes, axis) for axis in _AXES)
+    read = _Reads(graph, shapes)
+    rows, columns = (_tiled(read, axis) for axis in _AXES)
     stride, before, after = zip(rows, columns, strict=True)
     return Tiling(stride, before, after)
 
@@ -45,19 +46,26 @@ def stages(graph: Graph, shapes: Shapes, tiled: Tiling) -> list[Stages]:
     The first stage is all that sees no more than so many pixels of the image. Raises NetError if
     it is not known what its layers see.
     """
-    seen = [_seen_of_image(graph, shapes, axis) for axis in _AXES]
+    read = _Reads(graph, shapes)
+    seen = [_seen_of_image(read, axis) for axis in _AXES]
     fields = _fields(graph, seen)
-    work = _Work(graph, shapes, tiled, seen, _more(graph, shapes, tiled, seen))
+    work = _Work(read, tiled, seen, _more(graph, shapes, tiled, seen))
     found = []
-    for field in sorted({*fields})[:-1]:
-        first, second = (
-            [node for node, size in zip(graph.nodes, fields, strict=True) if (size <= field) is low]
-            for low in (True, False)
-        )
+    candidates = sorted({*fields})[:-1]
+    reads = sum(len(node.bottoms) for node in graph.nodes)
+    step = -(-len(candidates) * reads // _MOST_VISITS)
+    for largest in candidates[:: max(1, step)]:
+        sized = list(zip(graph.nodes, fields, strict=True))
+        first = [node for node, size in sized if size <= largest]
+        second = [node for node, size in sized if size > largest]
         made = work.stages(first, second)
         if made is not None and (cost := work.cost(made, first, second)) < work.cost_of_one():
-            found.append((cost, field, made))
+            found.append((cost, largest, made))
     return [made for _, _, made in sorted(found, key=lambda each: each[:2])]
+
+
+_MOST_VISITS = 2**15
+"""So often a bottom is looked at in all; of the ways to divide a long net some are tried."""
 
 
 def _fields(graph: Graph, seen: Sequence[Reaches]) -> list[int]:
@@ -71,9 +79,10 @@ def _fields(graph: Graph, seen: Sequence[Reaches]) -> list[int]:
     return fields
 
 
-def _tiled(graph: Graph, shapes: Shapes, axis: int) -> tuple[int, int, int]:
+def _tiled(read: _Reads, axis: int) -> tuple[int, int, int]:
     """The stride, and how many pixels an output sees before and after its own."""
-    seen = _seen_by_outputs(graph, shapes, axis, graph.nodes)
+    graph = read.graph
+    seen = _seen_by_outputs(read, axis, graph.nodes)
     before, after = 0, 0
     for node in graph.nodes:
         for top in node.tops:
@@ -90,14 +99,15 @@ def _tiled(graph: Graph, shapes: Shapes, axis: int) -> tuple[int, int, int]:
     return lcm(*(len(reach.spans) for reach in seen.values())), before, after
 
 
-def _seen_by_outputs(graph: Graph, shapes: Shapes, axis: int, nodes: Sequence[Node]) -> Reaches:
+def _seen_by_outputs(read: _Reads, axis: int, nodes: Sequence[Node]) -> Reaches:
     """What the outputs' pixels see of each blob through some of the net's nodes."""
+    graph = read.graph
     seen: Reaches = dict.fromkeys(graph.outputs, shifted())
     for node in reversed(nodes):
         for top in node.tops:
             if top not in seen or node.layer.feeds:
                 continue
-            for blob, there in _reaches(graph, shapes, axis, node):
+            for blob, there in read(axis, node):
                 reach = _guarded(graph, node, there.after, seen[top])
                 if blob in seen:
                     reach = _guarded(graph, node, reach.joined, seen[blob])
@@ -105,14 +115,15 @@ def _seen_by_outputs(graph: Graph, shapes: Shapes, axis: int, nodes: Sequence[No
     return seen
 
 
-def _seen_of_image(graph: Graph, shapes: Shapes, axis: int) -> Reaches:
+def _seen_of_image(read: _Reads, axis: int) -> Reaches:
     """What the pixels of each blob see of the images; blobs that see none are left out."""
+    graph = read.graph
     seen: Reaches = {}
     for node in graph.nodes:
         if node.layer.feeds:
             seen.update(dict.fromkeys(node.tops, shifted()))
             continue
-        for blob, there in _reaches(graph, shapes, axis, node):
+        for blob, there in read(axis, node):
             if blob not in seen:
                 continue
             reach = _guarded(graph, node, seen[blob].after, there)
@@ -122,17 +133,43 @@ def _seen_of_image(graph: Graph, shapes: Shapes, axis: int) -> Reaches:
     return seen
 
 
-def _reaches(graph: Graph, shapes: Shapes, axis: int, node: Node) -> Iterator[tuple[str, Reach]]:
-    """What a pixel of a node's tops sees of each bottom that it does not read for its size only."""
-    known = [shape for blob in node.bottoms if (shape := shapes.blobs[blob]) is not None]
-    planes = _guarded(graph, node, node.layer.reaches, known)
-    for blob, plane in zip(node.bottoms, planes, strict=True):
-        if plane is None:
-            continue
-        if not plane[axis].stride:
-            message = f"it reads all of blob '{blob}', wherever a tile lies"
-            raise NetError(graph.problem(node, message))
-        yield blob, plane[axis]
+@dataclass(frozen=True)
+class _Reads:
+    """What the layers of a net read and compute, each asked once."""
+
+    graph: Graph
+    shapes: Shapes
+    _reaches: dict[tuple[int, int], Sequence[tuple[str, Reach]]] = field(default_factory=dict)
+    _multiply_adds: dict[int, int] = field(default_factory=dict)
+
+    def __call__(self, axis: int, node: Node) -> Sequence[tuple[str, Reach]]:
+        """What a pixel of a node's tops sees of each bottom that it reads for more than its size.
+
+        Raises NetError for a layer of which that is not known.
+        """
+        key = axis, id(node)
+        if key not in self._reaches:
+            self._reaches[key] = tuple(self._of(axis, node))
+        return self._reaches[key]
+
+    def _of(self, axis: int, node: Node) -> Iterator[tuple[str, Reach]]:
+        blobs = self.shapes.blobs
+        known = [shape for blob in node.bottoms if (shape := blobs[blob]) is not None]
+        planes = _guarded(self.graph, node, node.layer.reaches, known)
+        for blob, plane in zip(node.bottoms, planes, strict=True):
+            if plane is None:
+                continue
+            if not plane[axis].stride:
+                message = f"it reads all of blob '{blob}', wherever a tile lies"
+                raise NetError(self.graph.problem(node, message))
+            yield blob, plane[axis]
+
+    def multiply_adds(self, nodes: Sequence[Node]) -> int:
+        """Those of several layers, as far as their shapes are known."""
+        for node in nodes:
+            if id(node) not in self._multiply_adds:
+                self._multiply_adds[id(node)] = self.shapes.total_multiply_adds([node])
+        return sum(self._multiply_adds[id(node)] for node in nodes)
 
 
 @dataclass(frozen=True)
@@ -143,8 +180,7 @@ class _Work:
     pixels each blob has beyond its share of an image.
     """
 
-    graph: Graph
-    shapes: Shapes
+    read: _Reads
     tiled: Tiling
     seen: Sequence[Reaches]
     more: Mapping[str, tuple[int, int]]
@@ -152,10 +188,10 @@ class _Work:
     def stages(self, first: Sequence[Node], second: Sequence[Node]) -> Stages | None:
         """The two stages that these nodes are; None if the net cannot be run so."""
         made = {top for node in first for top in node.tops}
-        if made.intersection(self.graph.outputs):
+        if made.intersection(self.read.graph.outputs):
             return None
         read = {blob for node in second for blob in node.bottoms if blob in made}
-        by_outputs = [_seen_by_outputs(self.graph, self.shapes, axis, second) for axis in _AXES]
+        by_outputs = [_seen_by_outputs(self.read, axis, second) for axis in _AXES]
         images = {top for node in first if node.layer.feeds for top in node.tops}
         if any(images.intersection(each) for each in by_outputs):
             return None
@@ -182,9 +218,8 @@ class _Work:
                 areas[0] * self._larger(axis, TILE, around),
                 areas[1] * self._larger(axis, 2 * TILE, beside),
             )
-        return areas[0] * self.shapes.total_multiply_adds(first) + areas[
-            1
-        ] * self.shapes.total_multiply_adds(second)
+        work = self.read.multiply_adds
+        return areas[0] * work(first) + areas[1] * work(second)
 
     def cost_of_one(self) -> float:
         """Multiply-adds of one stage on tiles as small as those of a first stage."""
@@ -192,7 +227,7 @@ class _Work:
         area = prod(
             self._larger(axis, TILE, tiled.before[axis] + tiled.after[axis]) for axis in _AXES
         )
-        return area * self.shapes.total_multiply_adds(self.graph.nodes)
+        return area * self.read.multiply_adds(self.read.graph.nodes)
 
     def _larger(self, axis: int, tile: int, around: int) -> float:
         """How much longer a tile is than what it is for; it begins half a stride early."""
@@ -209,7 +244,7 @@ class _Work:
         return Kept(blob, strides, befores, afters, self.more[blob])
 
     def _bytes(self, kept: Kept) -> float:
-        shape = self.shapes.blobs[kept.blob]
+        shape = self.read.shapes.blobs[kept.blob]
         assert shape is not None
         return 4 * shape[1] / prod(kept.stride)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto.errors import Severity
+from fcnproto.errors import Severity, printable
 from fcnproto.layers.fillers import bilinear_kernel
 from fcnproto.model import metadata
 from fcnproto.model.metadata import Blobs
@@ -255,7 +255,7 @@ _MOVED = 0.02
 
 def _channel_order(target: Target, kernels: Array) -> Iterator[Finding]:
     """Whether a first convolution is VGG16's with red and blue exchanged."""
-    if kernels.shape[0] != 64 or kernels.shape[2:] != (3, 3) or kernels.shape[1] not in (3, 4):
+    if kernels.shape not in ((64, 3, 3, 3), (64, 4, 3, 3)):
         return
     taps = kernels[_VGG16_FILTERS, :3, 0, 0].T
     as_bgr, as_rgb = (
@@ -335,7 +335,7 @@ def _losers(
             for target in wanted
             if target.scores and not target.upsamples and id(target.node) in above
         ]
-        if not heads or any(target.name not in weights or target.transposed for target in heads):
+        if not heads or not all(_is_matrix(target, weights) for target in heads):
             continue
         tops = [shapes.blobs.get(target.node.tops[0]) or () for target in heads]
         if any(t.layer.output_axis(top) is None for t, top in zip(heads, tops, strict=True)):
@@ -353,6 +353,14 @@ def _losers(
                 " carried over",
                 ", ".join(target.name for target in heads),
             )
+
+
+def _is_matrix(target: Target, weights: Weights) -> bool:
+    """Whether a class's score is a row of weights times what the layer sees, and a bias."""
+    if target.name not in weights or target.transposed:
+        return False
+    kernels, *biases = weights[target.name]
+    return kernels.ndim > 1 and [bias.shape for bias in biases] in ([], [kernels.shape[:1]])
 
 
 def _dominated(
@@ -412,7 +420,7 @@ def text(findings: Sequence[Finding]) -> str:
     for finding in findings:
         layer = f"layer '{finding.layer}': " if finding.layer else ""
         lines += [f"{finding.severity.value}: {layer}{finding.what}", f"    {finding.advice}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def as_json(finding: Finding) -> dict[str, Any]:

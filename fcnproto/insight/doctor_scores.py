@@ -77,9 +77,9 @@ def examine_image(graph: Graph, weights: Weights, picture: Array, name: str = ""
     Caffe. Raises NetError if the net cannot be run.
     """
     net = inference(graph, weights)
-    if [sizes[1:2] for sizes in net.inputs.values()] != [(3,)]:
+    if [(len(sizes), *sizes[1:2]) for sizes in net.inputs.values()] != [(4, 3)]:
         listed = ", ".join(f"'{blob}' {_by(sizes)}" for blob, sizes in net.inputs.items())
-        message = f"a net with one input of 3 channels is needed, found {listed}"
+        message = f"a net with one input N×3×H×W is needed, found {listed}"
         raise NetError(Problem(message, graph.path))
     ((blob, sizes),) = net.inputs.items()
     model = write(filled(net, _complete(net, weights))).to_proto()

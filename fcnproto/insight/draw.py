@@ -123,9 +123,12 @@ class Picture:
             if not edge.only_size:
                 ways[edge.end].append(edge.start)
         left = dict.fromkeys(ways)
-        columns = []
+        columns: list[tuple[int, ...]] = []
         while left:
             column = _longest(ways, left)
+            if len(column) == 1:  # nothing that is left leads anywhere
+                columns += [(index,) for index in left]
+                break
             columns.append(column)
             for index in column:
                 del left[index]

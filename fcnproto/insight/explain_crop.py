@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
-from fcnproto.errors import LayerError, NetError, Problem, nearest
+from fcnproto.errors import LayerError, NetError, Problem, nearest, printable
 from fcnproto.layers.base import Kind
 from fcnproto.layers.spatial import Affine, CoordMap, Window
 from fcnproto.net.coords import Alignment, Ascent, align, way
@@ -146,6 +146,12 @@ def crops(graph: Graph, blob: str | None = None) -> tuple[list[CropAccount], lis
         found = [n for n in found if blob in (n.title, *map(graph.blobs.get, n.tops))]
     if not found:
         raise NetError(Problem("the net has no Crop", graph.path))
+    if len(found) * len(graph.nodes) > _MOST_LAYERS:
+        name = graph.blobs.get(found[0].tops[0], found[0].title)
+        message = (
+            f"it has {len(found)} crops in {len(graph.nodes)} layers: name one, such as {name}"
+        )
+        raise NetError(Problem(message, graph.path))
     accounts, problems = [], []
     for node in found:
         try:
@@ -153,6 +159,10 @@ def crops(graph: Graph, blob: str | None = None) -> tuple[list[CropAccount], lis
         except (NetError, LayerError) as error:
             problems += [graph.problem(node, problem.message) for problem in error.problems]
     return accounts, problems
+
+
+_MOST_LAYERS = 2**16
+"""So many are told of at once, crops times the layers that each may lie behind."""
 
 
 def _account(graph: Graph, node: Node) -> CropAccount:
@@ -178,7 +188,7 @@ def _moves(steps: Sequence[Ascent], unit: CoordMap, sign: int) -> tuple[Move, ..
 
 def crop_text(graph: Graph, account: CropAccount) -> str:
     """The account of a crop in sentences."""
-    return "\n".join(_crop_lines(graph, account)) + "\n"
+    return "\n".join(map(printable, _crop_lines(graph, account))) + "\n"
 
 
 def _crop_lines(graph: Graph, account: CropAccount) -> Iterator[str]:

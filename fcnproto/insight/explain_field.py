@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fcnproto.errors import NetError, Problem, nearest
+from fcnproto.errors import NetError, Problem, nearest, printable
 from fcnproto.layers.base import Plane
 from fcnproto.layers.spatial import Span
 from fcnproto.net.graph import Graph
@@ -78,7 +78,7 @@ def text(account: Account) -> str:
         lines.append(
             f"  of which rows {_span(inside[0])} and columns {_span(inside[1])} lie in {image}"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _span(span: Span | None) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from fcnproto.errors import LayerError, NetError, Problem, Severity
+from fcnproto.errors import LayerError, NetError, Problem, Severity, printable
 from fcnproto.layers.base import Layer
 from fcnproto.layers.spatial import Window
 from fcnproto.net.coords import crop_offset
@@ -243,7 +243,7 @@ def _with_offset(graph: Graph, node: Node) -> Layer:
 
 def pad_text(account: PadAccount) -> str:
     """The account of a pad in sentences."""
-    return "\n".join(_pad_lines(account)) + "\n"
+    return "\n".join(map(printable, _pad_lines(account))) + "\n"
 
 
 def _pad_lines(account: PadAccount) -> Iterator[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+from fcnproto.errors import printable
 from fcnproto.layers.base import Plane
 from fcnproto.net.graph import Graph, Node
 from fcnproto.net.receptive_field import Fields, field_json, field_words, fields
@@ -283,8 +284,8 @@ LONGEST_FORMULA = 42
 
 def table(summary: Summary, *, markdown: bool = False) -> str:
     """The summary as lines of text, or as a table of Markdown."""
-    cells = [_cells(row) for row in summary.rows]
-    totals = _totals(summary)
+    cells = [tuple(map(printable, _cells(row))) for row in summary.rows]
+    totals = map(printable, _totals(summary))
     if markdown:
         rule = ["---:" if heading in _NUMBERS else "---" for heading in HEADINGS]
         lines = [_piped(line) for line in (HEADINGS, rule, *cells)]

@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto
 
 from fcnproto.crf.mean_field import OnScores
-from fcnproto.errors import FcnprotoError, Problem, Severity
+from fcnproto.errors import FcnprotoError, Problem, Severity, printable
 from fcnproto.model.builder import NAMELESS
 from fcnproto.model.file import LARGEST_MODEL
 from fcnproto.model.metadata import Metadata
@@ -305,13 +305,24 @@ def _compared(
     if not common:
         raise FcnprotoError(Problem(f"it has none of the blobs {some(quoted(wanted))}", path))
     rows = tuple(compare(blob, found[blob], wanted[blob], tolerance) for blob in common)
+    notes = []
+    unsound = [
+        blob for blob in common if not (_is_finite(found[blob]) and _is_finite(wanted[blob]))
+    ]
+    if unsound:
+        message = f"values of {some(quoted(unsound))} are NaN or infinite"
+        notes.append(Problem(message, path, severity=Severity.WARNING))
     missing = quoted(blob for blob in wanted if blob not in found)
-    if not missing:
-        return Comparison(rows)
-    message = (
-        f"it has no {some(missing)}, not compared; --optimize none writes models with all blobs"
-    )
-    return Comparison(rows, (Problem(message, path, severity=Severity.WARNING),))
+    if missing:
+        message = (
+            f"it has no {some(missing)}, not compared; --optimize none writes models with all blobs"
+        )
+        notes.append(Problem(message, path, severity=Severity.WARNING))
+    return Comparison(rows, tuple(notes))
+
+
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
 def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Difference:
@@ -360,7 +371,7 @@ def table(comparison: Comparison) -> list[str]:
         verdict = row.note if row.note else ("" if row.agrees else "too far")
         cells.append(
             (
-                row.blob,
+                printable(row.blob),
                 show(row.shape),
                 f"{row.absolute:.3g}",
                 f"{row.relative:.3g}",

@@ -45,9 +45,9 @@ class Builder:
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, np.ndarray[Any, Any]] = {}
         self._dims = dims
-        self._taken: set[str] = set(dims)
+        self._taken: dict[str, int] = dict.fromkeys(dims, 1)  # and how many are like each name
         self._literals: dict[tuple[str, tuple[int, ...], bytes], str] = {}
-        self._titled: set[str] = set()
+        self._titled: dict[str, int] = {}
         self._layer = ""
         self._arrays: Sequence[TitledArray] = ()
         self._writers: dict[str, object] = {}
@@ -95,7 +95,7 @@ class Builder:
     def tensor(self, name: str, array: np.ndarray[Any, Any]) -> str:
         """A named tensor of the graph; the same name means the same tensor."""
         if name not in self.tensors:
-            self._taken.add(name)
+            self._taken.setdefault(name, 1)
             self.tensors[name] = np.asarray(array, order="C")
         return name
 
@@ -324,14 +324,14 @@ class Builder:
         """Give a value a second name; needed only where an input is an output too."""
         self.nodes.append(helper.make_node("Identity", [value], [name], name=name))
 
-    def _fresh(self, name: str, taken: set[str] | None = None) -> str:
+    def _fresh(self, name: str, taken: dict[str, int] | None = None) -> str:
         """A name that no value has yet, like `name`."""
         taken = self._taken if taken is None else taken
-        candidate, number = name, 1
+        candidate = name
         while candidate in taken:
-            number += 1
-            candidate = f"{name}_{number}"
-        taken.add(candidate)
+            taken[name] += 1
+            candidate = f"{name}_{taken[name]}"
+        taken[candidate] = 1
         return candidate
 
 

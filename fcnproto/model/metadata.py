@@ -111,7 +111,7 @@ def of_net(name: str, blobs: Blobs) -> Metadata:
     dataset = specs.identify(name) if name else None
     if dataset is None:
         return Metadata(net=name)
-    spec = specs.nets().get(name)
+    spec = specs.net(name) if name in specs.net_names() else None
     kinds = spec.images if isinstance(spec, FcnSpec) else ()
     return _from_dataset(Metadata(net=name), dataset, blobs, kinds)
 

@@ -13,8 +13,15 @@ def part(model: ModelProto, inputs: Collection[str], outputs: Collection[str]) -
     """What computes some values of a model from others, and from those inputs that it still needs.
 
     Values that are neither inputs nor outputs of the model must be float32, N × C × H × W. Raises
-    FcnprotoError if there are no such values.
+    FcnprotoError if there are no such values, or a name is no text.
     """
+    try:
+        return _part(model, inputs, outputs)
+    except UnicodeDecodeError as error:
+        raise FcnprotoError("a name in the model is not UTF-8") from error
+
+
+def _part(model: ModelProto, inputs: Collection[str], outputs: Collection[str]) -> ModelProto:
     graph = model.graph
     infos = {info.name: info for info in (*graph.input, *graph.output, *graph.value_info)}
     needed = {*outputs}
@@ -26,7 +33,7 @@ def part(model: ModelProto, inputs: Collection[str], outputs: Collection[str]) -
     there = _values(graph)
     unknown = [name for name in (*inputs, *outputs) if name not in there]
     if unknown:
-        raise FcnprotoError(Problem(f"the model has no values {', '.join(unknown)}"))
+        raise FcnprotoError(Problem(f"the model has no values {', '.join(map(str, unknown))}"))
 
     def infos_of(names: Iterable[str]) -> list[ValueInfoProto]:
         return [

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from fcnproto.errors import printable
 from fcnproto.layers import layer_types
 from fcnproto.proto.caffe_pb2 import (
     ConvolutionParameter,
@@ -40,12 +41,12 @@ def net_differences(first: NetParameter, second: NetParameter) -> list[str]:
                 f" → {', '.join(other_writers)}"
             )
     lines += [f"layer {_title(key)}: only in the second" for key in theirs]
-    return lines
+    return list(map(printable, lines))
 
 
 def solver_differences(first: SolverParameter, second: SolverParameter) -> list[str]:
     """What differs, a line each."""
-    return list(_fields(first, second, ""))
+    return list(map(printable, _fields(first, second, "")))
 
 
 _Key = tuple[str, int]
@@ -90,6 +91,8 @@ def _fields(
     first: Message, second: Message, prefix: str, skip: Sequence[str] = ()
 ) -> Iterator[str]:
     """What differs between two messages of one type, field by field."""
+    if first == second:
+        return
     spelled = _SPELLINGS.get(type(first))
     if spelled:
         others = spelled(second)

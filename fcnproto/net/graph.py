@@ -356,18 +356,28 @@ class _Assembly:
 
     def _names(self) -> dict[_Version, str]:
         names: dict[_Version, str] = {}
-        taken = set(self.version)
+        taken = dict.fromkeys(self.version, 1)  # and how many are like each name
         blobs = dict.fromkeys(blob for d in self.drafts for blob in (*d.bottoms, *d.tops))
         for name, number in blobs:
             newest = self.version.get(name, number)
             title = name if number == newest else f"{name}@{self.writers.get((name, number), '')}"
-            while number != newest and title in taken:
-                title += "'"
-            taken.add(title)
+            if number != newest:
+                title = self._untaken(title, taken)
             names[name, number] = title
         for name in self.unread:  # tops of layers whose type is not known
             names.setdefault((name, self.version[name]), name)
         return names
+
+    @staticmethod
+    def _untaken(title: str, taken: dict[str, int]) -> str:
+        """The name with ', or '2 and so on, if it is taken; which it is from now on."""
+        candidate = title
+        while candidate in taken:
+            number = taken[title]
+            candidate = f"{title}'" if number == 1 else f"{title}'{number}"
+            taken[title] = number + 1
+        taken[candidate] = 1
+        return candidate
 
 
 def _keeps_shape(layer: Layer) -> bool:

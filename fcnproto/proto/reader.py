@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -138,12 +139,14 @@ class _Reader:
 
     def problems(self, message: Message) -> list[Problem]:
         """Everything found, in the order of the text."""
-        for (descriptor, name), found in self.strangers.items():
-            self.introduce(descriptor, name, found)
-        for name, places in self.forks.items():
-            path, offset, fork = places[0]
-            more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
-            self.note(path, f"{name} is not in BVLC Caffe ({fork}){more}", offset, Severity.NOTE)
+        with suppress(_UnreadableError):  # what is more than is told
+            for (descriptor, name), found in self.strangers.items():
+                self.introduce(descriptor, name, found)
+            for name, places in self.forks.items():
+                path, offset, fork = places[0]
+                more = f"; it stands in {len(places)} places" if len(places) > 1 else ""
+                told = f"{name} is not in BVLC Caffe ({fork}){more}"
+                self.note(path, told, offset, Severity.NOTE)
         return [
             Problem(text, self.path, *self.place(offset), _layer_name(message, path), severity)
             for path, offset, text, severity in sorted(self.found, key=lambda found: found[1])

@@ -8,7 +8,8 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,13 +201,21 @@ def _opened(source: Source, *, large: bool) -> Image.Image:
     return image
 
 
+@contextmanager
+def decoding(*, large: bool = False) -> Iterator[None]:
+    """Without Pillow's warnings of what is odd in a file; that of its size, unless `large` images
+    are expected, is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if not large:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 def _guarded(source: Source, action: Callable[[], Any], *, large: bool = False) -> Any:
     """What `action` gives; whatever Pillow raises becomes one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not large:
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with decoding(large=large):
             return action()
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -51,7 +51,8 @@ class Loader:
     def on_cpu(self) -> Loaded:
         """A session of onnxruntime's own kernels, which know float32 only."""
         divided = replace(self, source=self.source.divided())
-        return Loaded(divided._session(self._options(), [CPU]), FLOAT32)
+        options = self._options(engines.FATAL)  # errors are raised, and said in one line
+        return Loaded(divided._session(options, [CPU]), FLOAT32)
 
     def on_cuda(self, device: Device) -> Loaded:
         """A session on a CUDA device; DeviceError, and not a word of onnxruntime's, if none can be.

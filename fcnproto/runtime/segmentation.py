@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.files import replacing
+from fcnproto.files import beside, replacing
 from fcnproto.runtime import overlay as overlays
 from fcnproto.runtime.images import label_png
 from fcnproto.types import Array, Colour
@@ -114,10 +114,11 @@ class Segmentation:
 
     def files(self, stem: str) -> Iterator[tuple[str, bytes]]:
         """What `save` writes, each with its name: the label maps in their order, the overlay."""
+        first = Path(f"{stem}.png")
         for number, (blob, labels) in enumerate(self.label_maps.items()):
-            name = f"{stem}.{blob}.png" if number else f"{stem}.png"
+            name = beside(first, f".{blob}.png").name if number else first.name
             yield name, label_png(labels, self.palette)
-        yield f"{stem}.overlay.jpg", self.overlay_jpeg()
+        yield beside(first, ".overlay.jpg").name, self.overlay_jpeg()
 
     def overlay_jpeg(self) -> bytes:
         """The overlay with its legend, as JPEG."""

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
-from fcnproto.errors import NetError, Problem, Severity, WeightsError, raise_if_any
+from fcnproto.errors import NetError, Problem, Severity, WeightsError, printable, raise_if_any
 from fcnproto.layers import fillers
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Place, Shapes
@@ -62,7 +62,8 @@ class Entry:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.action.value}{', ' if self.detail else ''}{self.detail}"
+        detail = f", {self.detail}" if self.detail else ""
+        return printable(f"{self.layer}: {self.action.value}{detail}")
 
 
 @dataclass(frozen=True)

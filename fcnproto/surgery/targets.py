@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 
 from fcnproto.layers.base import Layer, Weight
@@ -70,29 +71,30 @@ class Target:
 def targets(graph: Graph, shapes: Shapes) -> Iterator[Target]:
     """The layers of a net that have weights, in its order."""
     weighted = {id(graph.nodes[index]) for index, arrays in shapes.weights.items() if arrays}
+    scoring = _scoring(graph, shapes, weighted)
     for index, arrays in shapes.weights.items():
         node = graph.nodes[index]
         if arrays:
             before = (each for blob in node.bottoms for each, _ in graph.upstream(blob))
             sees_image = not any(id(each) in weighted for each in before)
-            yield Target(index, node, arrays, sees_image, _scores(graph, shapes, node, weighted))
+            yield Target(index, node, arrays, sees_image, id(node) in scoring)
 
 
-def _scores(graph: Graph, shapes: Shapes, node: Node, weighted: set[int]) -> bool:
-    """Whether all that comes after `node` with weights has as many channels as it."""
-
-    def channels(each: Node) -> int | None:
-        shape = shapes.blobs.get(each.tops[0])
-        return shape[1] if shape is not None and len(shape) > 1 else None
-
-    waiting, seen = list(node.tops), set(node.tops)
-    while waiting:
-        for reader in graph.readers.get(waiting.pop(), []):
-            if id(reader) in weighted and channels(reader) != channels(node):
-                return False
-            waiting += [top for top in reader.tops if top not in seen]
-            seen.update(reader.tops)
-    return True
+def _scoring(graph: Graph, shapes: Shapes, weighted: set[int]) -> set[int]:
+    """The nodes of which all that come after them with weights have as many channels."""
+    # What comes after a blob: one number of channels, none, or several.
+    after: dict[str, frozenset[int | None]] = {}
+    found: set[int] = set()
+    for node in reversed(graph.nodes):
+        below: frozenset[int | None] = frozenset().union(*(after.get(t, ()) for t in node.tops))
+        shape = shapes.blobs.get(node.tops[0]) if node.tops else None
+        channels = shape[1] if shape is not None and len(shape) > 1 else None
+        if below <= {channels}:
+            found.add(id(node))
+        here = below | {channels} if id(node) in weighted else below
+        for blob in node.bottoms:
+            after[blob] = frozenset(islice(after.get(blob, frozenset()) | here, 2))
+    return found
 
 
 def _inputs(graph: Graph, shapes: Shapes, node: Node) -> Shape:

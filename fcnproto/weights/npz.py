@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -82,6 +82,27 @@ class _Header:
     def size(self) -> int:
         """How many bytes the values take."""
         return prod(self.shape) * self.dtype.itemsize
+
+
+def mapped(path: Path) -> np.ndarray[Any, Any]:
+    """The one array of an .npy, of any type but objects, mapped into memory.
+
+    So a file that claims to be larger than it is fails before memory is taken. Raises WeightsError.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header(path, path.name, file)
+            start = file.tell()
+        if header.dtype.hasobject:
+            raise broken(path, "it holds pickled Python objects, which are never loaded")
+        if header.size != path.stat().st_size - start:
+            raise broken(path, f"it claims {header.size} bytes of values, and does not hold them")
+        if not header.size:
+            return np.empty(header.shape, header.dtype)
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.memmap(path, header.dtype, "r", start, header.shape, order)
+    except _FLAWS as error:
+        raise broken(path, f"it is not a whole .npy: {_first_line(error)}") from error
 
 
 def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:

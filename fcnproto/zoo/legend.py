@@ -26,6 +26,8 @@ ClassesLike = int | Sequence[str] | str | PathLike[str]
 """How many classes there are, their names, or the file that has them."""
 MOST = 2**16
 """So many classes a label map can tell apart."""
+MOST_OF_DATA = 255
+"""So many one to learn from: its numbers are of 8 bits, and 255 is ignored."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,14 @@ class Legend:
         """The legend in a folder: classes.txt before labelmap.txt. Raises DataError."""
         mapped = folder / LABEL_MAP
         if (folder / LEGEND).is_file() or not mapped.is_file():
-            return cls(folder / LEGEND, read_legend(folder / LEGEND))
-        return cls(mapped, _read_mapped(mapped))
+            found = cls(folder / LEGEND, read_legend(folder / LEGEND))
+        else:
+            found = cls(mapped, _read_mapped(mapped))
+        count = len(found.classes)
+        if count > MOST_OF_DATA:
+            message = f"names {count} classes, and a label map has room for {MOST_OF_DATA}"
+            raise DataError(Problem(message, str(found.path)))
+        return found
 
     @classmethod
     def given(cls, classes: ClassesLike | None) -> Legend:

@@ -46,6 +46,11 @@ def nets(models: Path = MODELS) -> dict[str, NetSpec]:
     return {name: net(name, models) for name in _names(models / "nets")}
 
 
+def net_names(models: Path = MODELS) -> list[str]:
+    """What the nets are called; none of them is read."""
+    return _names(models / "nets")
+
+
 def datasets(models: Path = MODELS) -> dict[str, DatasetSpec]:
     """Every dataset, by name."""
     return {name: dataset(name, models) for name in _names(models / "datasets")}

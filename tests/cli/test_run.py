@@ -442,3 +442,48 @@ def test_segment_starts_fast(model, photo):
     )
     assert time.perf_counter() - start < 10
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.fixture
+def heads(net):
+    """A model whose outputs have names that lead elsewhere, or break lines."""
+    names = ["score", "../up/and/away", r"line\nFORGED \033[31m"]
+    layers = "".join(
+        f'layer {{ name: "{name}" type: "Convolution" bottom: "data" top: "{name}"'
+        ' convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }'
+        for name in names
+    )
+    (net / "heads.prototxt").write_text(input_text(data=(1, 3, 8, 8)) + layers)
+    call("export-onnx", "heads.prototxt", "--init", *MEAN)
+    return "heads.onnx"
+
+
+def test_names_of_blobs_lead_nowhere_and_break_no_line(heads, photo, net):
+    said = call("segment", "photo.jpg", "--model", heads, "-o", "out/in").output
+    assert "FORGED" in said
+    assert not [line for line in said.splitlines() if line.startswith("FORGED")]
+    assert "\x1b" not in said
+    assert [path.name for path in (net / "out").iterdir()] == ["in"]
+    assert len(list((net / "out/in").iterdir())) == 4
+
+
+def test_an_image_of_the_longest_name_is_segmented(model, photo, net):
+    name = "n" * 251
+    photo.rename(net / f"{name}.jpg")
+    call("segment", f"{name}.jpg", "--model", model, "-o", "out")
+    labels, overlay = sorted((net / "out").iterdir(), key=lambda path: path.suffix, reverse=True)
+    assert labels.name == f"{name}.png"
+    assert overlay.suffix == ".jpg"
+
+
+def test_values_that_are_no_numbers_are_said(net, photo):
+    arrays = dict(fp.load_weights("net.caffemodel").by_layer)
+    first = next(name for name, each in arrays.items() if each)
+    arrays[first] = [np.full_like(each, np.nan) for each in arrays[first]]
+    fp.Weights(arrays).save("nan.npz")
+    exported = call("export-onnx", *MEAN, "--weights", "nan.npz", "-o", "nan.onnx").output
+    assert f"'{first}'" in exported
+    assert "NaN or infinite" in exported
+    assert "NaN or infinite" in call("verify", "nan.onnx", "nan.onnx").output
+    segmented = call("segment", photo, "--model", "nan.onnx", "-o", "out", code=1).output
+    assert "infinite or not a number" in segmented
