@@ -13,7 +13,6 @@ from PIL import Image
 
 from fcnproto.errors import NetError, Problem, nearest
 from fcnproto.exporting.export import Prepared, describe, prepare
-from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image
 from fcnproto.insight.verify import On
 from fcnproto.model.metadata import Given
@@ -112,7 +111,7 @@ def steps(
 
     Raises NetError for a blob that there is none of, and for a net that does not take the image.
     """
-    net = prepare(for_inference(source), weights)
+    net = prepare(source, weights)
     made = _made(net)
     unknown = [blob for blob in blobs if blob not in made]
     if unknown:

@@ -21,8 +21,8 @@ from fcnproto.errors import (
     nearest,
     raise_if_any,
 )
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import Prepared, describe, prepare
-from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image, plane_of
 from fcnproto.insight.verify import On
 from fcnproto.model.metadata import Given
@@ -179,7 +179,7 @@ class Slider:
         """
         self.source, self.weights, self.name, self.on = source, weights, name, on
         graph = build(for_inference(source))
-        made, fitted = for_inference(source), weights
+        made, fitted = source, weights
         self.is_as_it_was = is_convolutional(graph)
         if not self.is_as_it_was:
             result = convolutionize(graph, [weights])

@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw
 
 from fcnproto.errors import NetError, Problem
 from fcnproto.exporting.export import prepare
-from fcnproto.exporting.inference import for_inference
 from fcnproto.insight.heatmap import Heatmap, Slider, scores_and_output
 from fcnproto.insight.maps import Eye, eye
 from fcnproto.insight.verify import FAST_RTOL, RTOL
@@ -192,7 +191,7 @@ def _classifier(slider: Slider) -> Eye:
     """The classifier as it was, fully connected layers and all."""
     if slider.is_as_it_was:
         return slider.eye
-    net = prepare(for_inference(slider.source), slider.weights)
+    net = prepare(slider.source, slider.weights)
     blobs = tuple(dict.fromkeys(scores_and_output(net)))
     return eye(net, blobs, slider.about, slider.name, slider.on)
 
