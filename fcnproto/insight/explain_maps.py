@@ -112,7 +112,7 @@ def steps(
 
     Raises NetError for a blob that there is none of, and for a net that does not take the image.
     """
-    net = prepare(for_inference(source), weights)
+    net = prepare(source, weights)
     made = _made(net)
     unknown = [blob for blob in blobs if blob not in made]
     if unknown:

@@ -179,7 +179,7 @@ class Slider:
         """
         self.source, self.weights, self.name, self.on = source, weights, name, on
         graph = build(for_inference(source))
-        made, fitted = for_inference(source), weights
+        made, fitted = source, weights
         self.is_as_it_was = is_convolutional(graph)
         if not self.is_as_it_was:
             result = convolutionize(graph, [weights])

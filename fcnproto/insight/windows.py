@@ -192,7 +192,7 @@ def _classifier(slider: Slider) -> Eye:
     """The classifier as it was, fully connected layers and all."""
     if slider.is_as_it_was:
         return slider.eye
-    net = prepare(for_inference(slider.source), slider.weights)
+    net = prepare(slider.source, slider.weights)
     blobs = tuple(dict.fromkeys(scores_and_output(net)))
     return eye(net, blobs, slider.about, slider.name, slider.on)
 
