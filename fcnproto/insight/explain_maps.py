@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from fcnproto.errors import NetError, Problem, nearest
-from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import Prepared, describe, prepare
 from fcnproto.insight.maps import Axes, axes_of, eye, number, over_image
 from fcnproto.insight.verify import On

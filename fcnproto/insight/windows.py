@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fcnproto.errors import NetError, Problem
-from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import prepare
 from fcnproto.insight.heatmap import Heatmap, Slider, scores_and_output
 from fcnproto.insight.maps import Eye, eye

@@ -20,7 +20,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, PrototxtError, Severity, nearest
-from fcnproto.proto.schema import Field, fields, put, readable
+from fcnproto.proto.schema import Field, fields, layer_name, put
 from fcnproto.proto.tokens import (
     BOOLS,
     CLOSERS,
@@ -148,7 +148,7 @@ class _Reader:
                 told = f"{name} is not in BVLC Caffe ({fork}){more}"
                 self.note(path, told, offset, Severity.NOTE)
         return [
-            Problem(text, self.path, *self.place(offset), _layer_name(message, path), severity)
+            Problem(text, self.path, *self.place(offset), layer_name(message, path), severity)
             for path, offset, text, severity in sorted(self.found, key=lambda found: found[1])
         ]
 
@@ -439,15 +439,3 @@ _SCALARS: Mapping[int, Callable[[_Reader, Field, FieldPath], object]] = {
     FieldDescriptor.TYPE_DOUBLE: _Reader.read_float,
     FieldDescriptor.TYPE_ENUM: _Reader.read_enum,
 }
-
-
-def _layer_name(message: Message, path: FieldPath) -> str | None:
-    """The name of the layer that `path` leads through, if it has one that has been read."""
-    if len(path) < 2 or path[0] not in ("layer", "layers"):
-        return None
-    layers = getattr(message, str(path[0]), ())
-    if not isinstance(path[1], int) or path[1] >= len(layers):
-        return None
-    layer = layers[path[1]]
-    name = layer.name or (layer.layer.name if path[0] == "layers" else "")
-    return readable(name) or None

@@ -99,3 +99,15 @@ def put(message: Message, name: str, value: Any) -> None:
 def readable(value: str | bytes) -> str:
     """A string field's value as text; bytes that are not UTF-8 are shown as \\xff."""
     return value if isinstance(value, str) else value.decode(errors="backslashreplace")
+
+
+def layer_name(message: Message, path: Sequence[str | int]) -> str | None:
+    """The name of the layer that `path` leads through, if it has one that has been read."""
+    if len(path) < 2 or path[0] not in ("layer", "layers"):
+        return None
+    layers = getattr(message, str(path[0]), ())
+    if not isinstance(path[1], int) or path[1] >= len(layers):
+        return None
+    layer = layers[path[1]]
+    name = layer.name or (layer.layer.name if path[0] == "layers" else "")
+    return readable(name) or None
