@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fcnproto.layers.base import BOXES, Layer, Pointwise, at_least, between, exactly
+from fcnproto.layers.base import BOXES, Layer, at_least, between, exactly
 from fcnproto.types import Shape
 
 if TYPE_CHECKING:
-    from fcnproto.model.builder import Builder
+    pass
 
 
 class Known(Layer):
@@ -255,28 +255,6 @@ class SoftmaxWithLossOHEM(Detection):
     tops = between(1, 3)
     auto_top = True
     measures = True
-
-
-class SeLu(Pointwise):
-    """Scaled exponential linear units (Klambauer et al. 2017, section 2; soeaver, selu_layer.cpp).
-
-    λ · x where x > 0, else λ · α · (exp(x) − 1), with λ = 1.0507010 and α = 1.6732632.
-    """
-
-    type = "SeLu"
-    fork = "soeaver"
-
-    def onnx(self, b: Builder, bottoms: Sequence[str]) -> Sequence[str]:
-        """Selu, whose defaults are the same numbers."""
-        return [b.node("Selu", bottoms[0])]
-
-
-class SeLuDropout(Pointwise):
-    """Dropout that keeps the mean and variance of SeLu's output."""
-
-    type = "SeLuDropout"
-    fork = "soeaver"
-    settings = "selu_dropout_param"
 
 
 class _Box(Detection, registered=False):
