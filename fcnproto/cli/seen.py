@@ -10,7 +10,6 @@ import click
 
 from fcnproto.cli.arguments import (
     FILE,
-    FOLDER,
     NET,
     WEIGHTS,
     MeanType,
@@ -63,7 +62,7 @@ if TYPE_CHECKING:
     "folder",
     default=".",
     metavar="DIR",
-    type=FOLDER,
+    type=click.Path(path_type=Path),
     help="Where the pictures go, <name>.heatmap.png; by default here.",
 )
 @device_options
