@@ -90,7 +90,7 @@ class Python(Layer):
         return bottoms
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """N × C × H × W for the published data layers, N 1 unless said; of others what --size says."""
+        """N × C × H × W for the published data layers, N 1 unless said; for others as given."""
         tops = self._published_tops()
         if self.is_identity:
             return bottoms
