@@ -190,7 +190,7 @@ def sampled(net: Graph, samples: int | None) -> tuple[Graph, tuple[Problem, ...]
     for blob in net.outputs:
         nodes += _averaged(blob, inside[blob], samples)
     blobs = {top: net.blobs.get(top, top) for node in nodes for top in node.tops}
-    message = f"{names} draw at random: outputs are means of {samples} samples, and never the same"
+    message = f"{names} draw at random: outputs are means of {samples} samples"
     note = Problem(message, net.path, severity=Severity.NOTE)
     return replace(net, nodes=tuple(nodes), blobs=blobs), (note,)
 

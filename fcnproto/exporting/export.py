@@ -126,8 +126,10 @@ def export(
         write(each, opset=opset, metadata=about.to_props(), interface=interface)
         for each in (net.filled, rewritten.net)
     )
+    # What is repeated for its samples cannot be put together from tiles in the middle of the net.
+    drawn = asked.samples is not None and any(n.layer.draws for n in net.inference.graph.nodes)
     return Exported(
-        _in_stages(after, about, rewritten.net.inference),
+        after if drawn else _in_stages(after, about, rewritten.net.inference),
         (*net.notes, *told, *rewritten.notes, *metadata.missing(about, net.blobs)),
         cost(net.filled, before),
         cost(rewritten.net, after),

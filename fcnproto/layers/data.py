@@ -25,7 +25,7 @@ class Data(Source):
         """Images of a shape that the database knows, and a label for each."""
         self.check_transform()
         self.check_source()
-        return [None, (self.batch_size(),)][: len(self.proto.top)]
+        return [self.images(), (self.batch_size(),)][: len(self.proto.top)]
 
     def reading(self) -> Reading:
         """Arrays, or encoded images, with a number each."""

@@ -31,7 +31,7 @@ class HDF5Data(Source):
             "it does not transform data: remove transform_param",
         )
         self.check_source()
-        return [None] * len(self.proto.top)
+        return [self.images(), *[None] * (len(self.proto.top) - 1)]
 
     def reading(self) -> Reading:
         """Tables, row by row."""

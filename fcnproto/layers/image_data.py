@@ -32,13 +32,13 @@ class ImageData(Source):
 
     def _images(self, height: int, width: int) -> Shape | None:
         crop = self.proto.transform_param.crop_size
+        channels = 3 if self.param.is_color else 1
         if self.sized_by_fork() or not (crop or height):
-            return None
+            return self.images(channels)
         require(
             not (crop and height) or crop <= min(height, width),
             f"crop_size {crop} does not fit images of {height}×{width}",
         )
-        channels = 3 if self.param.is_color else 1
         return self.batch_size(), channels, crop or height, crop or width
 
     def reading(self) -> Reading:

@@ -90,12 +90,13 @@ class Python(Layer):
         return bottoms
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """N × C × H × W for the published data layers, N is 1 unless said; None for any other."""
+        """N × C × H × W for the published data layers, N 1 unless said; for others as given."""
         tops = self._published_tops()
         if self.is_identity:
             return bottoms
         if tops is None:
-            return [None] * len(self.proto.top)
+            images = (1, 3, *self.context.size) if self.feeds and self.context.size else None
+            return [images, *[None] * len(self.proto.top)][: len(self.proto.top)]
         require(not bottoms, f"{self.param.layer} takes no bottoms, found {len(bottoms)}")
         names = ", ".join(name for name, _ in tops)
         require(

@@ -48,6 +48,12 @@ class Source(Layer):
         """Raise LayerError if no file is named."""
         require(self.param.source != "", "source must name a file, found none")
 
+    def images(self, channels: int = 3) -> Shape | None:
+        """N × C × H × W where a size stands in for that of images nobody has read; else None."""
+        if self.context.size is None:
+            return None
+        return (max(1, self.param.batch_size), channels, *self.context.size)
+
     def sized_by_fork(self) -> bool:
         """Whether transform_param has fields of a fork, which size images in ways of their own."""
         fields = self.proto.transform_param.ListFields()
@@ -112,7 +118,4 @@ class ImageMaps(Source):
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
         """Unknown without the images, but where a size stands in for theirs."""
         self.check_transform()
-        shapes: list[Shape | None] = [None] * len(self.proto.top)
-        if self.context.size is not None:
-            shapes[0] = (max(1, self.param.batch_size), 3, *self.context.size)
-        return shapes
+        return [self.images(), *[None] * (len(self.proto.top) - 1)]

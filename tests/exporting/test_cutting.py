@@ -221,6 +221,38 @@ def test_samples_are_drawn_as_the_ratio_says(tmp_path, more, kept):
     assert (mean == kept / 2).all()
 
 
+def test_samples_of_tiles_are_those_of_the_image(tmp_path):
+    """A net deep enough to be run in two stages, with chance in the first."""
+    text = IMAGE + layer("Convolution", ["data"], ["c0"], CONV)
+    for number in range(1, 5):
+        text += layer(
+            "Convolution",
+            [f"c{number - 1}"],
+            [f"c{number}"],
+            "convolution_param { num_output: 2 kernel_size: 3 pad: 1 stride: 2"
+            " weight_filler { type: 'xavier' } }",
+        )
+    text += layer(
+        "Deconvolution",
+        ["c4"],
+        ["up"],
+        "convolution_param { num_output: 2 kernel_size: 32 stride: 16 weight_filler { type:"
+        " 'bilinear' } }",
+    ) + layer("Crop", ["up", "data"], ["score"], "crop_param { axis: 2 offset: 8 }")
+    chance = "dropout_param { sample_weights_test: true dropout_ratio: 1e-7 }"
+    drawn = text.replace(
+        'layer { name: "Convolution c2"',
+        layer("Dropout", ["c1"], ["c1"], chance) + 'layer { name: "Convolution c2"',
+    )
+    photo = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    found = []
+    for each, samples in ((text, None), (drawn, 2)):
+        model = fp.export(each, init=True, mean=(0, 0, 0), samples=samples)
+        found.append(fp.Segmenter(model, tile=48)(photo).labels)
+    assert len(np.unique(found[0])) > 1
+    assert (found[0] == found[1]).mean() > 0.999  # sums in another order
+
+
 def test_samples_of_a_net_without_chance_change_nothing(tmp_path):
     text = IMAGE + layer("Dropout", ["data"], ["d"]) + layer("ReLU", ["d"], ["r"])
     model, told = exported(text, tmp_path, "--samples", 4)

@@ -8,6 +8,7 @@ from paths import TESTS
 
 from fcnproto.errors import FcnprotoError, Severity
 from fcnproto.net.check import check_net, check_solver
+from fcnproto.net.nodes import State
 from fcnproto.proto.source import is_solver, parse_net, parse_solver
 
 CASES = json.loads((TESTS / "golden" / "malformed.json").read_text())
@@ -124,3 +125,32 @@ def test_a_net_that_cannot_be_upgraded_does_not_hide_what_else_is_wrong():
     assert len(found) == 2
     assert "'layers' are used" in found[0]
     assert "gone.prototxt" in found[1]
+
+
+DATA = {
+    "Data": 'data_param { source: "x" batch_size: 4 }',
+    "HDF5Data": 'hdf5_data_param { source: "x" batch_size: 4 }',
+    "ImageData": 'image_data_param { source: "x" batch_size: 4 }',
+    "ImageSegData": 'top: "dim" image_data_param { source: "x" batch_size: 4 }',
+    "DenseImageData": 'dense_image_data_param { source: "x" batch_size: 4 }',
+    "ImageLabelmapData": 'image_data_param { source: "x" batch_size: 4 }',
+    "ImageLabelData": 'image_label_data_param { image_list_path: "x" label_list_path: "y" }',
+    "Python": 'python_param { module: "mine" layer: "MyData" }',
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_a_size_stands_in_for_that_of_images_nobody_has_read(kind):
+    """What lies below is then checked, whatever layer brings the images."""
+    text = (
+        f'layer {{ name: "d" type: "{kind}" top: "data" top: "label" {DATA[kind]} }}'
+        'layer { name: "p" type: "Pooling" bottom: "data" top: "p"'
+        " pooling_param { kernel_size: 2 stride: 2 } }"
+        'layer { name: "u" type: "Deconvolution" bottom: "p" top: "u"'
+        " convolution_param { num_output: 3 kernel_size: 2 stride: 2 } }"
+        'layer { name: "e" type: "Eltwise" bottom: "data" bottom: "u" top: "e" }'
+    )
+    assert errors(check_net(parse_net(text), State(), None)) == []
+    (told,) = errors(check_net(parse_net(text), State(), (45, 60)))
+    assert "layer 'e'" in told and "×3×45×60 and" in told and "×3×46×60" in told
+    assert errors(check_net(parse_net(text), State(), (46, 60))) == []

@@ -25,8 +25,8 @@ def data(layer, folder, phase=TRAIN, seed=0):
 
 
 def feeds(found, passes):
-    order = found.order()
-    return [found.read(next(order)) for _ in range(passes)]
+    draws = found.draws()
+    return [found.read(next(draws)) for _ in range(passes)]
 
 
 def database(folder, items, name="db"):
