@@ -1,14 +1,17 @@
-"""The sizes of images that data layers do not say outright."""
+"""What data layers say of images, outright or not: their size, mean and scale."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from fcnproto.cli import main
+from fcnproto.runtime.segmenter import Segmenter
 
 SCORE = """layer { name: "score" type: "Convolution" bottom: "data" top: "score"
   convolution_param { num_output: 4 kernel_size: 1 } }
@@ -47,3 +50,29 @@ def sizes(text: str, folder: Path) -> list[int]:
 def test_a_net_of_one_oblong_size_is_given_it(layer: str, tmp_path: Path) -> None:
     text = f'layer {{ name: "data" top: "data" top: "label" {layer} }}' + UPSAMPLED
     assert sizes(text, tmp_path) == [360, 480]
+
+
+@pytest.mark.parametrize("options", [(), ("--image-input",)])
+def test_a_data_layers_mean_and_scale_are_the_models(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Where pixels less the mean, scaled and summed, are more than 40."""
+    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }'
+        ' image_data_param { source: "list" } transform_param { scale: 0.5'
+        " mean_value: 1 mean_value: 2 mean_value: 3 } }"
+        'layer { name: "score" type: "Convolution" bottom: "data" top: "score"'
+        " convolution_param { num_output: 1 kernel_size: 1"
+        ' weight_filler { type: "constant" value: 1 } bias_filler { value: -40 } } }'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = CliRunner().invoke(main, ["export-onnx", "net.prototxt", "--init", *options])
+        assert result.exit_code == 0, result.output
+        assert "mean of input" not in result.output
+        labels = Segmenter("net.onnx")("image.png").labels
+    wanted = 0.5 * (image.astype(np.float32) - [3, 2, 1]).sum(axis=2) > 40
+    assert wanted.any() and not wanted.all()
+    np.testing.assert_array_equal(labels, wanted)
