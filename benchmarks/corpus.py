@@ -29,8 +29,9 @@ import numpy as np
 from fcnproto.api.model import weights_beside
 from fcnproto.api.weights import source_of
 from fcnproto.errors import FcnprotoError, Problem, PrototxtError, Severity, raise_if_any
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import Exported, export
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite import Optimize
 from fcnproto.net.check import check_net
 from fcnproto.net.graph import build

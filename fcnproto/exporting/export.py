@@ -193,6 +193,8 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
     `name` is what the zoo calls the net, where its own text does not say.
     """
     known = metadata.of_net(net.inference.graph.name or name, net.blobs)
+    mean, scale = _transforms(net)
+    known = replace(known, mean={**mean, **known.mean}, scale=scale)
     about = metadata.completed(known, given, net.blobs)
     return replace(
         about,
@@ -200,6 +202,24 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
         thresholds=net.thresholds,
         mean_fields=net.mean_fields,
     )
+
+
+def _transforms(net: Prepared) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+    """The means and scales of inputs, as the net's own data layers say them."""
+    means: dict[str, tuple[float, ...]] = {}
+    scales: dict[str, float] = {}
+    for node in net.inference.graph.nodes:
+        channels = net.blobs.inputs.get(node.tops[0]) if node.layer.feeds else None
+        if channels is None:
+            continue
+        blob, given = node.tops[0], node.layer.proto.transform_param
+        mean = tuple(given.mean_value) * (channels if len(given.mean_value) == 1 else 1)
+        if given.scale != 1:
+            scales[blob] = given.scale
+            mean = mean or (0.0,) * channels
+        if len(mean) == channels and not given.HasField("mean_file"):
+            means[blob] = mean
+    return means, scales
 
 
 def interface_of(
@@ -214,7 +234,7 @@ def interface_of(
             )
         )
     images = _images(net.inference, about, net.blobs) if image_input else {}
-    return Interface(result, images, list(filter(about.is_color, images)))
+    return Interface(result, images, about.scale, list(filter(about.is_color, images)))
 
 
 def every_blob(source: NetSource, weights: WeightSource, asked: Asked = Asked()) -> Model:

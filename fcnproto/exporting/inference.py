@@ -163,7 +163,14 @@ def _obstacles(net: Graph) -> Iterator[Problem]:
 # Images of unknown shape ------------------------------------------------------------------------
 
 _CHANNELS = (3, 1, 4, 2, *range(5, 33))
-_SIZES = (500, 224, 227, 256, 299, 321, 384, 448, 473, 512, 513, 713, *range(1, 1025))
+_SIDES = 500, 224, 227, 256, 299, 321, 384, 448, 473, 512, 513, 713
+_LARGEST_SIDE = 1024
+_SIZES = (
+    *((side, side) for side in _SIDES),
+    *((360, 480), (480, 640), (240, 320), (512, 1024), (256, 512), (1024, 2048)),
+    *((side, side) for side in range(1, _LARGEST_SIDE + 1)),
+)
+"""The heights and widths that nets are most often made for, then whatever is square."""
 
 
 def _assume(
@@ -182,8 +189,8 @@ def _assume(
     def misfits(channels: int, height: int, width: int) -> int:
         return _misfits(net, dict.fromkeys(unknown, (1, channels, height, width)), weights)
 
-    square = (*filter(None, [_crop(sources[blob]) for blob in unknown]), *_SIZES)
-    sizes = [(side, side) for side in square] if size is None else [size]
+    named = filter(None, (sources[blob].layer.named_size for blob in unknown))
+    sizes = [*named, *_SIZES] if size is None else [size]
     channels = _CHANNELS[0]
     if misfits(channels, *sizes[0]):
         channels = min(_CHANNELS, key=lambda count: misfits(count, *sizes[0]))
@@ -195,7 +202,7 @@ def _assume(
             net.problem(
                 sources[blob],
                 f"the shape of '{blob}' is not known without its data, and no image of up to"
-                f" {max(_SIZES)} pixels fits what reads it; put an Input layer in its place",
+                f" {_LARGEST_SIDE} pixels fits what reads it; put an Input layer in its place",
             )
             for blob in unknown
         )
@@ -214,12 +221,6 @@ def _misfits(net: Graph, given: Mapping[str, Shape], weights: Weights) -> int:
     return count
 
 
-def _crop(node: Node) -> int:
-    """The size to which a data layer crops its images; 0 if it says none."""
-    size: int = node.layer.proto.transform_param.crop_size
-    return size
-
-
 def _only_assumed(
     net: Graph,
     sources: Mapping[str, Node],
@@ -229,10 +230,10 @@ def _only_assumed(
 ) -> Iterator[Problem]:
     """Images of which only one size fits, which was taken though others would have done as well.
 
-    It is not a guess where the data layer crops to it, or where weights fit no other.
+    It is not a guess where the data layer names it, or where weights fit no other.
     """
     for blob, shape in assumed.items():
-        if all((blob, axis) in names for axis in (2, 3)) or _crop(sources[blob]):
+        if all((blob, axis) in names for axis in (2, 3)) or sources[blob].layer.named_size:
             continue
         sides = [side for side in (shape[2] - 1, shape[2] + 1) if side]
         others = [

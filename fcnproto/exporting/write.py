@@ -46,6 +46,8 @@ class Interface:
     result: Result = Result.SCORE
     images: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """The inputs that are taken as uint8 N×H×W×C, with the mean to subtract."""
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """By what inputs are multiplied after that, where it is not 1."""
     reversed: Collection[str] = ()
     """Those of them that are RGB, where the net takes BGR."""
     every_blob: bool = False
@@ -101,7 +103,8 @@ def _images(
 ) -> list[Value]:
     """The model's inputs; images are brought into the form that the net takes, in `values`.
 
-    The mean is subtracted as in Caffe before anything is padded: it can be no part of a bias.
+    The mean is subtracted as in Caffe before anything is padded: it can be no part of a bias. A
+    scale comes after it (data_transformer.cpp).
     """
     inputs: list[Value] = []
     means = interface.images
@@ -117,6 +120,9 @@ def _images(
             planes = builder.node("Gather", planes, builder.ints([2, 1, 0]), axis=1)
         mean = np.reshape(np.asarray(means[blob], np.float32), (1, -1, 1, 1))
         result = builder.node("Sub", builder.floats(planes), builder.own("mean", mean))
+        if blob in interface.scales:
+            scale = np.asarray(interface.scales[blob], np.float32)
+            result = builder.node("Mul", result, builder.own("scale", scale))
         rename(builder.nodes[-1:], {result: values[blob]})
     return inputs
 

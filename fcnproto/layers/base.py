@@ -271,6 +271,11 @@ class Layer:
         """Whether it draws numbers at random where a net infers, too."""
         return False
 
+    @property
+    def named_size(self) -> tuple[int, int] | None:
+        """The height and width of images that a data layer's settings name, if they do."""
+        return None
+
     def drawn(self) -> Layer:
         """The layer that draws them in ONNX, where `onnx` gives what they are on average."""
         raise self._silent("random numbers")

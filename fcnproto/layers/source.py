@@ -59,6 +59,20 @@ class Source(Layer):
         fields = self.proto.transform_param.ListFields()
         return any(field.number >= FIRST_FORK_FIELD for field, _ in fields)
 
+    @property
+    def named_size(self) -> tuple[int, int] | None:
+        """That of the crop, else what images are resized to, in Caffe's fields or in forks'."""
+        transform, param = self.proto.transform_param, self.param
+        crop = transform.crop_size
+        pairs = (
+            (transform.crop_h or crop, transform.crop_w or crop),
+            (transform.crop_height, transform.crop_width),
+            (getattr(param, "crop_height", 0), getattr(param, "crop_width", 0)),
+            (transform.resize_param.height, transform.resize_param.width),
+            (getattr(param, "new_height", 0), getattr(param, "new_width", 0)),
+        )
+        return next((pair for pair in pairs if all(pair)), None)
+
     def transform(
         self, size: tuple[int, int] | None = None, colour: bool | None = None, pad: str = ""
     ) -> Transform:

@@ -2,8 +2,8 @@
 
 It stands in ONNX's metadata_props, as text under these keys: net, dataset, fcnproto_version,
 channel_order, and as JSON: images (the kind of image that each input takes), mean (of each input,
-in the channels' order), classes (of each score blob), palette (RGB of each class), tiling,
-mean_fields (what follows a score blob).
+in the channels' order), scale (by what each input is multiplied after that), classes (of each score
+blob), palette (RGB of each class), tiling, mean_fields (what follows a score blob).
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Metadata:
     """The kind of image that each input takes: color, hha, depth."""
     mean: Mapping[str, Mean] = field(default_factory=dict)
     """What is subtracted from each input's channels, in the input's order."""
+    scale: Mapping[str, float] = field(default_factory=dict)
+    """By what each input is then multiplied, where that is not 1."""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The class names of each score blob."""
     palette: tuple[Colour, ...] = ()
@@ -68,7 +70,7 @@ class Metadata:
             "channel_order": CHANNEL_ORDER,
             "fcnproto_version": __version__,
         }
-        for key in ("images", "mean", "classes", "palette", "thresholds"):
+        for key in ("images", "mean", "scale", "classes", "palette", "thresholds"):
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
         props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
@@ -87,6 +89,7 @@ class Metadata:
             dataset=props.get("dataset", ""),
             images=read("images", _mapping(_text)) or {},
             mean=read("mean", _mapping(_some(_number))) or {},
+            scale=read("scale", _mapping(_number)) or {},
             classes=read("classes", _mapping(_list(_text))) or {},
             palette=read("palette", _list(colour)) or (),
             tiling=read("tiling", _tiling),

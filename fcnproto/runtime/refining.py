@@ -142,12 +142,14 @@ def _colour(picture: Mapping[str, Array]) -> Array:
 def as_input(image: Array, metadata: Metadata, blob: str) -> Array:
     """An image H × W × 3 uint8 RGB, or a map of depth, as a net takes it: C × H × W."""
     mean = np.asarray(metadata.mean[blob], np.float32)
+    scale = np.float32(metadata.scale.get(blob, 1))
     if image.ndim == 2:
         known = image > 0
         logarithm = np.log(image, out=np.zeros_like(image), where=known)
-        return np.where(known, logarithm - mean, np.float32(0))[np.newaxis]
+        return scale * np.where(known, logarithm - mean, np.float32(0))[np.newaxis]
     if len(mean) == 1:
         grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
-        return grey[np.newaxis] - mean
+        return scale * (grey[np.newaxis] - mean)
     ordered = image[:, :, ::-1] if metadata.is_color(blob) else image
-    return np.ascontiguousarray((ordered.astype(np.float32) - mean).transpose(2, 0, 1))
+    values = scale * (ordered.astype(np.float32) - mean)
+    return np.ascontiguousarray(values.transpose(2, 0, 1))

@@ -1,0 +1,78 @@
+"""What data layers say of images, outright or not: their size, mean and scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from fcnproto.cli import main
+from fcnproto.runtime.segmenter import Segmenter
+
+SCORE = """layer { name: "score" type: "Convolution" bottom: "data" top: "score"
+  convolution_param { num_output: 4 kernel_size: 1 } }
+"""
+UPSAMPLED = """layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"
+  pooling_param { kernel_size: 8 stride: 8 } }
+layer { name: "up" type: "Upsample" bottom: "pool" bottom: "mask" top: "up"
+  upsample_param { scale: 8 upsample_h: 360 upsample_w: 480 } }
+layer { name: "score" type: "Eltwise" bottom: "up" bottom: "data" top: "score" }
+"""
+
+
+def sizes(text: str, folder: Path) -> list[int]:
+    """The height and width of the input of the model that export-onnx writes."""
+    (folder / "net.prototxt").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = CliRunner().invoke(main, ["export-onnx", "net.prototxt", "--init"])
+    assert result.exit_code == 0, result.output
+    model = onnx.load(folder / "net.onnx")
+    return [each.dim_value for each in model.graph.input[0].type.tensor_type.shape.dim[2:]]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "ImageData" image_data_param { source: "list" new_height: 64 new_width: 96 }'
+        " transform_param { resize_param { height: 360 width: 480 } }",
+        'type: "DenseImageData" dense_image_data_param { source: "list" }',
+        'type: "DenseImageData" dense_image_data_param { source: "list" crop_height: 360'
+        " crop_width: 480 }",
+        'type: "ImageSegData" image_data_param { source: "list" }'
+        ' transform_param { crop_height: 360 crop_width: 480 } top: "size"',
+    ],
+)
+def test_a_net_of_one_oblong_size_is_given_it(layer: str, tmp_path: Path) -> None:
+    text = f'layer {{ name: "data" top: "data" top: "label" {layer} }}' + UPSAMPLED
+    assert sizes(text, tmp_path) == [360, 480]
+
+
+@pytest.mark.parametrize("options", [(), ("--image-input",)])
+def test_a_data_layers_mean_and_scale_are_the_models(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Where pixels less the mean, scaled and summed, are more than 40."""
+    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }'
+        ' image_data_param { source: "list" } transform_param { scale: 0.5'
+        " mean_value: 1 mean_value: 2 mean_value: 3 } }"
+        'layer { name: "score" type: "Convolution" bottom: "data" top: "score"'
+        " convolution_param { num_output: 1 kernel_size: 1"
+        ' weight_filler { type: "constant" value: 1 } bias_filler { value: -40 } } }'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = CliRunner().invoke(main, ["export-onnx", "net.prototxt", "--init", *options])
+        assert result.exit_code == 0, result.output
+        assert "mean of input" not in result.output
+        labels = Segmenter("net.onnx")("image.png").labels
+    wanted = 0.5 * (image.astype(np.float32) - [3, 2, 1]).sum(axis=2) > 40
+    assert wanted.any() and not wanted.all()
+    np.testing.assert_array_equal(labels, wanted)
