@@ -68,7 +68,12 @@ def write_model(folder: Path) -> Path:
 def nodes(count: int, cores: int = 1) -> Iterator[Cluster]:
     """A cluster whose head has no cores, so that any other node can go."""
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": STORE}
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+        },
     )
     for _ in range(count):
         cluster.add_node(num_cpus=cores, object_store_memory=STORE)
@@ -193,7 +198,7 @@ def cost(count: int = 1000) -> None:
             f"    {count} images: the model alone {each[0]:.2f} ms an image; with reading and"
             f" writing one machine {each[1]:.2f} ms, a worker {each[2]:.2f} ms"
         )
-        print(f"    a worker's beside the model: {each[2] - each[0]:.2f} ms an image")
+        print(f"    a worker's beside one machine's: {each[2] - each[1]:+.2f} ms an image")
 
 
 class Nothing:

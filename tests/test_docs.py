@@ -75,6 +75,7 @@ def environment(files, tmp_path_factory):
             "FCNPROTO_DOCS_THIN": "1",
             "FCNPROTO_DOCS_SERVER": address,
             "no_proxy": "127.0.0.1",
+            "RAY_ADDRESS": "local",  # a cluster of its own, not one that runs here for others
         }
 
 

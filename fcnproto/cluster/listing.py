@@ -135,10 +135,14 @@ class Listing:
 
     def _matching(self, pattern: str) -> Iterator[Place]:
         """What a glob matches, but for results: ** is any number of folders."""
-        magic = _MAGIC_IN_ADDRESS if "://" in pattern else _MAGIC
+        magic, query = _MAGIC, ""
+        if "://" in pattern:
+            magic = _MAGIC_IN_ADDRESS
+            pattern, mark, query = pattern.partition("?")
+            query = mark + query
         before = pattern[: magic.search(pattern).start()]  # type: ignore[union-attr]
         folder, _, begun = before.rpartition("/")
-        root = Place.of((folder or "/") if "/" in before else ".", self.base)
+        root = Place.of((folder or "/") + query if "/" in before else ".", self.base)
         parts = (begun + pattern[len(before) :]).split("/")
         if root.kind() != "folder":
             return

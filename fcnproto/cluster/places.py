@@ -51,6 +51,9 @@ class Place:
         address = urlsplit(text) if "://" in text else None
         if address is None or not address.scheme:
             return cls(_LOCAL, os.path.abspath(os.path.join(base, text)))  # noqa: PTH100, PTH118
+        if address.password is not None:
+            message = "has a password, which would be recorded: give it in the environment"
+            raise PlaceError(Problem(message, text.replace(f":{address.password}@", ":…@")))
         try:
             if address.scheme == "file":
                 return cls(_LOCAL, os.path.abspath(unquote(address.path)))  # noqa: PTH100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,9 @@ def segment(
     their addresses, and rows need a `path`, which names them.
 
     There are by default as many workers as machines, or with `gpus_per_worker` as have so many
-    each; the rest is as for `Segmenter`. Raises FcnprotoError if the model cannot be read, or if
-    there is no room for the workers.
+    each; a core of each machine is left to the rest of the pipeline. All else is as for
+    `Segmenter`. Raises FcnprotoError if the model cannot be read, or if there is no room for the
+    workers.
     """
     how = How.of(
         device=device,
@@ -75,8 +77,11 @@ def segment(
     if folder is not None:
         folder.prepare()
     job = Job(ray.put(files), files.digest, how, folder)
-    pool = Pool.of(machines(), workers, gpus_per_worker)
-    return segmented(images, job, pool)
+    # The rest of the pipeline needs a core too, or it would wait for us for ever, and we for it;
+    # where machines have but one, Ray is asked for none.
+    room = [replace(each, cores=each.cores - 1) for each in machines() if each.cores > 1]
+    pool = Pool.of(room or machines(), workers, gpus_per_worker)
+    return segmented(images, job, pool, **({} if room else {"num_cpus": 0}))
 
 
 def segmented(
@@ -89,8 +94,7 @@ def segmented(
         batch_format="pyarrow",
         compute=pool.actors(alone=rows == 1),
         fn_constructor_args=(job, pool.cores),
-        **pool.resources,
-        **settings,
+        **(pool.resources | settings),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
@@ -220,6 +220,8 @@ def _guarded(source: Source, action: Callable[[], Any], *, large: bool = False) 
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         first = reason.splitlines()[0]
+        if isinstance(error, UnidentifiedImageError) and source.content is not None:
+            first = "cannot identify image file"  # Pillow names an object of Python's
         raise ImageError(
             Problem(f"cannot be read as an image: {first}", str(source.path))
         ) from error

@@ -9,8 +9,10 @@ import fsspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 
 from fcnproto.cluster import listing as listings
+from fcnproto.cluster import places
 from fcnproto.cluster.listing import Listing, Names, stream
 from fcnproto.cluster.places import Place
 from fcnproto.runtime import images
@@ -56,6 +58,19 @@ def test_file_systems_of_fsspec():
     assert named("memory://many") == ["memory:///many/a.png", "memory:///many/b c.png"]
     assert named("memory://many/*/*.png") == ["memory:///many/below/d.png"]
     assert named("memory://many/e.txt") == ["memory:///many/a.png"]
+
+
+def test_the_query_of_an_object_store_belongs_to_each_address(tmp_path, monkeypatch):
+    """A glob among it; the store is a folder here."""
+    tree(tmp_path, "a b/1.png", "a b/2.png", "a b/notes.txt", "list.txt")
+    (tmp_path / "list.txt").write_text("s3://bucket/a%20b/2.png?region=here\n")
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(places, "_at", lambda root: (store, "") if "region=here" in root else None)
+    both = [f"s3://bucket/a%20b/{number}.png?region=here" for number in (1, 2)]
+    assert named("s3://bucket/a b/*.png?region=here") == both
+    assert named("s3://bucket/**/[12].png?region=here") == both
+    assert named("s3://bucket/a%20b/?region=here") == both
+    assert named("s3://bucket/list.txt?region=here") == both[1:]
 
 
 NAMES = st.sampled_from(["a", "b", ".c", "a.png", "b.png", "[x].png", "d.jpg"])

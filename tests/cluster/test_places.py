@@ -101,6 +101,12 @@ def test_what_cannot_be_reached_is_said(tmp_path, monkeypatch):
         Folder(Place.of(str(tmp_path / "file"))).prepare()
 
 
+def test_passwords_are_not_recorded():
+    with pytest.raises(PlaceError, match="has a password") as caught:
+        Place.of("s3://key:secret@bucket/a.png")
+    assert "secret" not in str(caught.value)
+
+
 def test_errors_of_other_file_systems_are_lines(monkeypatch):
     class OddError(Exception):
         pass

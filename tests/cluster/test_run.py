@@ -185,7 +185,7 @@ def test_in_one_process(folder, address):
         contents = ray.data.read_binary_files(files, include_paths=True)
         good = ray.data.read_images([files[0], *files[3:]], include_paths=True)
         for images in (contents.drop_columns("bytes"), contents, good):
-            found = segment(images, model, workers=1).take_all()
+            found = segment(images, model).take_all()
             assert len(found) == images.count()
             for row in found:
                 if row["path"].endswith("003.jpg"):
