@@ -526,7 +526,7 @@ PAGE = """# Where our models run
 <!-- Made by benchmarks/compatibility.py; do not edit. -->
 
 Models that `export-onnx` writes keep to the ONNX standard, so more than onnxruntime runs them.
-`benchmarks/compatibility.py` made this page. It exports every net of the zoo with scores and with
+`benchmarks/compatibility.py` made this page. It exports nets of the zoo with scores and with
 labels (`--result`), at opset 21 and `--optimize exact`. Each model is loaded once in every runtime
 and run on {sizes}; classifiers on {larger}
 where their size is not fixed. All compute in float32 on the CPU.
@@ -543,11 +543,9 @@ With an eighth of the channels of all layers but those of scores (vgg-small and 
 are thin as they are), and with random weights.
 
 {thin}
-{full}{known}{reasons}
-{absent}
-"""
+{full}{known}{reasons}{left}{absent}"""
 
-ALL_RUN = "\nEvery net runs in every runtime.\n"
+ALL_RUN = "\nEach of these nets runs in every runtime.\n"
 
 LRN = """
 onnx's reference evaluator is further away where a net has LRN, as those of AlexNet, CaffeNet and
@@ -609,6 +607,7 @@ def page(
             ),
             reasons=section("What does not run", numbered(reasons)) or ALL_RUN,
             known=LRN if lrn_is_wrong() else "",
+            left=section("Nets that were left out", left_out(thin)),
             absent=section(
                 "What was not to be had", [f"- {title}: {why}" for title, why in absent]
             ),
@@ -619,6 +618,13 @@ def page(
 
 def said_of(sizes: Sequence[tuple[int, int, int]]) -> str:
     return " and ".join(f"{n} image{'s' * (n > 1)} of {h}×{w}" for n, h, w in sizes)
+
+
+def left_out(found: Sequence[Row]) -> list[str]:
+    """The nets of the zoo that were not asked for."""
+    names = {name for name, _, _ in found}
+    left = [name for name in fcnproto.nets().nets if name not in names]
+    return [f"{', '.join(left)}: of these this page says nothing."] if left else []
 
 
 def numbered(reasons: Sequence[str]) -> list[str]:
