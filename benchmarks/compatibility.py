@@ -6,6 +6,8 @@ those of --full; these take half a gigabyte each and are made one at a time.
 
     python benchmarks/compatibility.py [-o docs/compatibility.md] [--nets NET…] [--full NET…]
 
+With --rows FILE, what is done is kept there and not done again.
+
 OpenVINO and OpenCV are found if they are installed; onnxruntime-web is installed into a temporary
 folder by npm, and runs in Node and, through chromedriver, in Chromium.
 """
@@ -25,9 +27,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -137,7 +141,7 @@ def feeds_of(model: fcnproto.Model) -> list[Feeds]:
     ]
 
 
-# Runtimes: each a process of its own, for one that falls must not take the others with it --------
+# Runtimes: each has its process, for one that falls must not take the others with it -------------
 
 
 def in_onnxruntime(path: Path, feeds: Sequence[Feeds]) -> Outputs:
@@ -186,34 +190,54 @@ def in_reference(path: Path, feeds: Sequence[Feeds]) -> Outputs:
 
 
 PYTHON = {
-    "onnxruntime": (in_onnxruntime, ("onnxruntime-gpu", "onnxruntime")),
+    REFERENCE: (in_onnxruntime, ("onnxruntime-gpu", "onnxruntime")),
     "OpenVINO": (in_openvino, ("openvino",)),
     "OpenCV": (in_opencv, ("opencv-python-headless", "opencv-python")),
     "onnx's reference evaluator": (in_reference, ("onnx",)),
 }
 
 
-@dataclass(frozen=True)
 class InPython:
-    """A runtime that is a Python package, in a process of its own."""
+    """A runtime that is a Python package."""
 
-    title: str
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.process = ProcessPoolExecutor(1, get_context("spawn"))
 
     @property
     def version(self) -> str:
         for package in PYTHON[self.title][1]:
-            try:
+            with suppress(importlib.metadata.PackageNotFoundError):
                 return importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                continue
         raise AbsentError(f"{PYTHON[self.title][1][0]} is not installed")
 
     def __call__(self, folder: Path) -> Outputs:
-        done = started([sys.executable, __file__, "--run", self.title, str(folder)])
-        if done.returncode:
-            raise FailedError(said(done, folder))
-        with np.load(folder / "outputs.npz") as found:
-            return unflat(dict(found))
+        try:
+            found = self.process.submit(outputs_or_error, self.title, folder).result(SECONDS)
+        except (BrokenExecutor, TimeoutError) as error:
+            self.close()
+            self.process = ProcessPoolExecutor(1, get_context("spawn"))
+            reason = (
+                "its process falls" if isinstance(error, BrokenExecutor) else "it takes too long"
+            )
+            raise FailedError(reason) from error
+        if isinstance(found, str):
+            raise FailedError(one_line(found, folder))
+        return found
+
+    def close(self) -> None:
+        for process in list((self.process._processes or {}).values()):
+            process.kill()
+        self.process.shutdown()
+
+
+def outputs_or_error(title: str, folder: Path) -> Outputs | str:
+    """What a runtime gives, or what it says; its exceptions may not go from process to process."""
+    feeds = from_json(json.loads((folder / "feeds.json").read_text()))
+    try:
+        return PYTHON[title][0](folder / "model.onnx", feeds)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True)
@@ -226,6 +250,9 @@ class InNode:
     def version(self) -> str:
         node = started(["node", "--version"]).stdout.strip()
         return f"{web_version(self.web)}, Node {node.removeprefix('v')}"
+
+    def close(self) -> None:
+        """Nothing: each model is run by a process of its own."""
 
     def __call__(self, folder: Path) -> Outputs:
         program = self.web / "compatibility.mjs"
@@ -347,19 +374,7 @@ def one_line(text: str, folder: Path) -> str:
     return " ".join(text.split())[:240]
 
 
-# Files between processes --------------------------------------------------------------------------
-
-
-def flat(many: Outputs) -> dict[str, Array]:
-    return {f"{n}/{name}": array for n, each in enumerate(many) for name, array in each.items()}
-
-
-def unflat(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
-    found: dict[int, dict[str, Array]] = {}
-    for key, array in arrays.items():
-        number, _, name = key.partition("/")
-        found.setdefault(int(number), {})[name] = array
-    return [found[number] for number in sorted(found)]
+# Between processes --------------------------------------------------------------------------
 
 
 def as_json(many: Sequence[Feeds]) -> str:
@@ -421,27 +436,49 @@ Row = tuple[str, str, Mapping[str, str]]
 """A net, the kind of its result, and by runtime a cell, or after ! why it does not run."""
 
 
-def rows(
-    names: Sequence[str], runtimes: Mapping[str, Any], folder: Path, full: bool
-) -> Iterator[Row]:
-    for name in names:
+@dataclass(frozen=True)
+class Rows:
+    """Rows as they are made, and in a file those that were made before."""
+
+    runtimes: Mapping[str, Any]
+    folder: Path
+    file: Path | None
+
+    def __call__(self, names: Sequence[str], full: bool) -> Iterator[Row]:
+        before = self._before()
+        for name in names:
+            made = [before.get((name, result, full)) for result in RESULTS]
+            for result, cells in zip(RESULTS, made, strict=True) if all(made) else ():
+                yield name, result, cells or {}
+            if not all(made):
+                for row in self._made(name, full):
+                    print(*row, file=sys.stderr, flush=True)
+                    if self.file is not None:
+                        with self.file.open("a") as file:
+                            file.write(json.dumps([*row[:2], full, row[2]]) + "\n")
+                    yield row
+
+    def _before(self) -> dict[tuple[str, str, bool], dict[str, str]]:
+        if self.file is None or not self.file.exists():
+            return {}
+        lines = map(json.loads, self.file.read_text().splitlines())
+        return {(name, result, full): cells for name, result, full, cells in lines}
+
+    def _made(self, name: str, full: bool) -> Iterator[Row]:
         source = net_of(name, full)
         net, weights = fcnproto.load_net(printed(source.net)), weights_of(source)
         for result in RESULTS:
-            case = folder / "case"
+            case = self.folder / "case"
             case.mkdir()
             try:
                 model = fcnproto.export(net, fcnproto.Weights(weights), result=result)
             except fcnproto.FcnprotoError as error:
-                reason = f"!{error.problems[0].message}"
-                yield name, result, dict.fromkeys(runtimes, reason)
+                yield name, result, dict.fromkeys(self.runtimes, f"!{error.problems[0].message}")
             else:
                 model.save(case / "model.onnx")
-                feeds = feeds_of(model)
-                np.savez(case / "feeds.npz", **flat(feeds))
-                (case / "feeds.json").write_text(as_json(feeds))
+                (case / "feeds.json").write_text(as_json(feeds_of(model)))
                 del model
-                yield name, result, dict(cells(runtimes, case, result))
+                yield name, result, dict(cells(self.runtimes, case, result))
             shutil.rmtree(case)
 
 
@@ -489,7 +526,7 @@ PAGE = """# Where our models run
 <!-- Made by benchmarks/compatibility.py; do not edit. -->
 
 Models that `export-onnx` writes keep to the ONNX standard, so more than onnxruntime runs them.
-`benchmarks/compatibility.py` made this page. It exports every net of the zoo with scores and with
+`benchmarks/compatibility.py` made this page. It exports nets of the zoo with scores and with
 labels (`--result`), at opset 21 and `--optimize exact`. Each model is loaded once in every runtime
 and run on {sizes}; classifiers on {larger}
 where their size is not fixed. All compute in float32 on the CPU.
@@ -506,11 +543,9 @@ With an eighth of the channels of all layers but those of scores (vgg-small and 
 are thin as they are), and with random weights.
 
 {thin}
-{full}{known}{reasons}
-{absent}
-"""
+{full}{known}{reasons}{left}{absent}"""
 
-ALL_RUN = "\nEvery net runs in every runtime.\n"
+ALL_RUN = "\nEach of these nets runs in every runtime.\n"
 
 LRN = """
 onnx's reference evaluator is further away where a net has LRN, as those of AlexNet, CaffeNet and
@@ -535,29 +570,21 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--nets", nargs="*", default=list(fcnproto.nets().nets))
     parser.add_argument("--full", nargs="*", default=[])
-    parser.add_argument("--run", nargs=2, metavar=("RUNTIME", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help="keeps what is done; it is not done again")
     options = parser.parse_args()
-    if options.run:
-        title, folder = options.run[0], Path(options.run[1])
-        with np.load(folder / "feeds.npz") as feeds:
-            outputs = PYTHON[title][0](folder / "model.onnx", unflat(dict(feeds)))
-        np.savez(folder / "outputs.npz", **flat(outputs))
-        return
     with TemporaryDirectory() as name, ExitStack() as closing:
         folder = Path(name)
         runtimes, absent = available(folder / "web")
-        if BROWSER in runtimes:
-            closing.callback(runtimes[BROWSER].close)
+        for runtime in runtimes.values():
+            closing.callback(runtime.close)
         heads = [f"- {title} {runtime.version}" for title, runtime in runtimes.items()]
-        thin, full = [], []
-        for names, found in ((options.nets, thin), (options.full, full)):
-            for row in rows(names, runtimes, folder, full=found is full):
-                print(*row, file=sys.stderr, flush=True)
-                found.append(row)
-                if options.output and row[1] == RESULTS[-1]:  # what is stopped leaves what it has
-                    options.output.write_text(page(heads, thin, full, absent))
+        rows = Rows(runtimes, folder, options.rows)
+        thin, full = list(rows(options.nets, full=False)), list(rows(options.full, full=True))
+    text = page(heads, thin, full, absent)
     if options.output is None:
-        print(page(heads, thin, full, absent), end="")
+        print(text, end="")
+    else:
+        options.output.write_text(text)
 
 
 def page(
@@ -580,6 +607,7 @@ def page(
             ),
             reasons=section("What does not run", numbered(reasons)) or ALL_RUN,
             known=LRN if lrn_is_wrong() else "",
+            left=section("Nets that were left out", left_out(thin)),
             absent=section(
                 "What was not to be had", [f"- {title}: {why}" for title, why in absent]
             ),
@@ -590,6 +618,13 @@ def page(
 
 def said_of(sizes: Sequence[tuple[int, int, int]]) -> str:
     return " and ".join(f"{n} image{'s' * (n > 1)} of {h}×{w}" for n, h, w in sizes)
+
+
+def left_out(found: Sequence[Row]) -> list[str]:
+    """The nets of the zoo that were not asked for."""
+    names = {name for name, _, _ in found}
+    left = [name for name in fcnproto.nets().nets if name not in names]
+    return [f"{', '.join(left)}: of these this page says nothing."] if left else []
 
 
 def numbered(reasons: Sequence[str]) -> list[str]:
