@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from zlib import crc32
 
 from fcnproto.errors import DataError, FcnprotoError, Problem
@@ -34,14 +35,14 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         is_file = not target.exists() or stat.S_ISREG(target.stat().st_mode)
         folder = target.parent if is_file else Path(tempfile.gettempdir())
         _remove_stale(folder)
-        handle, name = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _own_place(folder)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         yield temporary
         if not is_file:
             with temporary.open("rb") as written, target.open("wb") as stream:
                 shutil.copyfileobj(written, stream)
             return
+        # It is private until here; a new file gets what the user's umask allows.
         temporary.chmod(target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask())
         if force:
             temporary.replace(target)
@@ -55,7 +56,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         ) from error
     finally:
         if temporary is not None:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 temporary.unlink()
 
 
@@ -83,7 +84,8 @@ def making(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=path.parent))
+        temporary = _own_place(path.parent)
+        temporary.mkdir(0o700)
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         temporary.rename(path)
@@ -100,8 +102,13 @@ def making(path: Path) -> Iterator[Path]:
                 above.rmdir()
 
 
+def _own_place(folder: Path) -> Path:
+    """A new name in a folder: known before anything is there, since a signal may come then."""
+    return folder / f"{_PREFIX}{os.getpid()}-{token_hex(4)}"
+
+
 def _umask() -> int:
-    """What the user's umask forbids: mkstemp and mkdtemp make files and folders private."""
+    """What the user's umask forbids: files and folders are private until they are whole."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -119,3 +119,24 @@ def test_names_beside_a_file_can_be_written(tmp_path: Path, stem: str, ending: s
 def test_names_that_are_cut_stay_apart() -> None:
     names = {beside(Path("n" * 255), f".{'n' * number}.png").name for number in range(20)}
     assert len(names) == 20
+
+
+def test_a_signal_as_soon_as_the_file_is_there(tmp_path: Path, monkeypatch) -> None:
+    def stopped(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "close", stopped)
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "new"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["nowhere/new", "file/new", "n" * 300])
+def test_what_cannot_be_written_is_one_line(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with (
+        pytest.raises(FcnprotoError, match="cannot be written") as raised,
+        replacing(tmp_path / place),
+    ):
+        pass
+    assert len(str(raised.value).splitlines()) == 1

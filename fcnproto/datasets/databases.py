@@ -13,7 +13,7 @@ from PIL import Image
 
 from fcnproto.errors import DataError, Problem
 from fcnproto.proto.caffe_pb2 import Datum
-from fcnproto.runtime.images import BROKEN, FORMATS
+from fcnproto.runtime.images import BROKEN, FORMATS, decoding
 from fcnproto.types import Array
 
 
@@ -101,7 +101,7 @@ def _opened(lmdb: Any, path: Path) -> Any:
 def _decoded(content: bytes, colour: bool | None, title: str) -> Array:
     """An encoded image as C × H × W uint8, BGR."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with decoding(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             grey = image.mode in ("1", "L") if colour is None else not colour
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except BROKEN as error:

@@ -35,7 +35,7 @@ class Tables:
             if len(set(counts.values())) > 1:
                 found = ", ".join(f"'{name}' {count}" for name, count in counts.items())
                 problems.append(Problem(f"its data sets differ in rows: {found}", str(path)))
-            self._rows += [(path, row) for row in range(min(counts.values()))]
+            self._rows += [(path, row) for row in range(min(counts.values(), default=0))]
         if problems:
             raise DataError(*problems)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -103,6 +104,37 @@ def matlab() -> list[bytes]:
             savemat(buffer, content, do_compression=compressed)
             found.append(buffer.getvalue())
     return found
+
+
+@cache
+def datums() -> list[bytes]:
+    """Items of a database: numbers of both kinds, and an image."""
+    from fcnproto.proto.caffe_pb2 import Datum
+
+    size = {"channels": 3, "height": 2, "width": 4}
+    found = (
+        Datum(**size, data=bytes(24), label=3),
+        Datum(**size, float_data=[0.5] * 24),
+        Datum(data=picture.drawn(Random(0), "PNG", "RGB"), encoded=True, label=1),
+    )
+    return [each.SerializeToString() for each in found]
+
+
+def database(items: Sequence[bytes]) -> bytes:
+    """An LMDB's one file."""
+    import lmdb
+
+    with TemporaryDirectory() as folder:
+        with lmdb.open(folder, map_size=2**20) as file, file.begin(write=True) as write:
+            for number, item in enumerate(items):
+                write.put(f"{number:08}".encode(), item)
+        return Path(folder, "data.mdb").read_bytes()
+
+
+@cache
+def databases() -> list[bytes]:
+    """LMDBs of items as Caffe's tools make them."""
+    return [database(datums()), database([])]
 
 
 @cache

@@ -117,7 +117,8 @@ def _matlab(data: bytes) -> str:
 
 
 def _metadata(data: bytes) -> str:
-    from fcnproto.model.metadata import Blobs, Given, Metadata, completed, missing
+    from fcnproto.model.given import Given
+    from fcnproto.model.metadata import Blobs, Metadata, completed, missing
 
     try:
         said = json.loads(data)
@@ -199,13 +200,13 @@ def _spec(data: bytes) -> str:
 
 
 def _lists(data: bytes) -> str:
-    from fcnproto.datasets.legend import Legend, write_legend
-
     from fcnproto.datasets.folder import pair
-    from fcnproto.datasets.lists import read_lines
-    from fcnproto.model.metadata import said
+    from fcnproto.datasets.lists import read_columns
+    from fcnproto.files import read_lines
+    from fcnproto.model.given import said
     from fcnproto.runtime import images
     from fcnproto.surgery.classes_map import read_classes_map
+    from fcnproto.zoo.legend import Legend, write_legend
 
     path = _file("classes.txt", data)
     mapped = _file("cvat/labelmap.txt", data)
@@ -218,13 +219,31 @@ def _lists(data: bytes) -> str:
         lambda: said(palette=path),
         lambda: [pair(line, known, known) for line in read_lines(path)],
         lambda: images.find([str(path)]),
+        lambda: read_columns(path, 2),
+        lambda: read_columns(path, 3),
+    )
+
+
+def _database(data: bytes) -> str:
+    from fcnproto.datasets.databases import Database
+
+    _file("in/data.mdb", data)
+    found = Database(Path("in"))
+    return _each(*(partial(found.item, index) for index in range(min(len(found), 20))))
+
+
+def _tables(data: bytes) -> str:
+    from fcnproto.datasets.tables import Tables
+
+    path = _file("in.h5", data)
+    return _each(
+        lambda: Tables([path], ("iter",)).row(0), lambda: Tables([path], ("LabelMap", "x"))
     )
 
 
 def _annotations(data: bytes) -> str:
-    from fcnproto.datasets.legend import Legend
-
     from fcnproto.datasets.annotations import find_drawings
+    from fcnproto.zoo.legend import Legend
 
     Image.fromarray(np.zeros((9, 12), np.uint8)).save("a.png")
     _file("in.xml" if data.lstrip().startswith(b"<") else "in.json", data)
@@ -504,6 +523,12 @@ def _anything(data: bytes, others: list[bytes], rng: Random) -> bytes:
     return kind(data, others, rng)
 
 
+def _database_mutate(data: bytes, others: list[bytes], rng: Random) -> bytes:
+    """A sound database with an item that is changed: what holds it is LMDB's own to read."""
+    item = wire.mutate(rng.choice(seeds.datums()), seeds.datums(), rng)
+    return seeds.database([item, rng.choice(seeds.datums())])
+
+
 _PAIR = parts.mutator(prototxt.mutate, wire.mutate)
 _FOLDER = parts.mutator(picture.mutate, _pixels, _pixels, plain.mutate, plain.mutate)
 
@@ -517,6 +542,8 @@ TARGETS = {
         Target("safetensors", _weights, seeds.tensors, archive.safetensors),
         Target("solverstate", _state, seeds.states, _anything),
         Target("matlab", _matlab, seeds.matlab, archive.matlab),
+        Target("lmdb", _database, seeds.databases, _database_mutate),
+        Target("tables", _tables, seeds.hdf5, archive.hdf5),
         Target("metadata", _metadata, seeds.metadata, tree.mutate),
         Target("model", _outline, seeds.models, wire.mutate),
         Target("images", _image, seeds.images, picture.mutate),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -9,6 +12,7 @@ import pytest
 
 from tests.fuzz.bounds import judge
 from tests.fuzz.mutators import parts
+from tests.fuzz.mutators.values import FORGED
 from tests.fuzz.targets import TARGETS, Target
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -34,20 +38,38 @@ def test_new_inputs_are_borne(target: Target, tmp_path: Path) -> None:
         assert failure is None, f"{failure.kind}\n{failure.detail}\n{data[:2000]!r}"
 
 
-def test_what_fails_is_seen(tmp_path: Path) -> None:
-    """The judge tells each way to fail from what is allowed."""
-    small = {
-        "raises": lambda data: {}[data],
-        "hangs": lambda data: _spin(),
-        "takes memory": lambda data: str(len(bytearray(2**30 + 2**28))),
-        "speaks to the terminal": lambda data: "\x1b[31m",
-        "leaves": lambda data: Path(".fcnproto-1-a").write_bytes(data) and None,
-    }
-    kinds = ["KeyError", "slow", "memory", "control", "left"]
-    for (name, run), kind in zip(small.items(), kinds, strict=True):
-        failure = judge(Target(name, run, list, _same), b"x", tmp_path / "room", 0.05)
-        assert failure is not None and failure.kind.startswith(kind)
-    assert judge(Target("none", lambda data: "fine", list, _same), b"x", tmp_path / "room") is None
+@pytest.mark.parametrize(
+    ("run", "kind"),
+    [
+        (lambda data: {}[data], "KeyError"),
+        (lambda data: _spin(), "slow"),
+        (lambda data: "\x1b[31m", "control"),
+        (lambda data: f"layer 'a\n{FORGED}'", "control"),
+        (lambda data: Path(".fcnproto-1-a").write_bytes(data) and None, "left"),
+        (lambda data: "fine", None),
+    ],
+    ids=["raises", "hangs", "speaks to the terminal", "breaks a line", "leaves", "is fine"],
+)
+def test_what_fails_is_seen(
+    run: Callable[[bytes], str | None], kind: str | None, tmp_path: Path
+) -> None:
+    failure = judge(Target("any", run, list, _same), b"x", tmp_path / "room", 0.05)
+    assert (failure and failure.kind.split()[0]) == kind
+
+
+def test_much_memory_is_seen(tmp_path: Path) -> None:
+    """In a process of its own, since the peak is that of a process."""
+    program = (
+        "from pathlib import Path; from tests.fuzz import bounds, targets\n"
+        "bounds.MEMORY = 2**27\n"
+        "run = lambda data: str(len(bytearray(2**28)))\n"
+        "target = targets.Target('any', run, list, None)\n"
+        f"print(bounds.judge(target, b'x', Path({str(tmp_path / 'room')!r})).kind)"
+    )
+    command = [sys.executable, "-c", program]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "memory any\n"
 
 
 def _spin() -> None:
