@@ -475,8 +475,22 @@ def test_a_slow_computer_gets_a_shorter_plan():
         clock[0] += 9
         end = pace(iteration)
     assert iteration == end == pace.job.recipe.max_iter == 100 and clock[0] == 90
-    assert said == ["steps take longer than planned: 100 iterations fit into the time"]
+    assert said == ["steps take another time than planned: 100 iterations fit into it"]
     assert Planned.saved == 1
+
+
+def test_a_computer_that_is_free_again_gets_its_plan_back():
+    clock, asked = [0.0], []
+    job = SimpleNamespace(recipe=SimpleNamespace(max_iter=200, test_interval=10), save=list)
+    job.planned = lambda own: SimpleNamespace(
+        **vars(job) | {"recipe": SimpleNamespace(max_iter=own.iterations, test_interval=10)}
+    )
+    pace = Pace(job, 100, asked.append, lambda: clock[0])
+    ends = []
+    for iteration, seconds in ((10, 9), (20, 9), (30, 1), (40, 1)):
+        clock[0] += seconds
+        ends.append(pace(iteration))
+    assert ends == [100, 100, 200, 200] and len(asked) == 2
 
 
 def test_a_fast_computer_keeps_its_plan():
