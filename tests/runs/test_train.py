@@ -24,6 +24,7 @@ from fcnproto.runs import plan
 from fcnproto.runs.pace import Pace
 from fcnproto.training import curve
 from fcnproto.training.loop import prepare
+from fcnproto.weights import solverstate
 
 NAMES = ("ground", "square", "bar")
 COLOURS = ((0, 0, 0), (230, 60, 60), (60, 120, 230))
@@ -314,17 +315,78 @@ def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(place, run, tmp_path):
     result = trained(place / "data", "--resume", stopped.path)
     assert result.exit_code == 0, result.output
     assert "going on at iteration 2 of 4" in result.stderr
+    assert_same_end(stopped.path, run)
+
+
+def assert_same_end(path, run):
+    """Two runs came to the same weights, bit for bit, and logged the same."""
     last = Path("snapshot", "train_iter_4.caffemodel")
     # The files themselves differ in the folder's name, which their data layer has.
-    ended, expected = (fp.load_weights(each / last).by_layer for each in (stopped.path, run))
+    ended, expected = (fp.load_weights(each / last).by_layer for each in (path, run))
     assert ended.keys() == expected.keys()
     for name, arrays in expected.items():
         for mine, whole in zip(ended[name], arrays, strict=True):
             np.testing.assert_array_equal(mine, whole)
-    mine, whole = (curve.read(each / "log.csv") for each in (stopped.path, run))
+    mine, whole = (curve.read(each / "log.csv") for each in (path, run))
     assert [(row.iteration, row.loss, row.mean_iu) for row in mine] == [
         (row.iteration, row.loss, row.mean_iu) for row in whole
     ]
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def test_a_killed_run_goes_on_bit_for_bit(place, run, tmp_path):
+    """Right after it has logged half a line of the iteration that comes after its snapshot."""
+    path = tmp_path / "run"
+
+    def kill(text):
+        if text.startswith("iteration 3, test net"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        fp.train(place / "data", output=path, iterations=4, device="cpu", progress=kill)
+    with (path / "snapshot" / "train_log.csv").open("a") as file:
+        file.write("3,0.1")
+    result = trained(place / "data", "--resume", path)
+    assert result.exit_code == 0, result.output
+    assert_same_end(path, run)
+    assert not [each for each in path.rglob("*") if each.name.startswith(".fcnproto-")]
+
+
+@pytest.mark.parametrize("where", ["snapshot", "log", "tensorboard"])
+def test_a_full_disk_is_said_and_the_run_goes_on(place, run, tmp_path, monkeypatch, where):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        if where == "snapshot":
+            # The first snapshots, of the start and of the best, have been written by then.
+            write, count = solverstate.write, [0]
+
+            def some(*arguments):
+                count[0] += 1
+                return write(*arguments) if count[0] < 3 else full()
+
+            patched.setattr("fcnproto.training.solver.solverstate.write", some)
+        elif where == "log":
+            patched.setattr("fcnproto.training.curve._cells", lambda row: full())
+        else:
+            name = "torch.utils.tensorboard.SummaryWriter.add_scalar"
+            pytest.importorskip("tensorboard")
+            patched.setattr(name, full)
+        result = trained(place / "data", "-o", path, "--iterations", 4)
+    if where == "tensorboard":
+        assert result.exit_code == 0, result.output
+        assert "TensorBoard's files cannot be written: No space left on device" in result.stderr
+    else:
+        assert result.exit_code == 1, result.output
+        assert "No space left on device" in result.stderr.splitlines()[-1]
+        result = trained(place / "data", "--resume", path)
+        assert result.exit_code == 0, result.output
+    assert_same_end(path, run)
 
 
 def test_what_cannot_be_resumed(place, run, tmp_path):
