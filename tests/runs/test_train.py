@@ -417,6 +417,59 @@ def test_weights_of_another_net_are_taken_over(run, tmp_path):
     assert start["score_fr"][0].shape[0] == 2
 
 
+# Stages ---------------------------------------------------------------------------------------
+
+
+def staged(place, run, output, stop=None):
+    def say(text):
+        if text.startswith(stop or "never"):
+            raise Killed
+
+    weights = run / "snapshot" / "train_best.caffemodel"
+    return fp.train(
+        place / "data", output=output, weights=weights, iterations=6, stages=True, device="cpu",
+        progress=say,
+    )  # fmt: skip
+
+
+def test_stages_follow_each_other(place, run, tmp_path):
+    """Each from the best of the one before, 32s, 16s, 8s, two iterations each."""
+    done = staged(place, run, tmp_path / "run")
+    assert done.path == tmp_path / "run" and done.model == done.path / "model.onnx"
+    before = fp.load_weights(run / "snapshot" / "train_best.caffemodel")
+    for net, folder in (("32", "fcn32s"), ("16", "fcn16s"), ("8", "")):
+        path = done.path / folder
+        assert f"FCN-{net}s on" in (path / "train.prototxt").read_text().splitlines()[0]
+        assert "max_iter: 2\n" in (path / "solver.prototxt").read_text()
+        start = fp.load_weights(path / "snapshot" / "start.caffemodel")
+        for layer in ("conv1_1", "fc7", "score_fr"):
+            np.testing.assert_array_equal(start[layer][0], before[layer][0])
+        before = fp.load_weights(path / "snapshot" / "train_best.caffemodel")
+        assert not np.array_equal(before["fc7"][0], start["fc7"][0])
+        assert (path / "val.txt").read_bytes() == (run / "val.txt").read_bytes()
+
+
+def test_stages_go_on_where_they_were_killed(place, run, tmp_path):
+    whole = staged(place, run, tmp_path / "whole")
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        staged(place, run, path, stop="fcn16s on vgg-small")
+    thirty_two = bytes_of(path / "fcn32s")
+    result = trained(place / "data", "--resume", path)
+    assert result.exit_code == 0, result.output
+    assert bytes_of(path / "fcn32s") == thirty_two
+    assert {each.name for each in path.iterdir()} == {each.name for each in whole.path.iterdir()}
+    last = Path("snapshot", "train_iter_2.caffemodel")
+    one, other = (fp.load_weights(each / last).by_layer for each in (path, whole.path))
+    for name, arrays in one.items():
+        for mine, theirs in zip(arrays, other[name], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    write(tmp_path / "other", 5)
+    (path / "run.json").unlink()
+    result = trained(tmp_path / "other", "--resume", path)
+    assert result.exit_code == 1 and "this run was begun on" in result.stderr
+
+
 # Bad input ------------------------------------------------------------------------------------
 
 
@@ -484,6 +537,8 @@ def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message
         (["--iterations", "0"], 1, "iterations must be at least 1"),
         (["--minutes", "-1"], 1, "minutes must be more than 0"),
         (["--minutes", "nan"], 1, "minutes must be more than 0"),
+        (["--stages"], 1, "stages are for fine-tuning: give the weights"),
+        (["--stages", "--net", "fcn32s", "--weights", "w"], 1, "stages lead to fcn16s or fcn8s"),
         (["--patience", "0"], 1, "patience must be at least 1"),
         (["--batch", "0"], 1, "batch must be at least 1"),
         (["--augment", "fulll"], 1, "there is no augmentation 'fulll'; did you mean 'full'?"),
