@@ -60,6 +60,11 @@ if TYPE_CHECKING:
     metavar="N",
     help="Of DIR: it ends after N measurements in a row that were no better.",
 )
+@click.option(
+    "--stages",
+    is_flag=True,
+    help="Of DIR, with --weights: fine-tune a 32s net first, then 16s, then 8s.",
+)
 @click.option("--weights", type=click.Path(path_type=Path), metavar="W", help="What to start from.")
 @click.option(
     "--resume",
@@ -89,6 +94,7 @@ def train(
     augment: str | None,
     class_weights: bool,
     patience: int | None,
+    stages: bool,
     weights: Path | None,
     resume: Path | None,
     data: Path | None,
@@ -118,6 +124,7 @@ def train(
         "augment": augment,
         "class_weights": class_weights or None,
         "patience": patience,
+        "stages": stages or None,
         "output": output,
     }
     chosen = {name: value for name, value in given.items() if value is not None}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from fcnproto.errors import LayerError
 from fcnproto.layers.spatial import (
@@ -133,6 +133,9 @@ class Context:
     size: tuple[int, int] | None = None
 
 
+Known = TypeVar("Known")
+
+
 @dataclass(frozen=True)
 class Torch:
     """What layers compute with in PyTorch, in one pass: layer files import nothing of it.
@@ -148,6 +151,14 @@ class Torch:
     rng: np.random.Generator
     memory: dict[str, Any]
     """What this layer keeps from one pass to the next; it alone reads and writes it."""
+
+    def sized(self, shapes: Sequence[Shape], make: Callable[[], Known]) -> Known:
+        """What follows for this layer from its bottoms' shapes; made anew when these change."""
+        if self.memory.get("shapes") != shapes:
+            self.memory["sized"] = make()
+            self.memory["shapes"] = shapes
+        known: Known = self.memory["sized"]
+        return known
 
     def tensor(self, values: Any) -> Tensor:
         """Numbers as a float32 tensor on the device."""

@@ -156,7 +156,9 @@ class Convolution(Windowed):
         """conv1d, conv2d or conv3d for each bottom, with one set of weights."""
         shapes = shapes_of(bottoms)
         axis = axis_index(self.param.axis, shapes[0])
-        windows, top = self.windows(shapes[0]), self.output_shapes(shapes)[0]
+        windows, top = t.sized(
+            shapes, lambda: (self.windows(shapes[0]), self.output_shapes(shapes)[0])
+        )
         if not prod(top):
             return [x.new_zeros(top) for x in bottoms]
         require(len(windows) <= 3, f"PyTorch convolves over 3 axes at most, found {len(windows)}")

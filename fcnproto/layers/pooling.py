@@ -141,8 +141,11 @@ class Pooling(Windowed):
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """max_pool2d, avg_pool2d, or a choice by chance."""
         (x,) = bottoms
-        windows = pooling_windows(self.param, *x.shape[2:])
-        (*_, rows, columns), *_ = self.output_shapes(shapes_of(bottoms))
+        shapes = shapes_of(bottoms)
+        windows, (*_, rows, columns) = t.sized(
+            shapes,
+            lambda: (pooling_windows(self.param, *x.shape[2:]), self.output_shapes(shapes)[0]),
+        )
         if self.param.pool == PoolingParameter.MAX:
             if len(self.proto.top) == 1:
                 return [maximum_in_torch(t, x, windows, (rows, columns))]

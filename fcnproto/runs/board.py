@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fcnproto.training.curve import Row
@@ -23,11 +23,19 @@ def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
         yield watcher
         return
     writer = SummaryWriter(str(folder), purge_step=start)
+    broken: list[OSError] = []
 
     def write(row: Row, **values: float | None) -> None:
-        for name, value in values.items():
-            if value is not None:
-                writer.add_scalar(name, value, row.iteration)
+        try:
+            for name, value in values.items():
+                if value is not None and not broken:
+                    writer.add_scalar(name, value, row.iteration)
+            if row.mean_iu is not None and not broken:
+                writer.flush()
+        except OSError as error:  # the training is worth more than its picture
+            broken.append(error)
+            reason = error.strerror or error
+            watcher.text(f"{folder}: TensorBoard's files cannot be written: {reason}")
 
     def row(row: Row) -> None:
         write(row, loss=row.loss_per_label or row.loss, learning_rate=row.learning_rate)
@@ -35,10 +43,10 @@ def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
 
     def measured(row: Row) -> None:
         write(row, mean_iu=row.mean_iu)
-        writer.flush()
         watcher.measured(row)
 
     try:
         yield Watcher(row, watcher.text, measured)
     finally:
-        writer.close()
+        with suppress(OSError):
+            writer.close()

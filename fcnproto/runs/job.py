@@ -68,8 +68,11 @@ class Begin:
     class_weights: bool
     patience: int | None
 
-    def begin(self, output: Path, split: Split | None, say: Say) -> tuple[Job, Weights | None]:
-        """Make the run's folder, once it is known that net and weights are good."""
+    def begin(self, path: Path | None, output: Path, split: Split | None, say: Say) -> Begun:
+        """Make the run's folder, once it is known that net and weights are good.
+
+        It is `path` if that is there already, else `output` or the next that is free.
+        """
         own = spec_of(self.data)
         name = "scratch" if self.weights is None else "finetune"
         why = "it learns from nothing" if self.weights is None else f"it starts from {self.weights}"
@@ -79,9 +82,9 @@ class Begin:
         augment = specs.augment(self.augment or recipe.augment)
         deploy = render(self.net, dataset="folder", backbone=self.backbone, classes=len(own.names))
         fitted = None if self.weights is None else _fitted(str(self.weights), deploy, say)
-        path = _made(output).resolve()
+        path = made(output) if path is None else path
         if split is not None:
-            split.write(path)
+            split.write(path, force=True)
         command = ["fcnproto", "train", str(self.data), "-o", str(output), "--net", self.net]
         command += ["--backbone", self.backbone]
         for option in ("weights", "minutes", "iterations", "batch", "augment", "patience"):
@@ -116,6 +119,10 @@ class Begin:
         with replacing(path) as temporary:
             temporary.write_bytes(found.blob())
         return str(path)
+
+
+Begun = tuple["Job", Weights | None]
+"""A run, and the weights that it starts from."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,11 @@ class Job:
         return cls(
             path.resolve(), data, own, net, backbone, recipe, start, command, settings, *more
         )
+
+    @staticmethod
+    def is_here(path: Path) -> bool:
+        """Whether a run was begun in a folder."""
+        return (path / _FILE).is_file()
 
     def save(self) -> None:
         """Write what `of` reads."""
@@ -329,7 +341,7 @@ def _with_lists(settings: Mapping[str, object], lists: str | None) -> dict[str, 
     return dict(settings) if lists is None else {**settings, "lists": lists}
 
 
-def _made(output: Path) -> Path:
+def made(output: Path) -> Path:
     """The first of output, output-2, output-3 … that is not there, made."""
     number = 1
     while True:
@@ -342,7 +354,7 @@ def _made(output: Path) -> Path:
             message = f"cannot be made: {error.strerror or error}"
             raise FcnprotoError(Problem(message, str(path))) from error
         else:
-            return path
+            return path.resolve()
 
 
 def _write(path: Path, text: str) -> None:

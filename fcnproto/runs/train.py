@@ -20,10 +20,12 @@ from fcnproto.datasets.measures import Score
 from fcnproto.datasets.split import Split, split_folder
 from fcnproto.errors import DataError, FcnprotoError, Problem, condensed, raise_if_any
 from fcnproto.runs import plan
+from fcnproto.runs import stages as staged
 from fcnproto.runs.board import board
-from fcnproto.runs.job import Begin, Job, Say
+from fcnproto.runs.job import Begin, Job, Say, made
 from fcnproto.runs.pace import Pace
 from fcnproto.runs.plan import Plan
+from fcnproto.runs.stages import Stages
 from fcnproto.training.cautions import cautions
 from fcnproto.training.curve import Row
 from fcnproto.training.devices import chosen_device
@@ -69,6 +71,7 @@ def train(
     augment: str | None = None,
     class_weights: bool = False,
     patience: int | None = None,
+    stages: bool = False,
     resume: bool = False,
     device: str = "auto",
     progress: Say = lambda _text: None,
@@ -83,71 +86,122 @@ def train(
     to images at random while it learns, the label maps with them: none, flip (left and right are
     exchanged) or full (also scale, place and colours; the default of the recipe). `class_weights`
     lets rare classes count as much as frequent ones. After `patience` measurements in a row that
-    were no better it ends. `resume` goes on in `output`, with what that has. `progress` is told
-    what happens, a line each. Ctrl-C saves a snapshot and ends. Under torchrun all processes learn
-    together, and the first alone speaks, writes and gives the measures.
+    were no better it ends. With `stages` a 32s net is fine-tuned first, then a 16s net from it, and
+    so on to `net`, each in a part of the time. `resume` goes on in `output`, with what that has.
+    `progress` is told what happens, a line each. Ctrl-C saves a snapshot and ends. Under torchrun
+    all processes learn together, and the first alone speaks, writes and gives the measures.
 
     Raises DataError for data that do not fit, ZooError for nets, WeightsError for weights.
     """
-    folder = Path(data)
-    wishes = (weights, minutes, iterations, batch, augment, patience, class_weights or None)
-    if resume and any(wish is not None for wish in wishes):
+    folder, output = Path(data), Path(output)
+    wishes = (weights, minutes, iterations, batch, augment, patience)
+    if resume and (class_weights or stages or any(wish is not None for wish in wishes)):
         raise FcnprotoError("a run is resumed as it was begun: all but the device stays")
     _refuse(minutes, iterations, batch, patience)
-    seconds = 60 * (MINUTES if minutes is None else minutes) if iterations is None else None
-    with joined(chosen_device(device)) as (processes, own):
-        if not processes.leads:
-            job = Job.of(Path(processes.told(None)), folder)
-            return Run(job.path, None, (), None, not _others(job, own, processes, resume))
-        fitted = None
-        if resume:
-            job = Job.of(Path(output), folder)
-        else:
-            split = _checked(folder, progress)
-            begin = Begin(
-                folder, net, backbone, weights, minutes, iterations, batch, augment,
-                class_weights, patience,
-            )  # fmt: skip
-            job, fitted = begin.begin(Path(output), split, progress)
-            if seconds is not None:
-                job = job.planned(_timed(job.training(own), seconds))
-                progress(f"{job.recipe.max_iter} iterations fit into {seconds / 60:g} minutes")
-            job.save()
-        processes.told(str(job.path))
-        training = job.training(own, processes)
-        if fitted is not None:
-            training.solver.load_weights(fitted)
-        if resume:
-            training.solver.restore(job.newest())
-            progress(f"going on at iteration {training.solver.iteration} of {job.recipe.max_iter}")
-        else:
-            training.solver.snapshot(job.path / "snapshot" / "start", numbered=False)
-        training.solver.share()
-        _heed(training, resume or weights is not None, progress)
-        pace = None if resume or seconds is None else Pace(job, seconds, progress)
-        training.replan = pace
-        voice = _Voice(progress, training.solver)
-        watcher = Watcher(voice.row, voice.text)
-        with board(job.path / "tensorboard", training.solver.iteration, watcher) as own_watcher:
-            training.watcher = own_watcher
-            done = training.run()
-    job = pace.job if pace is not None else job
-    rows = tuple(job.log())
-    if not done:
-        command = shlex.join(["fcnproto", "train", str(folder), "--resume", str(job.path)])
-        progress(f"stopped at iteration {training.solver.iteration}; `{command}` goes on")
-        return Run(job.path, None, rows, None, training.stopped)
-    score = job.finish(training, rows)
-    return Run(job.path, job.path / "model.onnx", rows, score)
+    one = _One(folder, device, progress)
+    if resume:
+        begun = Stages.of(output, folder)
+        return one.run(None, output) if begun is None else _staged(begun, one)
+    if minutes is None and iterations is None:
+        minutes = MINUTES
+    begin = Begin(
+        folder, net, backbone, None if weights is None else str(weights), minutes, iterations,
+        batch, augment, class_weights, patience,
+    )  # fmt: skip
+    if not stages:
+        return one.run(begin, output)
+    staged.check(net, weights)
+    _checked(folder, lambda _text: None)
+    begun = Stages(made(output), begin)
+    begun.save()
+    return _staged(begun, one)
 
 
-def _others(job: Job, device: str, processes: Processes, resume: bool) -> bool:
-    """The part of a process that is not the first: it computes, and neither writes nor speaks."""
+def _staged(stages: Stages, one: _One) -> Run:
+    """One stage after the other, those that are done left as they are."""
+    one = replace(one, root=stages.path)
+    weights = stages.last.weights
+    for begin in stages.before():
+        path = stages.folder(begin.net)
+        if not (path / "model.onnx").is_file():
+            asked = None if Job.is_here(path) else replace(begin, weights=weights)
+            run = one.run(asked, path)
+            if run.stopped is not None:
+                return replace(run, path=stages.path)
+            path = run.path
+        weights = str(path / "snapshot" / "train_best.caffemodel")
+    return one.run(replace(stages.share(), weights=weights), stages.path, stages.path)
+
+
+@dataclass(frozen=True)
+class _One:
+    """How a single net is trained on a folder."""
+
+    data: Path
+    device: str
+    say: Say
+    root: Path | None = None
+    """What goes on by --resume, if that is not the run itself."""
+
+    def run(self, begin: Begin | None, output: Path, path: Path | None = None) -> Run:
+        """Begin a run in a folder that is there or in `output`; go on in it if nothing begins."""
+        say = self.say
+        with joined(chosen_device(self.device)) as (processes, own):
+            if not processes.leads:
+                job = Job.of(Path(processes.told(None)), self.data)
+                return Run(job.path, None, (), None, _others(job, own, processes, begin is None))
+            fitted = None
+            if begin is None:
+                job = Job.of(output, self.data)
+            else:
+                job, fitted = begin.begin(path, output, _checked(self.data, say), say)
+                if begin.minutes is not None:
+                    job = job.planned(_timed(job.training(own), 60 * begin.minutes))
+                    say(f"{job.recipe.max_iter} iterations fit into {begin.minutes:g} minutes")
+                job.save()
+            processes.told(str(job.path))
+            training = job.training(own, processes)
+            solver = training.solver
+            if fitted is not None:
+                solver.load_weights(fitted)
+            if begin is None:
+                solver.restore(job.newest())
+                say(f"going on at iteration {solver.iteration} of {job.recipe.max_iter}")
+            else:
+                solver.snapshot(job.path / "snapshot" / "start", numbered=False)
+            solver.share()
+            _heed(training, begin is None or begin.weights is not None, say)
+            pace = None
+            if begin is not None and begin.minutes is not None:
+                pace = Pace(job, 60 * begin.minutes, say)
+            training.replan = pace
+            voice = _Voice(say, solver)
+            watcher = Watcher(voice.row, voice.text)
+            with board(job.path / "tensorboard", solver.iteration, watcher) as own_watcher:
+                training.watcher = own_watcher
+                done = training.run()
+        job = pace.job if pace is not None else job
+        rows = tuple(job.log())
+        if not done:
+            root = str(self.root or job.path)
+            command = shlex.join(["fcnproto", "train", str(self.data), "--resume", root])
+            say(f"stopped at iteration {solver.iteration}; `{command}` goes on")
+            return Run(job.path, None, rows, None, training.stopped)
+        score = job.finish(training, rows)
+        return Run(job.path, job.path / "model.onnx", rows, score)
+
+
+def _others(job: Job, device: str, processes: Processes, resume: bool) -> int | None:
+    """The part of a process that is not the first: it computes, and neither writes nor speaks.
+
+    Gives the signal that stopped it.
+    """
     training = job.training(device, processes)
     if resume:
         training.solver.restore(job.newest())
     training.solver.share()
-    return training.run()
+    training.run()
+    return training.stopped
 
 
 def _heed(training: Training, pretrained: bool, say: Say) -> None:

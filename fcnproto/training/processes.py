@@ -56,13 +56,18 @@ class Processes:
 ALONE = Processes()
 
 
+def in_company() -> bool:
+    """Whether torchrun started several processes, of which this is one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Processes, str]]:
     """The processes that torchrun started, and this one's device; without torchrun, this alone.
 
     On GPUs each process takes the one of its number, unless `device` names one.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not in_company():
         yield ALONE, device
         return
     if device == "cuda":

@@ -24,6 +24,7 @@ from fcnproto.runs import plan
 from fcnproto.runs.pace import Pace
 from fcnproto.training import curve
 from fcnproto.training.loop import prepare
+from fcnproto.weights import solverstate
 
 NAMES = ("ground", "square", "bar")
 COLOURS = ((0, 0, 0), (230, 60, 60), (60, 120, 230))
@@ -314,17 +315,78 @@ def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(place, run, tmp_path):
     result = trained(place / "data", "--resume", stopped.path)
     assert result.exit_code == 0, result.output
     assert "going on at iteration 2 of 4" in result.stderr
+    assert_same_end(stopped.path, run)
+
+
+def assert_same_end(path, run):
+    """Two runs came to the same weights, bit for bit, and logged the same."""
     last = Path("snapshot", "train_iter_4.caffemodel")
     # The files themselves differ in the folder's name, which their data layer has.
-    ended, expected = (fp.load_weights(each / last).by_layer for each in (stopped.path, run))
+    ended, expected = (fp.load_weights(each / last).by_layer for each in (path, run))
     assert ended.keys() == expected.keys()
     for name, arrays in expected.items():
         for mine, whole in zip(ended[name], arrays, strict=True):
             np.testing.assert_array_equal(mine, whole)
-    mine, whole = (curve.read(each / "log.csv") for each in (stopped.path, run))
+    mine, whole = (curve.read(each / "log.csv") for each in (path, run))
     assert [(row.iteration, row.loss, row.mean_iu) for row in mine] == [
         (row.iteration, row.loss, row.mean_iu) for row in whole
     ]
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def test_a_killed_run_goes_on_bit_for_bit(place, run, tmp_path):
+    """Right after it has logged half a line of the iteration that comes after its snapshot."""
+    path = tmp_path / "run"
+
+    def kill(text):
+        if text.startswith("iteration 3, test net"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        fp.train(place / "data", output=path, iterations=4, device="cpu", progress=kill)
+    with (path / "snapshot" / "train_log.csv").open("a") as file:
+        file.write("3,0.1")
+    result = trained(place / "data", "--resume", path)
+    assert result.exit_code == 0, result.output
+    assert_same_end(path, run)
+    assert not [each for each in path.rglob("*") if each.name.startswith(".fcnproto-")]
+
+
+@pytest.mark.parametrize("where", ["snapshot", "log", "tensorboard"])
+def test_a_full_disk_is_said_and_the_run_goes_on(place, run, tmp_path, monkeypatch, where):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        if where == "snapshot":
+            # The first snapshots, of the start and of the best, have been written by then.
+            write, count = solverstate.write, [0]
+
+            def some(*arguments):
+                count[0] += 1
+                return write(*arguments) if count[0] < 3 else full()
+
+            patched.setattr("fcnproto.training.solver.solverstate.write", some)
+        elif where == "log":
+            patched.setattr("fcnproto.training.curve._cells", lambda row: full())
+        else:
+            name = "torch.utils.tensorboard.SummaryWriter.add_scalar"
+            pytest.importorskip("tensorboard")
+            patched.setattr(name, full)
+        result = trained(place / "data", "-o", path, "--iterations", 4)
+    if where == "tensorboard":
+        assert result.exit_code == 0, result.output
+        assert "TensorBoard's files cannot be written: No space left on device" in result.stderr
+    else:
+        assert result.exit_code == 1, result.output
+        assert "No space left on device" in result.stderr.splitlines()[-1]
+        result = trained(place / "data", "--resume", path)
+        assert result.exit_code == 0, result.output
+    assert_same_end(path, run)
 
 
 def test_what_cannot_be_resumed(place, run, tmp_path):
@@ -353,6 +415,59 @@ def test_weights_of_another_net_are_taken_over(run, tmp_path):
     )
     np.testing.assert_array_equal(start["conv1_1"][0], old["conv1_1"][0])
     assert start["score_fr"][0].shape[0] == 2
+
+
+# Stages ---------------------------------------------------------------------------------------
+
+
+def staged(place, run, output, stop=None):
+    def say(text):
+        if text.startswith(stop or "never"):
+            raise Killed
+
+    weights = run / "snapshot" / "train_best.caffemodel"
+    return fp.train(
+        place / "data", output=output, weights=weights, iterations=6, stages=True, device="cpu",
+        progress=say,
+    )  # fmt: skip
+
+
+def test_stages_follow_each_other(place, run, tmp_path):
+    """Each from the best of the one before, 32s, 16s, 8s, two iterations each."""
+    done = staged(place, run, tmp_path / "run")
+    assert done.path == tmp_path / "run" and done.model == done.path / "model.onnx"
+    before = fp.load_weights(run / "snapshot" / "train_best.caffemodel")
+    for net, folder in (("32", "fcn32s"), ("16", "fcn16s"), ("8", "")):
+        path = done.path / folder
+        assert f"FCN-{net}s on" in (path / "train.prototxt").read_text().splitlines()[0]
+        assert "max_iter: 2\n" in (path / "solver.prototxt").read_text()
+        start = fp.load_weights(path / "snapshot" / "start.caffemodel")
+        for layer in ("conv1_1", "fc7", "score_fr"):
+            np.testing.assert_array_equal(start[layer][0], before[layer][0])
+        before = fp.load_weights(path / "snapshot" / "train_best.caffemodel")
+        assert not np.array_equal(before["fc7"][0], start["fc7"][0])
+        assert (path / "val.txt").read_bytes() == (run / "val.txt").read_bytes()
+
+
+def test_stages_go_on_where_they_were_killed(place, run, tmp_path):
+    whole = staged(place, run, tmp_path / "whole")
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        staged(place, run, path, stop="fcn16s on vgg-small")
+    thirty_two = bytes_of(path / "fcn32s")
+    result = trained(place / "data", "--resume", path)
+    assert result.exit_code == 0, result.output
+    assert bytes_of(path / "fcn32s") == thirty_two
+    assert {each.name for each in path.iterdir()} == {each.name for each in whole.path.iterdir()}
+    last = Path("snapshot", "train_iter_2.caffemodel")
+    one, other = (fp.load_weights(each / last).by_layer for each in (path, whole.path))
+    for name, arrays in one.items():
+        for mine, theirs in zip(arrays, other[name], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    write(tmp_path / "other", 5)
+    (path / "run.json").unlink()
+    result = trained(tmp_path / "other", "--resume", path)
+    assert result.exit_code == 1 and "this run was begun on" in result.stderr
 
 
 # Bad input ------------------------------------------------------------------------------------
@@ -422,6 +537,8 @@ def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message
         (["--iterations", "0"], 1, "iterations must be at least 1"),
         (["--minutes", "-1"], 1, "minutes must be more than 0"),
         (["--minutes", "nan"], 1, "minutes must be more than 0"),
+        (["--stages"], 1, "stages are for fine-tuning: give the weights"),
+        (["--stages", "--net", "fcn32s", "--weights", "w"], 1, "stages lead to fcn16s or fcn8s"),
         (["--patience", "0"], 1, "patience must be at least 1"),
         (["--batch", "0"], 1, "batch must be at least 1"),
         (["--augment", "fulll"], 1, "there is no augmentation 'fulll'; did you mean 'full'?"),
@@ -475,8 +592,22 @@ def test_a_slow_computer_gets_a_shorter_plan():
         clock[0] += 9
         end = pace(iteration)
     assert iteration == end == pace.job.recipe.max_iter == 100 and clock[0] == 90
-    assert said == ["steps take longer than planned: 100 iterations fit into the time"]
+    assert said == ["steps take another time than planned: 100 iterations fit into it"]
     assert Planned.saved == 1
+
+
+def test_a_computer_that_is_free_again_gets_its_plan_back():
+    clock, asked = [0.0], []
+    job = SimpleNamespace(recipe=SimpleNamespace(max_iter=200, test_interval=10), save=list)
+    job.planned = lambda own: SimpleNamespace(
+        **vars(job) | {"recipe": SimpleNamespace(max_iter=own.iterations, test_interval=10)}
+    )
+    pace = Pace(job, 100, asked.append, lambda: clock[0])
+    ends = []
+    for iteration, seconds in ((10, 9), (20, 9), (30, 1), (40, 1)):
+        clock[0] += seconds
+        ends.append(pace(iteration))
+    assert ends == [100, 100, 200, 200] and len(asked) == 2
 
 
 def test_a_fast_computer_keeps_its_plan():
