@@ -55,11 +55,11 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     ),
     "heatmap": (
         "fcnproto heatmap photo.jpg --net vgg16 --weights vgg16.npz --size 384x384",
-        "fcnproto heatmap photos --net vgg16 --weights vgg16.npz --size 256x256 --json",
+        "fcnproto heatmap photos --net vgg16 --weights vgg16.npz --size 256x256 -o maps",
     ),
     "compare": (
-        "fcnproto compare a.onnx b.onnx photo.jpg",
-        "fcnproto compare net.onnx a.onnx photos -o both.png --json",
+        "fcnproto compare shapes-fcn32s shapes-fcn16s shapes-fcn8s photo.jpg",
+        "fcnproto compare a.onnx b.onnx photos --truth labels -o both.png",
     ),
     "triton": (
         "fcnproto triton net.onnx -o models",
@@ -118,8 +118,8 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
         "fcnproto explain field net.prototxt score_fr --image photo.jpg -o field.png",
     ),
     "explain maps": (
-        "fcnproto explain maps voc-fcn32s --weights net.npz --image photo.jpg -o m.html",
-        "fcnproto explain maps net.prototxt --weights net.npz --image photo.jpg --json",
+        "fcnproto explain maps shapes-fcn8s --weights shapes-fcn8s --image photo.jpg",
+        "fcnproto explain maps shapes-fcn8s --weights shapes-fcn8s --image photo.jpg -o maps.html",
     ),
     "doctor": (
         "fcnproto doctor shapes-fcn8s shapes-fcn8s",

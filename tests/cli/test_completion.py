@@ -27,7 +27,7 @@ def completed(line: str) -> list[tuple[str, str]]:
         ("fcnproto seg", ["segment"]),
         ("fcnproto --ver", ["--version"]),
         ("fcnproto dataset s", ["split"]),
-        ("fcnproto explain ", ["crop", "field", "pad"]),
+        ("fcnproto explain ", ["crop", "field", "maps", "pad"]),
         ("fcnproto render siftflow-", ["siftflow-fcn16s", "siftflow-fcn32s", "siftflow-fcn8s"]),
         ("fcnproto render fcn8s --dataset n", ["nyud"]),
         ("fcnproto render fcn8s --backbone vgg-s", ["vgg-small"]),

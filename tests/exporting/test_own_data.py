@@ -136,7 +136,7 @@ def test_names_and_colours_reach_everything_that_is_made():
 
 
 def _names(result) -> list[str]:
-    return [each["class"] for each in json.loads(result.stdout)["per_class"]]
+    return [each["name"] for each in json.loads(result.stdout)["per_class"]]
 
 
 @pytest.mark.parametrize("name", ["labels", "masks", "annotations", "SegmentationClass"])
