@@ -14,7 +14,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from fcnproto import weights as weight_files
 from fcnproto.cli.arguments import BACKBONE, ZOO_NET
 from fcnproto.cli.common import Verb, echo, tell
-from fcnproto.errors import FcnprotoError, raise_if_any
+from fcnproto.errors import FcnprotoError, Problem, raise_if_any
 from fcnproto.proto.source import read_solver
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def train(
         if resume is not None:
             chosen |= {"output": resume, "resume": True}
         ctx.exit(_train_folder(source, weights, device, chosen))
+    if not source.exists():
+        raise FcnprotoError(Problem("there is no such folder or solver", str(source)))
     if chosen:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in chosen)
         raise click.UsageError(f"{source} is no folder, and a solver takes no {names}")

@@ -496,6 +496,11 @@ def _all_ignored(data):
         Image.new("L", SIZE[::-1], 255).save(path)
 
 
+def _one_class(data):
+    for path in (data / "masks").iterdir():
+        Image.new("L", SIZE[::-1], 1).save(path)
+
+
 def _other_names(data):
     for path in list((data / "masks").iterdir()):
         path.rename(path.with_name(f"x{path.name}"))
@@ -513,6 +518,7 @@ def _no_image(data):
         (_other_size, "3.png"),
         (_beyond, "7"),
         (_all_ignored, "255"),
+        (_one_class, "there is one class only, 1"),
         (_other_names, "label map"),
         (_no_image, "3.png"),
     ],
@@ -526,6 +532,43 @@ def test_bad_folders_are_refused_before_training(place, tmp_path, spoil, message
     errors = [line for line in result.stderr.splitlines() if "error:" in line]
     assert errors and any(message in line for line in errors), result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def _one_is_ignored(data):
+    Image.new("L", SIZE[::-1], 255).save(data / "masks/3.png")
+
+
+def _in_val_alone(data):
+    names = sorted(path.stem for path in (data / "masks").iterdir())
+    (data / "train.txt").write_text("\n".join(names[1:]))
+    (data / "val.txt").write_text(names[0])
+    labels = np.full(SIZE, 3, np.uint8)
+    labels[:4] = 0
+    Image.fromarray(labels).save(data / f"masks/{names[0]}.png")
+    (data / "classes.txt").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_one_is_ignored, "3.png: warning: all of it is 255"),
+        (_in_val_alone, "in val alone: what train does not show is not learned"),
+    ],
+)
+def test_doubtful_folders_are_warned_of_before_training(place, tmp_path, spoil, message):
+    data = tmp_path / "data"
+    shutil.copytree(place / "data", data)
+    spoil(data)
+    result = trained(data, "-o", tmp_path / "run", "--iterations", 1)
+    assert result.exit_code == 0, result.output
+    before = result.stderr.partition("everything goes to")[0]
+    assert message in before, result.stderr
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    result = trained(tmp_path / "none", "-o", tmp_path / "run", "--iterations", 1)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("none: error: there is no such folder or solver\n")
 
 
 @pytest.mark.parametrize(
