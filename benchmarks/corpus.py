@@ -118,10 +118,14 @@ def bounded(path: Path, bounds: Bounds) -> list[Outcome]:
     try:
         while here.poll(bounds.seconds):
             stage, *obstacles = here.recv()
+            if stage == "memory":
+                why = f"more than {bounds.bytes / 2**30:g} GiB"
+                break
             outcomes.append(Outcome(stage, tuple(obstacles)))
     except EOFError:
         process.join()
-        why = f"the process ended with {process.exitcode}"
+        if not outcomes or outcomes[-1].stage != "done":
+            why = f"the process ended with {process.exitcode}"
     process.kill()
     process.join()
     if not outcomes or outcomes[-1].stage != "done":
@@ -139,6 +143,7 @@ def _work(path: Path, bounds: Bounds, pipe: Connection) -> None:
         for outcome in outcomes(path, bounds):
             pipe.send((outcome.stage, *outcome.obstacles))
     except MemoryError:
+        pipe.send(("memory",))
         return
     pipe.send(("done",))
 

@@ -143,12 +143,19 @@ def with_constants(net: Graph) -> tuple[Graph, tuple[Problem, ...]]:
 
     Where nothing else feeds the net, they are what is fed instead, and notes say so.
     """
-    nodes = tuple(
-        replace(node, layer=layer, tops=tuple(node.tops[index] for index in places))
-        for node in net.nodes
-        for layer, places in node.layer.apart()
-    )
-    net = replace(net, nodes=nodes)
+    nodes: list[Node] = []
+    for node in net.nodes:
+        parts = node.layer.apart()
+        # A layer that stays whole keeps the tops that Caffe adds, too.
+        nodes += (
+            [
+                replace(node, layer=layer, tops=tuple(node.tops[n] for n in places))
+                for layer, places in parts
+            ]
+            if len(parts) > 1
+            else [replace(node, layer=parts[0][0])]
+        )
+    net = replace(net, nodes=tuple(nodes))
     if any(node.layer.feeds for node in nodes):
         return net, ()
     fed = [node for node in nodes if node.layer.stand_in() is not None]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import Layer, at_least, between, exactly
-from fcnproto.layers.known import Known
+from fcnproto.layers.known import Detection, Known
 from fcnproto.types import Shape
 
 
-class Yolov3DetectionOutput(Known):
+class Yolov3DetectionOutput(Detection):
     """Boxes from the scores of YOLO v3."""
 
     type = "Yolov3DetectionOutput"
@@ -20,7 +20,7 @@ class Yolov3DetectionOutput(Known):
     bottoms = at_least(1)
 
 
-class YoloDetectionOutput(Known):
+class YoloDetectionOutput(Detection):
     """Boxes from the scores of YOLO v2."""
 
     type = "YoloDetectionOutput"
@@ -28,7 +28,7 @@ class YoloDetectionOutput(Known):
     bottoms = at_least(1)
 
 
-class Yolov3(Known):
+class Yolov3(Detection):
     """The loss of YOLO v3."""
 
     type = "Yolov3"
@@ -38,7 +38,7 @@ class Yolov3(Known):
     measures = True
 
 
-class RegionLoss(Known):
+class RegionLoss(Detection):
     """The loss of YOLO v2."""
 
     type = "RegionLoss"
@@ -74,15 +74,15 @@ class Reorg(Known):
     fork = "MobileNet-YOLO"
 
 
-class EvalDetection(Known):
+class EvalDetection(Detection):
     """How well YOLO's boxes fit the true ones."""
 
     type = "EvalDetection"
     fork = "intel"
-    bottoms = exactly(2)
+    bottoms = at_least(2)
 
 
-class DetectionOutputRefine(Known):
+class DetectionOutputRefine(Detection):
     """Boxes that are refined twice."""
 
     type = "DetectionOutputRefine"
@@ -90,7 +90,7 @@ class DetectionOutputRefine(Known):
     bottoms = at_least(3)
 
 
-class DetectionEvaluateRefine(Known):
+class DetectionEvaluateRefine(Detection):
     """How well refined boxes fit the true ones."""
 
     type = "DetectionEvaluateRefine"
@@ -98,7 +98,7 @@ class DetectionEvaluateRefine(Known):
     bottoms = at_least(2)
 
 
-class ROIWarping(Known):
+class ROIWarping(Detection):
     """Regions, resized."""
 
     type = "ROIWarping"
@@ -106,14 +106,14 @@ class ROIWarping(Known):
     bottoms = at_least(2)
 
 
-class MaskResize(Known):
+class MaskResize(Detection):
     """Masks of regions, resized."""
 
     type = "MaskResize"
     fork = "mnc"
 
 
-class Proposal(Known):
+class Proposal(Detection):
     """The regions in which objects are looked for."""
 
     type = "Proposal"

@@ -76,3 +76,12 @@ def test_a_data_layers_mean_and_scale_are_the_models(
     wanted = 0.5 * (image.astype(np.float32) - [3, 2, 1]).sum(axis=2) > 40
     assert wanted.any() and not wanted.all()
     np.testing.assert_array_equal(labels, wanted)
+
+
+def test_data_of_fewer_tops_than_caffe_makes_are_exported(tmp_path: Path) -> None:
+    """ImageSegData with two of its three tops, as DeepLab's nets are trained."""
+    data = (
+        'layer { name: "data" type: "ImageSegData" top: "data" top: "label"'
+        ' image_data_param { source: "list" } transform_param { crop_size: 32 } }'
+    )
+    assert sizes(data + SCORE, tmp_path) == [0, 0]  # open
