@@ -273,14 +273,11 @@ class _BoxLoss(_Box, registered=False):
 
 # Many repositories have these, each with settings of its own.
 _BOXES = {
-    "faster-rcnn": (
-        "AnchorTarget BoxGroupOutput DecodeBBox Proposal ProposalTarget PSROIAlign ROIAlign"
-        " ROIWarping"
-    ),
+    "faster-rcnn": "AnchorTarget BoxGroupOutput DecodeBBox ProposalTarget PSROIAlign ROIAlign",
     "ssd": "DensePriorBox",
-    "yolo": "EvalDetection Region Reorg YoloDetectionOutput Yolov3DetectionOutput",
+    "yolo": "Region",
 }
-_BOX_LOSSES = {"yolo": "DetectionLoss RegionLoss Yolov3"}
+_BOX_LOSSES = {"yolo": "DetectionLoss"}
 
 for _base, _forks in ((_Box, _BOXES), (_BoxLoss, _BOX_LOSSES)):
     for _fork, _types in _forks.items():

@@ -67,8 +67,8 @@ class SegmentationEvaluate(Known):
     measures = True
 
 
-class Reorg(Known):
-    """Blocks of pixels made into channels."""
+class Reorg(Detection):
+    """Blocks of pixels made into channels, for YOLO's boxes."""
 
     type = "Reorg"
     fork = "MobileNet-YOLO"

@@ -322,7 +322,7 @@ def test_a_loss_that_is_no_number_ends_it_and_spoils_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gone.prototxt"], "gone.prototxt: error: cannot be read"),
+        (["gone.prototxt"], "gone.prototxt: error: there is no such folder or solver"),
         (["s.prototxt", "--data", "gone"], "gone: error:"),
         (["s.prototxt", "--resume", "gone"], "gone: error: cannot be read"),
         (["s.prototxt", "--weights", "gone"], "gone: error: cannot be read"),

@@ -187,6 +187,7 @@ def test_the_card_has_the_models_measures(place, run, done):
     assert f"mean IU {ius.mean():.4f}" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_never_overwritten(place, run):
     before = bytes_of(run)
     for name in ("run-2", "run-3"):
@@ -209,6 +210,7 @@ def test_lists_of_the_folder_are_kept(place, tmp_path):
     assert "17 images to train on, 3 to measure on" in (tmp_path / "a" / "card.md").read_text()
 
 
+@pytest.mark.slow
 def test_patience_ends_it(place, tmp_path, monkeypatch):
     """With a net that stays as it is, no measurement is better than the first."""
     monkeypatch.setattr(
@@ -290,6 +292,7 @@ def test_two_processes_train_a_folder(place, run, tmp_path):
             np.testing.assert_allclose(mine, whole, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_minutes_plan_the_iterations(place, tmp_path):
     lines = []
     run = fp.train(
@@ -301,6 +304,7 @@ def test_minutes_plan_the_iterations(place, tmp_path):
     assert run.best.mean_iu > 0 and run.model == run.path / "model.onnx"
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(place, run, tmp_path):
     def stop(text):
         if text.startswith("iteration 2, test net"):
@@ -337,6 +341,7 @@ class Killed(BaseException):
     """Nothing catches it."""
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(place, run, tmp_path):
     """Right after it has logged half a line of the iteration that comes after its snapshot."""
     path = tmp_path / "run"
@@ -356,6 +361,7 @@ def test_a_killed_run_goes_on_bit_for_bit(place, run, tmp_path):
 
 
 @pytest.mark.parametrize("where", ["snapshot", "log", "tensorboard"])
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_the_run_goes_on(place, run, tmp_path, monkeypatch, where):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
@@ -432,6 +438,7 @@ def staged(place, run, output, stop=None):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_stages_follow_each_other(place, run, tmp_path):
     """Each from the best of the one before, 32s, 16s, 8s, two iterations each."""
     done = staged(place, run, tmp_path / "run")
@@ -449,6 +456,7 @@ def test_stages_follow_each_other(place, run, tmp_path):
         assert (path / "val.txt").read_bytes() == (run / "val.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_stages_go_on_where_they_were_killed(place, run, tmp_path):
     whole = staged(place, run, tmp_path / "whole")
     path = tmp_path / "run"
