@@ -11,6 +11,7 @@ import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -414,6 +415,14 @@ class Layer:
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
         raise self._silent("a coordinate map")
+
+    @cached_property
+    def coordinates(self) -> CoordMap | None:
+        """Its coord_map, found once; None if it has none."""
+        try:
+            return self.coord_map()
+        except LayerError:
+            return None
 
     def reaches(self, bottoms: Sequence[Shape]) -> Sequence[Plane | None]:
         """What a pixel of the top is computed from: its reach in each bottom, given their shapes.

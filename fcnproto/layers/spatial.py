@@ -32,8 +32,16 @@ class Affine:
         return self.scale * x + self.shift
 
     def after(self, first: Affine) -> Affine:
-        """The map that applies `first`, then this one."""
-        return Affine(self.scale * first.scale, self.scale * first.shift + self.shift)
+        """The map that applies `first`, then this one.
+
+        Raises LayerError where pixels become larger or smaller than any image has them.
+        """
+        if self.scale == 1:  # as most layers leave it: exact fractions are slow
+            return Affine(first.scale, first.shift + self.shift if self.shift else first.shift)
+        scale = self.scale * first.scale
+        if max(scale.numerator, scale.denominator) > LARGEST_SCALE:
+            raise LayerError("its strides and those before it come to more than any image has")
+        return Affine(scale, self.scale * first.shift + self.shift)
 
     def inverse(self) -> Affine:
         """The map back."""
@@ -57,6 +65,9 @@ class CoordMap:
 
 
 IDENTITY = CoordMap()
+
+LARGEST_SCALE = 2**64
+"""Of pixels in those of another blob: more than a stride and a size of Caffe's make together."""
 
 Span = tuple[int, int]
 """The first and the last of some pixels in a row."""
@@ -109,6 +120,8 @@ class Reach:
 
         Raises LayerError if the period becomes longer than LONGEST_PERIOD.
         """
+        if top.step * self.step > LARGEST_SCALE:
+            raise LayerError("its strides and those before it come to more than any image has")
         turns = len(self.spans) // gcd(len(self.spans), top.step)
         _check_period(turns * len(top.spans))
         spans = (self.of_all(top.of(pixel)) for pixel in range(turns * len(top.spans)))

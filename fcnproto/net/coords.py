@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from fcnproto.errors import LayerError, NetError, Problem
+from fcnproto.errors import NetError, Problem
 from fcnproto.layers.spatial import IDENTITY, Affine, CoordMap
 from fcnproto.net.nodes import Graph, Node
 
@@ -56,9 +56,8 @@ def ascents(graph: Graph, blob: str) -> dict[str, Ascent]:
     for node, top in graph.upstream(blob):
         if top != blob and top not in found:
             continue
-        try:
-            there = node.layer.coord_map()
-        except LayerError:
+        there = node.layer.coordinates
+        if there is None:
             continue
         for bottom in node.bottoms if node.layer.aligns_all_bottoms else node.bottoms[:1]:
             found.setdefault(bottom, Ascent(node, top, bottom, there))

@@ -12,9 +12,8 @@ from fcnproto.layers import fillers
 from fcnproto.layers.base import Weight
 from fcnproto.net.graph import Graph, Node
 from fcnproto.proto.caffe_pb2 import ParamSpec
-from fcnproto.types import Shape, show
+from fcnproto.types import INT_MAX, Shape, show
 
-INT_MAX = 2**31 - 1
 MOST_AXES = 32  # blob.hpp, kMaxBlobAxes
 
 
@@ -89,6 +88,8 @@ def walk(
                 _check_top(top, shape)
         except LayerError as error:
             problems += [graph.problem(node, problem.message) for problem in error.problems]
+            # What is computed of sizes without bounds only grows, and has been refused.
+            blobs.update({top: None for top in node.tops if prod(blobs[top] or ()) > INT_MAX})
             continue
         problems += _misplaced(graph, node, bottoms, tops, planes)
         if None in tops:

@@ -9,7 +9,7 @@ from typing import Any
 from fcnproto.errors import Severity
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Shapes, walk
-from fcnproto.types import Shape
+from fcnproto.types import INT_MAX, Shape
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,12 @@ class Formula:
     def __call__(self, value: int) -> int:
         """The size where the variable has this value."""
         return self.factor * ((value + self.inner) // self.divisor) + self.outer
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether its numbers are ones that a size can have."""
+        numbers = self.factor, self.inner, self.divisor, self.outer
+        return max(map(abs, numbers)) <= INT_MAX
 
     def plus(self, number: int) -> Formula:
         """The formula of the size and a number."""
@@ -131,7 +137,7 @@ def _apply(size: Traced, change: Any, number: int) -> Formula | None:
     if change is Formula.over and number <= 0:
         return None
     formula: Formula | None = change(size.formula, int(number))
-    return formula
+    return formula if formula is not None and formula.is_bounded else None
 
 
 Sizes = tuple["int | Formula", ...]
