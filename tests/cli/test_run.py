@@ -88,7 +88,7 @@ def test_export_from_standard_input(net):
 
 def test_export_options(net):
     (net / "classes.txt").write_text("a\nb\nc\nd\ne\n")
-    (net / "palette.txt").write_text("0 0 0\n1 1 1\n2 2 2\n3 3 3\n4 4 4\n")
+    (net / "palette.txt").write_text("0 0 0\n1 1 1\n2 2 2\n3 3 3\n4 4 4\n\n \n")
     flags = ["--classes", "classes.txt", "--palette", "palette.txt", "--image-input"]
     call("export-onnx", *MEAN, *flags, "--opset", 17, "--result", "both")
     found = onnx.load("net.onnx")

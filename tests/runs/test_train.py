@@ -124,6 +124,12 @@ def test_nets_and_solver_are_taken_by_check(run):
         assert result.exit_code == 0 and result.stdout == "", result.output
 
 
+def test_the_solver_is_as_long_as_the_plan(run):
+    """Of 4 iterations each is measured, and each is a snapshot: the plan makes 4 at most."""
+    solver = read_solver(run / "solver.prototxt").solver
+    assert (solver.max_iter, solver.test_interval, solver.snapshot) == (4, 1, 1)
+
+
 def test_real_caffe_is_fed_the_same(run):
     """As the net's data layer says it: changed images in batches, and val as it is."""
     source = read_solver(run / "solver.prototxt")
