@@ -30,8 +30,9 @@ from time import perf_counter
 import numpy as np
 import onnxruntime
 
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.filled import with_weights
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.write import write
 from fcnproto.layers import fillers

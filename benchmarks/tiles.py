@@ -27,9 +27,10 @@ import numpy as np
 import onnxruntime
 from speed import random_weights
 
+from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.export import export
 from fcnproto.exporting.filled import Filled, with_weights
-from fcnproto.exporting.inference import for_inference, inference
+from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite import Optimize, optimized
 from fcnproto.exporting.tiling import stages, tiling
 from fcnproto.exporting.write import Result

@@ -8,11 +8,12 @@ import struct
 import sys
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -42,7 +43,6 @@ BROKEN = (
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 """All that Pillow's readers raise for files that are not what they seem."""
 
@@ -119,7 +119,7 @@ def _find(argument: str) -> list[Source]:
 
 def _from_stdin(content: bytes) -> list[Source]:
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS):
+        with decoding, open_image(io.BytesIO(content), large=True):
             return [Source(Path("stdin"), content)]
     except BROKEN:
         return _listed(content, "<stdin>")
@@ -194,28 +194,59 @@ def is_eight_bit(source: Source) -> bool:
 
 def _opened(source: Source, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
-    image: Image.Image = _guarded(source, lambda: Image.open(content, formats=FORMATS), large=large)
+    image: Image.Image = _guarded(source, lambda: open_image(content, large=large))
     if 0 in image.size:
         width, height = image.size
         raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))
     return image
 
 
-@contextmanager
-def decoding(*, large: bool = False) -> Iterator[None]:
-    """Without Pillow's warnings of what is odd in a file; that of its size, unless `large` images
-    are expected, is an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if not large:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+class _Quiet:
+    """No warning is said while any thread is within: catch_warnings alone is for one thread."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+        self._filters = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._within += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._filters.close()
 
 
-def _guarded(source: Source, action: Callable[[], Any], *, large: bool = False) -> Any:
+decoding = _Quiet()
+"""Without Pillow's warnings of what is odd in a file."""
+
+
+def open_image(
+    file: Path | IO[bytes], *, formats: tuple[str, ...] = FORMATS, large: bool = False
+) -> Image.Image:
+    """An image that is decoded when its pixels are asked for; raises one of BROKEN.
+
+    It may have MAX_IMAGE_PIXELS of Pillow's; twice as many where `large` ones are expected.
+    """
+    image = Image.open(file, formats=formats)
+    most, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if not large and most is not None and pixels > most:
+        image.close()
+        raise Image.DecompressionBombError(
+            f"it has {pixels} pixels, more than the {most} that are taken: a decompression bomb?"
+        )
+    return image
+
+
+def _guarded(source: Source, action: Callable[[], Any]) -> Any:
     """What `action` gives; whatever Pillow raises becomes one line."""
     try:
-        with decoding(large=large):
+        with decoding:
             return action()
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import warnings
 from collections.abc import AsyncGenerator
 
 from fastapi import Request
@@ -13,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from fcnproto.errors import FcnprotoError
-from fcnproto.runtime.images import BROKEN, as_rgb
+from fcnproto.runtime.images import BROKEN, as_rgb, decoding, open_image
 from fcnproto.serving.limits import FORMATS, Limits
 from fcnproto.types import Array
 
@@ -107,9 +106,8 @@ async def _part(request: Request, body: bytes) -> bytes:
 def decoded(content: bytes, limits: Limits) -> Array:
     """An image's pixels, H×W×3 uint8 RGB; its size is looked at before it is decoded."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        with decoding:
+            image = open_image(io.BytesIO(content), formats=FORMATS, large=True)
     except Image.DecompressionBombError as error:
         words = (
             f"the image has too many pixels: at most {limits.pixels / 1e6:.1f} million are taken"

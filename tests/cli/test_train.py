@@ -407,6 +407,20 @@ def test_the_mean_is_of_the_last_twentieth():
     np.testing.assert_allclose(_smoothed(values), means)
 
 
+def test_a_measure_is_no_second_head(place):
+    """An Accuracy beside the loss compares the same scores: they are scored once."""
+    accuracy = (
+        'layer { name: "accuracy" type: "Accuracy" bottom: "score" bottom: "label" top: "accuracy"'
+        " accuracy_param { ignore_label: 255 } }\n"
+    )
+    with Path("val.prototxt").open("a") as file:
+        file.write(accuracy)
+    result = train("s.prototxt")
+    assert result.exit_code == 0, result.stderr
+    said = [line for line in result.stderr.splitlines() if "mean IU" in line]
+    assert said and len({line.split(",")[0] for line in said}) == len(said), said
+
+
 LAYERS = {
     "Data": 'data_param { source: "db" batch_size: 2 backend: LMDB }',
     "HDF5Data": 'hdf5_data_param { source: "h5.txt" batch_size: 2 }',

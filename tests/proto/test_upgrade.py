@@ -328,3 +328,19 @@ def test_three_params_of_a_batch_norm_stop_learning_in_any_vintage_that_has_it()
 def test_an_empty_net_is_current():
     result = upgrade_net(NetParameter())
     assert (result.origins, result.warnings, result.changed) == ((), (), False)
+
+
+@pytest.mark.parametrize(
+    ("fork", "ours"),
+    [
+        ("kernel_size: 3 hole: 2", "kernel_size: 3 dilation: 2"),
+        ("kernel_size: 3 hole_h: 2 hole_w: 4", "kernel_size: 3 dilation: 2 dilation: 4"),
+    ],
+)
+def test_what_deeplab_called_a_hole_is_a_dilation(fork: str, ours: str) -> None:
+    """And the hole is gone: BVLC Caffe knows no such field."""
+    layer = 'layer {{ name: "c" type: "Convolution" convolution_param {{ num_output: 1 {} }} }}'
+    found = text.parse(layer.format(fork), "f", NetParameter).message  # with a note on the fork
+    changed = printer.format(upgrade_net(found).message)
+    assert "hole" not in changed
+    assert changed == current(layer.format(ours))
