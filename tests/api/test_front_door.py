@@ -346,6 +346,7 @@ def test_what_a_model_does_not_say_is_said_by_values(model):
 # Measures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_score_is_the_verbs(model, tmp_path):
     path = tmp_path / "m.onnx"
     model.save(path)

@@ -121,6 +121,7 @@ def test_a_small_net_learns():
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_going_on_gives_what_one_run_gives():
     """The images come in the order in which they would have come, too."""
     assert train("s.prototxt").exit_code == 0
@@ -167,6 +168,7 @@ def test_what_is_stopped_writes_a_snapshot_first(number, code):
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_weights_are_where_it_starts():
     assert train("s.prototxt").exit_code == 0
     write_solver(rate="1e-30", iterations=1, prefix="snap/u")
@@ -232,6 +234,7 @@ def test_what_is_rendered_for_a_folder_can_be_trained():
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_zeros_upon_zeros_are_warned_of():
     write_nets(filler="")
     result = train("s.prototxt")
@@ -273,6 +276,7 @@ def test_a_rate_that_learns_nothing_from_nothing_is_refused():
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_a_mean_in_rgb_is_warned_of():
     for split in ("train", "val"):
         path = Path(f"{split}.prototxt")
@@ -282,6 +286,7 @@ def test_a_mean_in_rgb_is_warned_of():
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_masks_that_teach_class_0_alone_are_warned_of():
     assert "nothing but class 0" not in train("s.prototxt").stderr
     for path in Path("data/labels").iterdir():
@@ -307,6 +312,7 @@ def test_labels_out_of_range_are_named_before_it_starts(split):
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_it_and_spoils_nothing():
     assert train("s.prototxt").exit_code == 0
     before = Path("snap/t_iter_20.caffemodel").read_bytes()
@@ -345,6 +351,7 @@ def test_a_split_that_is_not_there_is_named():
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_leaves_what_was_there(monkeypatch):
     assert train("s.prototxt").exit_code == 0
     before = Path("snap/t_iter_20.caffemodel").read_bytes()
@@ -407,6 +414,7 @@ def test_the_mean_is_of_the_last_twentieth():
     np.testing.assert_allclose(_smoothed(values), means)
 
 
+@pytest.mark.slow
 def test_a_measure_is_no_second_head(place):
     """An Accuracy beside the loss is not scored, whatever it compares with the labels."""
 
@@ -437,6 +445,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.slow
 def test_training_from_the_data_that_caffes_own_layers_read(place, kind):
     """The same nine images, as each layer has them: the loss falls, and the test net is scored."""
     h5py, lmdb = pytest.importorskip("h5py"), pytest.importorskip("lmdb")

@@ -59,6 +59,7 @@ def mean_iu(pairs):
     return np.mean(ious)
 
 
+@pytest.mark.slow
 def test_each_model_has_its_score_over_all_images(folder):
     found = json.loads(run(*FILES, "images", "--truth", "labels", "--json").stdout)
     assert list(found["scores"]) == ["32s", "16s", "8s"]
@@ -73,6 +74,7 @@ def test_each_model_has_its_score_over_all_images(folder):
             assert row["mean_iu"][name] == pytest.approx(mean_iu([pair]))
 
 
+@pytest.mark.slow
 def test_the_finer_net_is_better_and_names_of_the_zoo_are_models(folder):
     table = run(*FILES[:2], NETS[2], "images", "--truth", "labels", "--force").stdout
     lines = [line.split() for line in table.splitlines()[1:]]

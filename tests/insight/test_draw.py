@@ -296,6 +296,7 @@ def find(browser, selector):
     return browser.find_element("css selector", selector)
 
 
+@pytest.mark.slow
 def test_the_page_loads_without_a_word_in_light_and_dark(browser, page):
     light, dark = (in_theme(browser, theme, page) for theme in ("light", "dark"))
     assert browser.get_log("browser") == []

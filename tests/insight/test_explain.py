@@ -192,6 +192,7 @@ def test_one_crop_can_be_asked_for_by_blob_or_layer(fcnproto):
 
 
 @pytest.mark.parametrize("name", ["fcn32s", "fcn16s", "fcn8s"])
+@pytest.mark.slow
 def test_the_smallest_pad_is_the_one_from_which_render_takes_every_size(name):
     """The other way to the same number: render refuses sizes that have no crop."""
     account = pad(net(render(name)))

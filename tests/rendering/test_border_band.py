@@ -63,6 +63,7 @@ def heads(name, height):
 
 
 @pytest.mark.parametrize(("ours", "published"), PAIRS)
+@pytest.mark.slow
 def test_the_band_is_as_documented(ours, published):
     for height in range(33, 65):
         mine, theirs = heads(ours, height), heads(published, height)

@@ -121,6 +121,7 @@ def test_the_picture_shows_images_labels_and_the_truth(done):
     assert picture.width == 4 * 348 + 12
 
 
+@pytest.mark.slow
 def test_twice_gives_the_same(done, tmp_path):
     _, folder = done
     shutil.copytree(folder / "demo", tmp_path / "again")
@@ -134,6 +135,7 @@ def test_twice_gives_the_same(done, tmp_path):
             assert again.read_bytes() == path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_it_needs_no_pytorch_and_no_network(tmp_path):
     code = (
         "import socket, sys\n"

@@ -152,6 +152,7 @@ def test_real_caffe_is_fed_the_same(run):
 @pytest.mark.parametrize(
     ("augment", "expected"), [("none", {}), ("flip", {"mirror": True}), (None, None)]
 )
+@pytest.mark.slow
 def test_what_changes_images_is_chosen(place, tmp_path, augment, expected):
     chosen = [] if augment is None else ["--augment", augment]
     result = trained(place / "data", "-o", tmp_path / "run", "--iterations", 1, *chosen)
@@ -203,6 +204,7 @@ def test_a_run_is_never_overwritten(place, run):
     assert bytes_of(run) == before
 
 
+@pytest.mark.slow
 def test_lists_of_the_folder_are_kept(place, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(place / "data", data)
@@ -234,6 +236,7 @@ def test_patience_ends_it(place, tmp_path, monkeypatch):
     assert result.exit_code == 0 and "it ends here" in result.stderr
 
 
+@pytest.mark.slow
 def test_class_weights(place, tmp_path):
     """By median frequency over the label maps of train, in the loss of the training net alone."""
     run = tmp_path / "run"
@@ -258,6 +261,7 @@ def test_class_weights(place, tmp_path):
     assert all(row.loss_per_label for row in curve.read(run / "log.csv") if row.loss)
 
 
+@pytest.mark.slow
 def test_rare_classes_are_said(place, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(place / "data", data)
@@ -411,6 +415,7 @@ def test_what_cannot_be_resumed(place, run, tmp_path):
     assert result.exit_code == 2 and "--iterations cannot change it" in result.stderr
 
 
+@pytest.mark.slow
 def test_weights_of_another_net_are_taken_over(run, tmp_path):
     write(tmp_path / "two", 6, classes=2)
     weights = run / "snapshot" / "train_best.caffemodel"
@@ -569,6 +574,7 @@ def _in_val_alone(data):
         (_in_val_alone, "in val alone: what train does not show is not learned"),
     ],
 )
+@pytest.mark.slow
 def test_doubtful_folders_are_warned_of_before_training(place, tmp_path, spoil, message):
     data = tmp_path / "data"
     shutil.copytree(place / "data", data)

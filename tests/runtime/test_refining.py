@@ -27,6 +27,7 @@ def labels(model, picture, **plan):
     return Segmenter(model, device="cpu", **plan)(picture).labels
 
 
+@pytest.mark.slow
 def test_a_crf_brings_shapes_more_than_three_points(model):
     reader = generated("shapes", "val")
     found = []

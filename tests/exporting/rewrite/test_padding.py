@@ -410,6 +410,7 @@ def nets(draw):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(nets(), st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=3, max_size=3))
+@pytest.mark.slow
 def test_random_nets(text, sizes):
     try:
         plain = filled(text)
