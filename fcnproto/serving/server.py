@@ -60,8 +60,21 @@ def serve(
             timeout_keep_alive=5,
             timeout_graceful_shutdown=5,
         )
-        ready(f"http://{name}:{number}/")
-        uvicorn.Server(config).run(sockets=[listening])
+        server = _Server(config, lambda: ready(f"http://{name}:{number}/"))
+        server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it takes requests, and signals: not before it is ready for both."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
 
 
 def _listening(host: str, port: int) -> socket.socket:
