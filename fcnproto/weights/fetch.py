@@ -6,6 +6,7 @@ stopped, is a downloader of ours in the form that pooch asks for.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import sys
@@ -14,16 +15,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pooch  # type: ignore[import-untyped]
-import requests
-from tqdm import tqdm  # type: ignore[import-untyped]
+from typing import TYPE_CHECKING, Any
 
 from fcnproto import weights
 from fcnproto.errors import Problem, Severity, WeightsError, nearest
 from fcnproto.files import replacing
 from fcnproto.zoo import specs
+
+# pooch and requests are heavy, and wanted only where something is fetched: every verb that takes
+# weights asks here where they lie.
+if TYPE_CHECKING:
+    import requests
 
 OURS = "BSD-2-Clause, as fcnproto"
 """The licence of the weights that come with the package."""
@@ -72,6 +74,8 @@ def published(models: Path = specs.MODELS) -> dict[str, Published]:
 
 def cache_folder() -> Path:
     """Where fetched files lie: the user's cache folder."""
+    import pooch  # type: ignore[import-untyped]
+
     return Path(pooch.os_cache("fcnproto"))
 
 
@@ -136,7 +140,7 @@ def fetch(
     except WeightsError:
         path.unlink()
         raise
-    first = f"sha256:{pooch.file_hash(str(path))}"
+    first = f"sha256:{_sha256(path)}"
     with replacing(record) as temporary:
         temporary.write_text(first + "\n", "ascii")
     note = Problem(
@@ -145,6 +149,11 @@ def fetch(
         severity=Severity.WARNING,
     )
     return Fetched(path, (note,), item.licence)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _recorded(record: Path) -> str | None:
@@ -166,6 +175,9 @@ def _address(item: Published, url: str | None) -> str:
 
 
 def _download(item: Published, url: str, folder: Path, checksum: str | None, retries: int) -> Path:
+    import pooch
+    import requests
+
     pooch.get_logger().setLevel(logging.ERROR)  # it would tell the tale on stderr
     keeper = pooch.create(
         path=folder,
@@ -210,6 +222,8 @@ class _Resuming:
     partial: Path
 
     def __call__(self, url: str, output_file: str, _pooch: Any, check_only: bool = False) -> None:
+        import requests
+
         done = self._done()
         answer = requests.get(url, stream=True, timeout=_PATIENCE, headers=self._headers(done))
         with answer:
@@ -250,6 +264,9 @@ class _Resuming:
                 path.unlink()
 
     def _receive(self, answer: Any, done: int) -> None:
+        import requests
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
         length = answer.headers.get("Content-Length")
         total = None if length is None else done + int(length)
         with (
