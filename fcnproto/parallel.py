@@ -1,12 +1,14 @@
-"""Work on all cores: threads, since decoding and counting pixels let go of Python's lock."""
+"""Work on all cores: threads, since decoding and counting pixels let go of Python's lock; and quiet."""
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event
+from contextlib import ExitStack
+from threading import Event, Lock
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -18,6 +20,31 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class _Quiet:
+    """No warning is said while any thread is within: catch_warnings alone is for one thread."""
+
+    def __init__(self) -> None:
+        self._lock, self._within = Lock(), 0
+        self._filters = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._within:
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._within += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if not self._within:
+                self._filters.close()
+
+
+quiet = _Quiet()
+"""Without what readers of others warn of: what is odd in a stranger's file."""
 
 
 def spread(

@@ -11,8 +11,9 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from fcnproto.errors import DataError, Problem
+from fcnproto.parallel import quiet
 from fcnproto.proto.caffe_pb2 import Datum
-from fcnproto.runtime.images import BROKEN, decoding, open_image
+from fcnproto.runtime.images import BROKEN, open_image
 from fcnproto.types import Array
 
 
@@ -100,7 +101,7 @@ def _opened(lmdb: Any, path: Path) -> Any:
 def _decoded(content: bytes, colour: bool | None, title: str) -> Array:
     """An encoded image as C × H × W uint8, BGR."""
     try:
-        with decoding, open_image(io.BytesIO(content)) as image:
+        with quiet, open_image(io.BytesIO(content)) as image:
             grey = image.mode in ("1", "L") if colour is None else not colour
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
     except BROKEN as error:

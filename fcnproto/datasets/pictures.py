@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fcnproto.errors import DataError, Problem, WeightsError
-from fcnproto.runtime.images import BROKEN, decoding, open_image
+from fcnproto.parallel import quiet
+from fcnproto.runtime.images import BROKEN, open_image
 from fcnproto.types import Array, Colour
 from fcnproto.weights import npz
 
@@ -174,7 +175,7 @@ def read_palette(path: Path) -> tuple[Colour, ...]:
 def read_mask(content: bytes) -> Array:
     """A mask H×W bool from the bytes of a PNG of one channel. Raises DataError."""
     try:
-        with decoding, open_image(io.BytesIO(content), formats=("PNG",)) as image:
+        with quiet, open_image(io.BytesIO(content), formats=("PNG",)) as image:
             mask: Array = np.asarray(image) != 0
     except BROKEN as error:
         raise DataError("holds a mask that cannot be read as a PNG") from error
@@ -260,7 +261,7 @@ def _read_npy(path: Path) -> Array:
 def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
     """What `action` makes of an image; whatever Pillow raises becomes one line."""
     try:
-        with decoding, open_image(path) as image:
+        with quiet, open_image(path) as image:
             return action(image)
     except BROKEN as error:
         raise _unreadable(path, error) from error

@@ -6,13 +6,10 @@ import glob
 import io
 import struct
 import sys
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import replacing
+from fcnproto.parallel import quiet
 from fcnproto.types import Array, Colour
 
 LISTS = (".txt", ".lst", ".list")
@@ -119,7 +117,7 @@ def _find(argument: str) -> list[Source]:
 
 def _from_stdin(content: bytes) -> list[Source]:
     try:
-        with decoding, open_image(io.BytesIO(content), large=True):
+        with quiet, open_image(io.BytesIO(content), large=True):
             return [Source(Path("stdin"), content)]
     except BROKEN:
         return _listed(content, "<stdin>")
@@ -201,31 +199,6 @@ def _opened(source: Source, *, large: bool) -> Image.Image:
     return image
 
 
-class _Quiet:
-    """No warning is said while any thread is within: catch_warnings alone is for one thread."""
-
-    def __init__(self) -> None:
-        self._lock, self._within = Lock(), 0
-        self._filters = ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._within:
-                self._filters.enter_context(warnings.catch_warnings())
-                warnings.simplefilter("ignore")
-            self._within += 1
-
-    def __exit__(self, *_error: object) -> None:
-        with self._lock:
-            self._within -= 1
-            if not self._within:
-                self._filters.close()
-
-
-decoding = _Quiet()
-"""Without Pillow's warnings of what is odd in a file."""
-
-
 def open_image(
     file: Path | IO[bytes], *, formats: tuple[str, ...] = FORMATS, large: bool = False
 ) -> Image.Image:
@@ -246,7 +219,7 @@ def open_image(
 def _guarded(source: Source, action: Callable[[], Any]) -> Any:
     """What `action` gives; whatever Pillow raises becomes one line."""
     try:
-        with decoding:
+        with quiet:
             return action()
     except BROKEN as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -12,7 +12,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from fcnproto.errors import FcnprotoError
-from fcnproto.runtime.images import BROKEN, as_rgb, decoding, open_image
+from fcnproto.parallel import quiet
+from fcnproto.runtime.images import BROKEN, as_rgb, open_image
 from fcnproto.serving.limits import FORMATS, Limits
 from fcnproto.types import Array
 
@@ -106,7 +107,7 @@ async def _part(request: Request, body: bytes) -> bytes:
 def decoded(content: bytes, limits: Limits) -> Array:
     """An image's pixels, H×W×3 uint8 RGB; its size is looked at before it is decoded."""
     try:
-        with decoding:
+        with quiet:
             image = open_image(io.BytesIO(content), formats=FORMATS, large=True)
     except Image.DecompressionBombError as error:
         words = (

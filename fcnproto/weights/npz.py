@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tokenize
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from fcnproto.parallel import quiet
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_AXES,
@@ -113,8 +113,7 @@ def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
     first = version == (1, 0)
     reader = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that Python 2 wrote, which are read well
+        with quiet:  # of files that Python 2 wrote, which are read well
             shape, fortran, dtype = reader(stream)
     except _HEADER_FLAWS as error:
         raise broken(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fcnproto.errors import Problem, WeightsError
+from fcnproto.parallel import quiet
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
     MOST_AXES,
@@ -93,8 +93,7 @@ def read_pytorch(path: Path) -> Arrays:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as file:
                 check_unfolded(path, sum(member.file_size for member in file.infolist()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise broken(
