@@ -1,4 +1,4 @@
-"""Work on all cores: threads, since decoding and counting pixels let go of Python's lock; and quiet."""
+"""Work on all cores: threads, since decoding and counting pixels let go of Python's lock."""
 
 from __future__ import annotations
 

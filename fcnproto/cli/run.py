@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -291,6 +291,16 @@ def segment(
     a net that takes HHA is given the HHA of the depth maps. On a cluster IMAGE and DIR can lie on
     an object store, and DIR/manifest.parquet records what became of each image.
     """
+    settings: dict[str, Any] = {
+        "tile": tile,
+        "scales": scales or (1.0,),
+        "flip": flip,
+        "refine": refine,
+        "dataset": dataset,
+        "mean": mean,
+        "classes": classes,
+        "palette": palette,
+    }
     if cluster is not None:
         from fcnproto.cli.cluster import segment as on_cluster
 
@@ -311,14 +321,7 @@ def segment(
                 device=device,
                 fast=fast,
                 cache=not no_cache,
-                tile=tile,
-                scales=scales or (1.0,),
-                flip=flip,
-                refine=refine,
-                dataset=dataset,
-                mean=mean,
-                classes=classes,
-                palette=palette,
+                **settings,
             )
         )
     if resume or workers or gpus_per_worker:
@@ -329,18 +332,7 @@ def segment(
     from fcnproto.runtime.segmenter import Segmenter
 
     sources = images.find(arguments)
-    segmenter = Segmenter(
-        opened(model, device, fast, no_cache),
-        tile=tile,
-        scales=scales or (1.0,),
-        flip=flip,
-        refine=refine,
-        dataset=dataset,
-        mean=mean,
-        classes=classes,
-        palette=palette,
-        scores=False,
-    )
+    segmenter = Segmenter(opened(model, device, fast, no_cache), scores=False, **settings)
     tell_refining(segmenter)
     tell(segmenter.warnings)
     companions, readers = companions_of(segmenter.kinds, hha, depth, camera, unit)

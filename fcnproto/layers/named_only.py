@@ -179,3 +179,31 @@ class FixedNeuron(Layer):
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """The bottom's."""
         return [bottoms[0]]
+
+
+class _Box(Detection, registered=False):
+    """One of the layers that many repositories have, each with settings of its own."""
+
+    bottoms = at_least(0)
+    tops = at_least(0)
+
+
+class _BoxLoss(_Box, registered=False):
+    """The same, where it compares its first bottom with boxes that are given."""
+
+    auto_top = True
+    measures = True
+
+
+# Many repositories have these, each with settings of its own.
+_BOXES = {
+    "faster-rcnn": "AnchorTarget BoxGroupOutput DecodeBBox ProposalTarget PSROIAlign ROIAlign",
+    "ssd": "DensePriorBox",
+    "yolo": "Region",
+}
+_BOX_LOSSES = {"yolo": "DetectionLoss"}
+
+for _base, _forks in ((_Box, _BOXES), (_BoxLoss, _BOX_LOSSES)):
+    for _fork, _types in _forks.items():
+        for _type in _types.split():
+            type(_type, (_base,), {"type": _type, "fork": _fork, "__doc__": _base.__doc__})

@@ -39,8 +39,7 @@ class Affine:
         if self.scale == 1:  # as most layers leave it: exact fractions are slow
             return Affine(first.scale, first.shift + self.shift if self.shift else first.shift)
         scale = self.scale * first.scale
-        if max(scale.numerator, scale.denominator) > LARGEST_SCALE:
-            raise LayerError("its strides and those before it come to more than any image has")
+        _check_scale(max(scale.numerator, scale.denominator))
         return Affine(scale, self.scale * first.shift + self.shift)
 
     def inverse(self) -> Affine:
@@ -120,8 +119,7 @@ class Reach:
 
         Raises LayerError if the period becomes longer than LONGEST_PERIOD.
         """
-        if top.step * self.step > LARGEST_SCALE:
-            raise LayerError("its strides and those before it come to more than any image has")
+        _check_scale(top.step * self.step)
         turns = len(self.spans) // gcd(len(self.spans), top.step)
         _check_period(turns * len(top.spans))
         spans = (self.of_all(top.of(pixel)) for pixel in range(turns * len(top.spans)))
@@ -135,6 +133,11 @@ class Reach:
         _check_period(period)
         spans = (hull(self.of(pixel), other.of(pixel)) for pixel in range(period))
         return Reach(tuple(spans), int(self.stride * period))
+
+
+def _check_scale(scale: int) -> None:
+    if scale > LARGEST_SCALE:
+        raise LayerError("its strides and those before it come to more than any image has")
 
 
 def hull(*spans: Span | None) -> Span | None:
