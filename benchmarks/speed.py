@@ -127,46 +127,18 @@ def with_openvino(path: Path, threads: int, feeds: Feeds) -> Contender | None:
 
 
 def with_torch(weights: Weights, threads: int) -> Contender | None:
-    """FCN-8s as one would write it in PyTorch (Long, Shelhamer and Darrell 2015, figure 3)."""
     try:
         import torch
     except ImportError:
         return None
-    from torch.nn import functional
+    from fcn8s import Fcn8s
 
     torch.set_num_threads(threads)
-    w = {name: list(map(torch.from_numpy, arrays)) for name, arrays in weights.items()}
-    blocks = {1: 2, 2: 2, 3: 3, 4: 3, 5: 3}
-    grouped = {
-        name: torch.from_numpy(arrays[0][np.arange(21), np.arange(21), None].copy())
-        for name, arrays in weights.items()
-        if name.startswith("upscore")
-    }
-
-    def upsample(name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
-        return functional.conv_transpose2d(x, grouped[name], stride=stride, groups=21)
-
-    def cropped(x: torch.Tensor, offset: int, like: torch.Tensor) -> torch.Tensor:
-        height, width = like.shape[2:]
-        return x[:, :, offset : offset + height, offset : offset + width]
+    net = Fcn8s(weights).eval()
 
     def run(feeds: Feeds) -> Array:
         with torch.inference_mode():
-            data = x = torch.from_numpy(feeds["data"])
-            pools = {}
-            for block, convolutions in blocks.items():
-                for number in range(1, convolutions + 1):
-                    pad = 100 if block == number == 1 else 1
-                    x = functional.conv2d(x, *w[f"conv{block}_{number}"], padding=pad).relu_()
-                x = pools[block] = functional.max_pool2d(x, 2, 2, ceil_mode=True)
-            x = functional.conv2d(x, *w["fc6"]).relu_()
-            x = functional.conv2d(x, *w["fc7"]).relu_()
-            score = upsample("upscore2", functional.conv2d(x, *w["score_fr"]), 2)
-            skip = functional.conv2d(pools[4], *w["score_pool4"])
-            score = upsample("upscore_pool4", score + cropped(skip, 5, score), 2)
-            skip = functional.conv2d(pools[3], *w["score_pool3"])
-            score = upsample("upscore8", score + cropped(skip, 9, score), 8)
-            return cropped(score, 31, data).numpy()
+            return net(torch.from_numpy(feeds["data"])).numpy()
 
     return run
 
