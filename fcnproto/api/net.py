@@ -9,18 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcnproto.api import sources
-from fcnproto.api.explain import CropExplanation, FieldExplanation, PadExplanation
 from fcnproto.api.lines import Problems
 from fcnproto.api.sources import Named
 from fcnproto.api.zoo import Prototxt
 from fcnproto.errors import FcnprotoError
 from fcnproto.files import replacing
-from fcnproto.insight import draw as drawing
-from fcnproto.insight import explain_crop as crops
-from fcnproto.insight import explain_field as fields
-from fcnproto.insight import explain_pad as pads
-from fcnproto.insight import summary as summarizing
-from fcnproto.insight.summary import LayerRow, Summary
 from fcnproto.net import check as checking
 from fcnproto.net.graph import Graph, State, build
 from fcnproto.net.shapes import infer
@@ -30,7 +23,11 @@ from fcnproto.proto.source import NetSource
 from fcnproto.types import Shape, Shown
 
 if TYPE_CHECKING:
+    from fcnproto.api.explain import CropExplanation, FieldExplanation, PadExplanation
+    from fcnproto.insight.summary import LayerRow, Summary
     from fcnproto.runtime.segmenter import ImageLike
+
+# What explains, draws and sums up is imported where it is asked for: few who load a net do.
 
 
 class Net(Shown):
@@ -83,7 +80,9 @@ class Net(Shown):
 
     @cached_property
     def _summary(self) -> Summary:
-        return summarizing.summarize(self.graph)
+        from fcnproto.insight.summary import summarize
+
+        return summarize(self.graph)
 
     def summary(self) -> Summary:
         """A table of its layers and what they cost."""
@@ -95,11 +94,17 @@ class Net(Shown):
 
     def explain_crop(self, blob: str | None = None) -> CropExplanation:
         """How the offset of each Crop, or of the one that makes `blob`, comes about."""
-        return CropExplanation.of(self.graph, *crops.crops(self.graph, blob))
+        from fcnproto.api.explain import CropExplanation
+        from fcnproto.insight.explain_crop import crops
+
+        return CropExplanation.of(self.graph, *crops(self.graph, blob))
 
     def explain_pad(self) -> PadExplanation:
         """Which image sizes the pad of the first layer lets survive, and what it costs."""
-        return PadExplanation(pads.pad(self.graph))
+        from fcnproto.api.explain import PadExplanation
+        from fcnproto.insight.explain_pad import pad
+
+        return PadExplanation(pad(self.graph))
 
     def explain_field(
         self,
@@ -112,6 +117,9 @@ class Net(Shown):
         By default that is the middle one. With an image the net has its size, and the picture
         shows it.
         """
+        from fcnproto.api.explain import FieldExplanation
+        from fcnproto.insight.explain_field import account
+
         photo = None
         if image is not None:
             from fcnproto.runtime.segmenter import image_of  # numpy is heavy
@@ -120,7 +128,7 @@ class Net(Shown):
         graph = self.graph
         if photo is not None:
             graph = build(self.source, self.state, (photo.shape[0], photo.shape[1]))
-        return FieldExplanation(tuple(fields.account(graph, blob, pixel)), photo)
+        return FieldExplanation(tuple(account(graph, blob, pixel)), photo)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write its text; FcnprotoError if it cannot be written."""
@@ -152,12 +160,16 @@ class Drawing:
 
         Raises FcnprotoError for any other, and where Graphviz is needed and missing.
         """
-        return drawing.draw(self._graph, suffix)
+        from fcnproto.insight.draw import draw
+
+        return draw(self._graph, suffix)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write it in the format that the name's ending says; raises as `content`."""
+        from fcnproto.insight.draw import suffix_of
+
         file = Path(path)
-        content = self.content(drawing.suffix_of(str(path)))
+        content = self.content(suffix_of(str(path)))
         with replacing(file) as temporary:
             temporary.write_bytes(content)
         return file

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fcnproto import datasets
 from fcnproto.datasets import IGNORE, Reader
 from fcnproto.datasets.measures import Classes, Score
 from fcnproto.datasets.score import MapPairs, ModelPairs, Pairs
 from fcnproto.errors import DataError, Problem
-from fcnproto.model.file import Model
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.zoo.legend import ClassesLike, Legend
+
+if TYPE_CHECKING:
+    from fcnproto.model.file import Model
 
 Advance = Callable[[], object]
 

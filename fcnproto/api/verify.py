@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fcnproto.api.net import Net, NetLike, as_net
-from fcnproto.api.weights import WeightsLike, source_of
 from fcnproto.errors import FcnprotoError
 from fcnproto.insight import verify as verifying
 from fcnproto.insight.verify import Comparison, Tolerance
 from fcnproto.model.file import Model
 from fcnproto.types import Array
+
+if TYPE_CHECKING:
+    from fcnproto.api.net import NetLike
+    from fcnproto.api.weights import WeightsLike
 
 ModelLike = Model | str | PathLike[str]
 """A model, or the path of one."""
@@ -39,18 +42,20 @@ def verify(
         return verifying.with_arrays(ours, reference, tolerance)
     if isinstance(reference, Model):
         return verifying.with_model(ours, reference.to_proto(), tolerance)
-    if weights is not None or isinstance(reference, Net):
-        if weights is None:
-            raise FcnprotoError("a net is compared with its weights: give them too")
-        # The exporter takes as long to import as all else here.
-        from fcnproto.exporting.cutting import Asked
-        from fcnproto.exporting.export import every_blob
+    if weights is None and isinstance(reference, str | PathLike):
+        path = Path(reference)
+        if path.suffix.lower() == ".npz":
+            return verifying.with_arrays(ours, path, tolerance)
+        return verifying.with_model(ours, path, tolerance)
+    if weights is None:
+        raise FcnprotoError("a net is compared with its weights: give them too")
+    # The exporter takes as long to import as all else here.
+    from fcnproto.api.net import as_net
+    from fcnproto.api.weights import source_of
+    from fcnproto.exporting.cutting import Asked
+    from fcnproto.exporting.export import every_blob
 
-        net = as_net(reference)
-        asked = Asked(net.size, tuple(identity))
-        plain = every_blob(net.source, source_of(weights), asked).to_proto()
-        return verifying.with_model(ours, plain, tolerance, every_blob=True)
-    path = Path(reference)
-    if path.suffix.lower() == ".npz":
-        return verifying.with_arrays(ours, path, tolerance)
-    return verifying.with_model(ours, path, tolerance)
+    net = as_net(reference)
+    asked = Asked(net.size, tuple(identity))
+    plain = every_blob(net.source, source_of(weights), asked).to_proto()
+    return verifying.with_model(ours, plain, tolerance, every_blob=True)

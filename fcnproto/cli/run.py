@@ -178,8 +178,6 @@ def verify(
 
     Exits with 1 if a difference is larger than ATOL + RTOL × the largest magnitude in its blob.
     """
-    from fcnproto.api.model import weights_beside
-    from fcnproto.api.net import load_net
     from fcnproto.api.verify import verify as verify_model
     from fcnproto.insight import verify as verifying
 
@@ -197,6 +195,9 @@ def verify(
         on = verifying.On(device, fast, not no_cache)
         comparison = verifying.with_itself(model, verifying.Tolerance(rtol, atol), on)
     elif net is not None:
+        from fcnproto.api.model import weights_beside
+        from fcnproto.api.net import load_net
+
         found = weights or weights_beside(net)
         if found is None:
             raise FcnprotoError(Problem("no weights lie beside it: --weights W", net))

@@ -1,4 +1,4 @@
-"""Datasets: one reader for each in one file; importing this package registers them all.
+"""Datasets: one reader for each in one file, which is named here.
 
 A reader is called as the Python layer that the published nets name, and gives what it feeds.
 """
@@ -6,7 +6,6 @@ A reader is called as the Python layer that the published nets name, and gives w
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 from fcnproto.datasets.base import IGNORE, FileReader, Reader, in_files, layout, located
@@ -15,8 +14,10 @@ from fcnproto.zoo import specs
 
 __all__ = ["IGNORE", "FileReader", "Reader", "find", "generated", "reader"]
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+_READERS = ("folder", "nyud", "pascalcontext", "shapes", "siftflow", "voc")
+
+for _module in _READERS:  # each registers the layers in it
+    import_module(f"{__name__}.{_module}")
 
 
 def reader(layer: str, settings: Mapping[str, Any], data: Path | None = None) -> Reader:

@@ -24,7 +24,7 @@ from fcnproto.datasets.drawing import (
     unpacked_lengths,
 )
 from fcnproto.datasets.folder import IMAGE_FOLDERS
-from fcnproto.datasets.pictures import IMAGES, read_mask, read_size
+from fcnproto.datasets.pictures import IMAGES, read_mask, read_stored
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.types import Array, Colour
 from fcnproto.words import quoted, some
@@ -53,7 +53,7 @@ class Drawings:
 
     def draw(self, name: str) -> Array:
         """The label map of an image, in its size, upright."""
-        size = read_size(self.images[name], upright=True)
+        size = read_stored(self.images[name]).upright
         return self.drawings[name].paint(size, self.numbers, self.ground)
 
 
@@ -181,7 +181,7 @@ class _Images:
     def find(self, drawing: Drawing) -> tuple[str, Path]:
         """The name and file of a drawing's image. Raises DataError."""
         path = self._file(drawing)
-        size = read_size(path, upright=True)
+        size = read_stored(path).upright
         if drawing.size is not None and drawing.size != size:
             drawn, there = ("×".join(map(str, each)) for each in (drawing.size, size))
             message = f"is drawn over {drawn} pixels, and the image {path} is {there}"

@@ -14,12 +14,11 @@ from fcnproto.datasets.pictures import (
     CONVERT,
     LABELS,
     LOSSY,
+    LabelPicture,
     by_name,
     jpeg,
-    read_labels,
-    read_palette,
-    read_size,
-    read_turn,
+    read_label_picture,
+    read_stored,
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.files import read_lines
@@ -40,7 +39,7 @@ class Pairs:
 
     images: Mapping[str, Path] | None
     labels: Mapping[str, Path]
-    read: Callable[[Path], Array]
+    read: Callable[[Path], LabelPicture]
     classes: int | None
     """How many there are, if that is known."""
     names: tuple[str, ...] = ()
@@ -134,7 +133,7 @@ def _pairs(
             lossy = [jpeg(path) for path in by_name(folder, LOSSY).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
             raise DataError(*(lossy or [Problem(message, str(folder))]))
-        yield Pairs(None, labels, read_labels, *_known(folder, classes))
+        yield Pairs(None, labels, read_label_picture, *_known(folder, classes))
         return
     kind, directories = found
     if kind is FolderSegDataLayer:
@@ -163,7 +162,7 @@ def _of_reader(reader: FileReader, top: str) -> Pairs:
     return Pairs(
         {name: reader.file(first, name) for name in reader.names},
         {name: reader.file(top, name) for name in reader.names},
-        lambda path: reader.read_label(top, path),
+        lambda path: LabelPicture(reader.read_label(top, path)),
         len(names),
         names,
     )
@@ -199,7 +198,7 @@ def _plain(
         message = "there is one image: nothing is left to measure what it teaches"
         problems.append(Problem(message, str(layout.images), severity=Severity.WARNING))
     splits = {title: frozenset(split.values()) for title, split in pairs.items()}
-    return Pairs(by_label, labels, read_labels, *_known(folder, classes), splits, True)
+    return Pairs(by_label, labels, read_label_picture, *_known(folder, classes), splits, True)
 
 
 def _alone(files: Mapping[str, Path], names: set[str], missing: str) -> Iterator[Problem]:
@@ -287,7 +286,8 @@ def _check_pairs(pairs: Pairs, progress: Progress) -> Report:
 def _looked_at(pairs: Pairs, name: str) -> _Label:
     path = pairs.labels[name]
     try:
-        labels = pairs.read(path)
+        picture = pairs.read(path)
+        labels = picture.labels
         problems = list(_size_problems(pairs, name, labels))
     except FcnprotoError as error:
         return _Label(name, path, None, error.problems)
@@ -296,8 +296,7 @@ def _looked_at(pairs: Pairs, name: str) -> _Label:
         message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; {_number(labels)}"
         return _Label(name, path, None, (*problems, Problem(message, str(path))))
     pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-    palette = read_palette(path) if pairs.plain else ()
-    return _Label(name, path, pixels, tuple(problems), palette)
+    return _Label(name, path, pixels, tuple(problems), picture.palette)
 
 
 WIDE = 257
@@ -316,14 +315,15 @@ def _size_problems(pairs: Pairs, name: str, labels: Array) -> Iterator[Problem]:
     if image is None:
         return
     try:
-        size = read_size(image, upright=pairs.plain)
-        turn = read_turn(image) if pairs.plain else 1
+        stored = read_stored(image)
     except DataError as error:
         yield from error.problems
         return
     path = str(pairs.labels[name])
+    # The published layers feed the pixels as they are stored.
+    size, turn = (stored.upright, stored.turn) if pairs.plain else (stored.size, 1)
     if size == labels.shape:
-        if turn != 1 and size == read_size(image):
+        if turn != 1 and size == stored.size:
             message = (
                 f"its image {image.name} is turned upright, as its Exif says (orientation {turn}):"
                 " the label map must be drawn over the upright image"

@@ -24,8 +24,7 @@ from fcnproto.datasets.pictures import (
     read_labels,
     read_mode,
     read_palette,
-    read_size,
-    read_turn,
+    read_stored,
     resized,
     turned,
 )
@@ -180,12 +179,12 @@ class _Work:
         image = self.images.get(name)
         if image is None:
             return classes
-        size, turn = read_size(image, upright=True), read_turn(image)
-        if classes.shape == size:
+        stored = read_stored(image)
+        if classes.shape == stored.upright:
             return classes
-        if classes.shape == read_size(image):
-            return turned(classes, turn)
-        return resized(classes, size)
+        if classes.shape == stored.size:
+            return turned(classes, stored.turn)
+        return resized(classes, stored.upright)
 
     def _notes(
         self, name: str, given: int, old: tuple[int, ...], new: tuple[int, ...]
@@ -232,7 +231,7 @@ def _copy_rest(folder: Path, place: Path, output: Path, fitting: Mapping[str, Pa
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target) as temporary, temporary.open("wb") as file:
-                np.save(file, resized(read_labels(path), read_size(image, upright=True)))
+                np.save(file, resized(read_labels(path), read_stored(image).upright))
     for lists in reversed(LISTS):
         for path in (folder / lists).glob("*.txt"):
             if path.name != LABEL_MAP:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,19 +115,42 @@ def read_depth_map(path: Path) -> tuple[Array, bool]:
     return depth, depth.dtype.kind in "iu"
 
 
-def read_size(path: Path, *, upright: bool = False) -> tuple[int, int]:
-    """The height and width of an image, or of a label map; as for `read_image`."""
-    if path.suffix.lower() == ".npy":
-        height, width = _read_npy(path).shape
-        return height, width
-    width, height = _guarded(path, lambda image: image.size)
-    return (width, height) if upright and read_turn(path) in _LYING else (height, width)
+@dataclass(frozen=True)
+class Stored:
+    """How an image lies in its file."""
+
+    size: tuple[int, int]
+    """Its height and width as they are stored."""
+    turn: int
+    """The orientation in its Exif, 1 to 8; 1 is upright."""
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Its height and width when it is turned as its Exif says."""
+        height, width = self.size
+        return (width, height) if self.turn in _LYING else (height, width)
 
 
-def read_turn(path: Path) -> int:
-    """The orientation in an image's Exif, 1 to 8; 1 is upright. Raises DataError."""
-    turn = _guarded(path, lambda image: image.getexif().get(_ORIENTATION, 1))
-    return turn if turn in range(1, 9) else 1
+def read_stored(path: Path) -> Stored:
+    """How an image lies in its file, without its pixels. Raises DataError."""
+
+    def stored(image: Image.Image) -> Stored:
+        turn = image.getexif().get(_ORIENTATION, 1) if _may_be_turned(path, image) else 1
+        return Stored((image.height, image.width), turn if turn in range(1, 9) else 1)
+
+    found: Stored = _guarded(path, stored)
+    return found
+
+
+def _may_be_turned(path: Path, image: Image.Image) -> bool:
+    """Whether it may be turned; Pillow decodes all of a PNG to know, for Exif may stand at its end.
+
+    A TIFF is turned by Pillow when it is opened.
+    """
+    if image.format != "PNG":
+        return image.format != "TIFF"
+    content = path.read_bytes()
+    return any(name in content for name in (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp"))
 
 
 _ORIENTATION = 274
@@ -163,13 +187,13 @@ def read_palette(path: Path) -> tuple[Colour, ...]:
     """The colours of a palette PNG's indices, from 0 on; none if it has no palette. DataError."""
     if path.suffix.lower() == ".npy":
         return ()
-
-    def colours(image: Image.Image) -> tuple[Colour, ...]:
-        parts = image.getpalette("RGB") if image.mode == "P" else None
-        return tuple(zip(*[iter(parts or ())] * 3, strict=False))
-
-    found: tuple[Colour, ...] = _guarded(path, colours)
+    found: tuple[Colour, ...] = _guarded(path, _palette)
     return found
+
+
+def _palette(image: Image.Image) -> tuple[Colour, ...]:
+    parts = image.getpalette("RGB") if image.mode == "P" else None
+    return tuple(zip(*[iter(parts or ())] * 3, strict=False))
 
 
 def read_mask(content: bytes) -> Array:
@@ -196,10 +220,27 @@ def read_labels(path: Path) -> Array:
     A .npy file may have axes of length 1 before the last two. Raises DataError for pictures with
     colours instead of classes, for JPEGs, and for arrays that are not H×W whole numbers.
     """
+    return read_label_picture(path).labels
+
+
+@dataclass(frozen=True)
+class LabelPicture:
+    """A label map H×W, and the colours of its classes, from 0 on, if the file has some."""
+
+    labels: Array
+    palette: tuple[Colour, ...] = ()
+
+
+def read_label_picture(path: Path) -> LabelPicture:
+    """As `read_labels` and `read_palette`, of a file that is opened once. Raises DataError."""
     if path.suffix.lower() == ".npy":
-        return _read_npy(path)
-    labels: Array = _guarded(path, lambda image: _indices(path, image))
-    return labels
+        return LabelPicture(_read_npy(path))
+
+    def picture(image: Image.Image) -> LabelPicture:
+        return LabelPicture(_indices(path, image), _palette(image))
+
+    found: LabelPicture = _guarded(path, picture)
+    return found
 
 
 def read_greys(path: Path) -> Array:

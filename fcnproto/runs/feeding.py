@@ -10,7 +10,7 @@ import numpy as np
 
 from fcnproto.datasets import IGNORE
 from fcnproto.datasets.folder import FolderSegDataLayer
-from fcnproto.datasets.pictures import read_size
+from fcnproto.datasets.pictures import read_stored
 from fcnproto.parallel import spread
 from fcnproto.types import Array
 from fcnproto.zoo.kinds import AugmentSpec
@@ -53,6 +53,6 @@ def _sizes(reader: FolderSegDataLayer) -> list[tuple[int, int]]:
     """The height and width of each image, in no order."""
 
     def work(share: Iterator[str]) -> list[tuple[int, int]]:
-        return [read_size(reader.file("data", name), upright=True) for name in share]
+        return [read_stored(reader.file("data", name)).upright for name in share]
 
     return [size for sizes in spread(work, reader.names) for size in sizes]

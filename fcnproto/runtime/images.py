@@ -49,14 +49,16 @@ FORMATS = (
     "PNG",
     "BMP",
     "GIF",
-    "JPEG2000",
     "PPM",
+    "JPEG2000",
     "SGI",
     "TGA",
     "TIFF",
     "WEBP",
 )
-"""The formats of Pillow that are decoded at all: some others run programs or are seldom read."""
+"""The formats of Pillow that are decoded at all: some others run programs or are seldom read.
+
+They are tried in this order; all of Pillow's are imported to try those behind PPM."""
 
 
 class ImageError(FcnprotoError):
@@ -206,6 +208,7 @@ def open_image(
 
     It may have MAX_IMAGE_PIXELS of Pillow's; twice as many where `large` ones are expected.
     """
+    Image.preinit()  # JPEG to PPM; Pillow would import all of its formats to know these
     image = Image.open(file, formats=formats)
     most, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
     if not large and most is not None and pixels > most:

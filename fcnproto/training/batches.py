@@ -19,8 +19,7 @@ from fcnproto.datasets.pictures import (
     read_greys,
     read_image,
     read_labels,
-    read_size,
-    read_turn,
+    read_stored,
     turned,
 )
 from fcnproto.datasets.tables import Tables
@@ -279,10 +278,10 @@ class _Images(Items):
         if self.reading.label_map.greys:
             return read_greys(path)
         labels = as_classes(path, read_labels(path))
-        image, turn = self._files[index][0], read_turn(self._files[index][0])
+        stored = read_stored(self._files[index][0])
         # A map that was drawn over the stored pixels lies as they do, and the image is turned.
-        lies = turn > 1 and labels.shape != read_size(image, upright=True)
-        return turned(labels, turn) if lies and labels.shape == read_size(image) else labels
+        lies = labels.shape == stored.size != stored.upright
+        return turned(labels, stored.turn) if lies else labels
 
     def item(self, index: int, rng: np.random.Generator) -> Sequence[Array]:
         rgb = read_image(self._files[index][0], upright=True)

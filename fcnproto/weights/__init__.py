@@ -11,19 +11,22 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fcnproto.errors import Problem, Severity, WeightsError
 from fcnproto.files import replacing
-from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import Floats
-from fcnproto.weights import caffemodel, caffemodel_writer, hdf5, npz, tensors
 from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
 from fcnproto.weights.kinds import HEAD, mistaken
+
+if TYPE_CHECKING:
+    from fcnproto.proto.caffe_pb2 import NetParameter
 
 __all__ = [
     "Array",
@@ -39,6 +42,15 @@ __all__ = [
     "read_blob",
     "write",
 ]
+
+
+def _of(format: str, function: str) -> Callable[..., Any]:
+    """A function of a format's module, which is imported when it is called."""
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module(f"{__name__}.{format}"), function)(*args)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,8 @@ def read_blob(path: str | os.PathLike[str]) -> Floats:
     """
     path = Path(path)
     _head(path)
-    return caffemodel.read_blob(path)
+    blob: Floats = _of("caffemodel", "read_blob")(path)
+    return blob
 
 
 def write(path: str | os.PathLike[str], weights: Weights, net: NetParameter | None = None) -> None:
@@ -148,7 +161,7 @@ def _load_stdin() -> Loaded:
             raise WeightsError(*problems) from error
 
 
-Writer = Callable[[Path, Weights, NetParameter | None], None]
+Writer = Callable[[Path, Weights, "NetParameter | None"], None]
 
 
 def check_name(path: str | os.PathLike[str]) -> Writer:
@@ -185,12 +198,12 @@ def _by_keys(read_arrays: Callable[[Path], Arrays]) -> Callable[[Path], Loaded]:
 
 
 def _read_caffemodel(path: Path) -> Loaded:
-    weights, notes = caffemodel.read(path)
+    weights, notes = _of("caffemodel", "read")(path)
     return Loaded(path, weights, caffes_own=True, notes=notes)
 
 
 def _read_hdf5(path: Path) -> Loaded:
-    return Loaded(path, hdf5.read(path), caffes_own=True)
+    return Loaded(path, _of("hdf5", "read")(path), caffes_own=True)
 
 
 _UNPICKLE = (
@@ -261,18 +274,18 @@ def _is_pickle(_path: Path, head: bytes, _size: int) -> bool:
 
 _FORMATS: tuple[tuple[Callable[[Path, bytes, int], bool], Callable[[Path], Loaded]], ...] = (
     (_is_hdf5, _read_hdf5),
-    (_is_torch, _by_keys(tensors.read_pytorch)),
-    (_is_zip, _by_keys(npz.read)),
-    (_is_npy, _by_keys(npz.read_npy)),
-    (_is_safetensors, _by_keys(tensors.read_safetensors)),
+    (_is_torch, _by_keys(_of("tensors", "read_pytorch"))),
+    (_is_zip, _by_keys(_of("npz", "read"))),
+    (_is_npy, _by_keys(_of("npz", "read_npy"))),
+    (_is_safetensors, _by_keys(_of("tensors", "read_safetensors"))),
     (_is_pickle, _refuse_pickle),
     (lambda _path, _head, _size: True, _read_caffemodel),  # which has no signature
 )
 
 _WRITERS: dict[str, Writer] = {
-    ".npz": lambda path, weights, _net: npz.write(path, weights),
-    ".caffemodel": caffemodel_writer.write,
-    ".h5": hdf5.write,
-    ".hdf5": hdf5.write,
-    ".safetensors": lambda path, weights, _net: tensors.write_safetensors(path, weights),
+    ".npz": lambda path, weights, _net: _of("npz", "write")(path, weights),
+    ".caffemodel": _of("caffemodel_writer", "write"),
+    ".h5": _of("hdf5", "write"),
+    ".hdf5": _of("hdf5", "write"),
+    ".safetensors": lambda path, weights, _: _of("tensors", "write_safetensors")(path, weights),
 }

@@ -7,6 +7,7 @@ backbone; nothing here knows any of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -179,6 +180,7 @@ def identify(full: str, models: Path = MODELS) -> DatasetSpec | None:
     return None
 
 
+@cache
 def voc_palette() -> tuple[tuple[int, int, int], ...]:
     """PASCAL VOC's colours for 256 label values, RGB.
 

@@ -93,7 +93,8 @@ def test_a_glob_is_pythons(tmp_path_factory, paths, parts):
     if not glob.has_magic(pattern):
         return
     found = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
-    expected = {str(folder / name) for name in found if (folder / name).is_file()}
+    # `b/**` gives `b/` of a file b: no file, though a Path leaves the slash away.
+    expected = {str(folder / name) for name in found if os.path.isfile(f"{folder}/{name}")}  # noqa: PTH113
     place = listing(pattern, base=folder)
     assert {str(each) for each in place._matching(pattern)} == expected
 

@@ -149,6 +149,7 @@ def training_nets():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", training_nets(), ids=lambda path: f"{path.parent.name}-{path.stem}"
 )

@@ -161,8 +161,8 @@ def _image(data: bytes) -> str:
 
     path = _file("in.png", data)
     source = images.Source(path)
-    readers = (pictures.read_image, pictures.read_colours, pictures.read_labels, pictures.read_size,
-               pictures.read_palette, pictures.read_turn, pictures.read_depth_map)  # fmt: skip
+    readers = (pictures.read_image, pictures.read_colours, pictures.read_label_picture,
+               pictures.read_palette, pictures.read_stored, pictures.read_depth_map)  # fmt: skip
     return _each(
         lambda: images.read(source),
         lambda: images.read_depth(source),

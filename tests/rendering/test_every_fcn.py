@@ -23,6 +23,7 @@ STRIDE = 32  # after so many sizes in a row, what is left over at each stride re
 ours = pytest.mark.parametrize(("net", "backbone"), list(product(NETS, BACKBONES)))
 
 
+@pytest.mark.slow
 @ours
 @pytest.mark.parametrize("phase", PHASES)
 def test_it_passes_check_and_scores_every_pixel(net, backbone, phase):
@@ -35,6 +36,7 @@ def test_it_passes_check_and_scores_every_pixel(net, backbone, phase):
         assert blobs["score"] == (1, classes, *(size or (500, 500)))
 
 
+@pytest.mark.slow
 @ours
 def test_the_score_has_the_size_of_the_image(net, backbone):
     built = graph.build(parse_net(render(net, backbone=backbone)))

@@ -148,6 +148,7 @@ def test_published_nets_take_options_that_change_nothing():
 # Ours.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "backbone"), COMBINATIONS)
 @pytest.mark.parametrize("phase", ["deploy", "train", "val"])
 def test_ours_build_in_every_phase(net, backbone, phase):

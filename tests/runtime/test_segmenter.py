@@ -258,6 +258,7 @@ def expected_labels(fcn, rgb):
     return segmenter.runner.session.run(feeds)["score"].argmax(axis=1)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (64, 64), (97, 131)])
 @pytest.mark.parametrize(
     "settings",

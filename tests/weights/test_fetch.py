@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(content):
     server = Server(content)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server
     finally:

@@ -100,6 +100,7 @@ def pads_beyond_kernel(net):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(specs.nets()))
 def test_every_net_of_the_zoo_gains_or_is_left_alone(name):
     plain = filled(thinned(render(name), 32))

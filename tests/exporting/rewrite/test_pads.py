@@ -32,6 +32,7 @@ def too_large(model):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FCNS)
 @pytest.mark.parametrize("level", [Optimize.EXACT, Optimize.FAST])
 def test_no_convolution_of_the_zoo_pads_as_much_as_its_kernel_covers(name, level):
