@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import fcnproto as fp
-from fcnproto.runtime.images import Source
+from fcnproto.runtime.images import ImageSource
 from fcnproto.runtime.segment_files import Segmented, segment
 
 COUNT, SIZE, BATCH = 100, (375, 500), 5
@@ -46,7 +46,7 @@ def main(rounds: int) -> None:
             assert all(result.ok for result in segmenter(paths))
 
         def verb() -> None:
-            done = segment(segmenter, map(Source, paths), out, {})
+            done = segment(segmenter, map(ImageSource, paths), out, {})
             assert all(isinstance(each, Segmented) for each in done)
 
         runs = {"engine alone": engine, "Segmenter on a list": listed, "fcnproto segment": verb}

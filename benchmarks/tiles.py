@@ -40,7 +40,7 @@ from fcnproto.net.graph import Node, build
 from fcnproto.net.shapes import infer
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.runner import Plan, Runner
+from fcnproto.runtime.runner import Runner, Views
 from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import SECOND
 from fcnproto.surgery.fit import WeightSource
@@ -110,7 +110,7 @@ def measure(path: Path, height: int, width: int, tile: int | None, in_stages: bo
     about = Metadata.from_props(session.metadata)
     if not in_stages:
         about = replace(about, tiling=replace(about.tiling, stages=None))
-    segmenter = Runner(session, about, Plan(tile))
+    segmenter = Runner(session, about, Views(tile))
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     start = resource.getrusage(resource.RUSAGE_SELF)
     (labels,) = segmenter.label([{"data": pixels}]).values()

@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from fcnproto.exporting.filled import Filled, Step, with_weights
+from fcnproto.exporting.filled import Filled, FilledLayer, with_weights
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite.toom_cook import Transforms, toom_cook
 from fcnproto.exporting.rewrite.winograd import WinogradConvolution, by_tiles
@@ -112,7 +112,7 @@ def tiled(net: Filled, transforms: Transforms | None = None) -> tuple[Filled, Wi
     layer = step.node.layer
     assert isinstance(layer, WinogradConvolution)
     layer.transforms = transforms or layer.transforms
-    steps: list[Step] = [*net.steps[:index], step, *net.steps[index + 1 :]]
+    steps: list[FilledLayer] = [*net.steps[:index], step, *net.steps[index + 1 :]]
     return net.rewritten(steps), layer
 
 

@@ -85,7 +85,7 @@ def scores(
 
     `progress` is told how many images there are, and gives what is called after each.
     """
-    asked = Asked(
+    asked = Comparands(
         data=None if data is None else Path(data),
         pred=None if pred is None else Path(pred),
         truth=None if truth is None else Path(truth),
@@ -103,7 +103,7 @@ def scores(
 
 
 @dataclass(frozen=True)
-class Asked:
+class Comparands:
     """What is to be compared, in values that mean the same on every machine."""
 
     data: Path | None = None
@@ -131,7 +131,7 @@ class Asked:
                 "the ignored label goes with pred: a dataset says itself what it ignores"
             )
 
-    def absolute(self) -> Asked:
+    def absolute(self) -> Comparands:
         """The same for processes that work in other folders."""
         return replace(
             self,

@@ -26,7 +26,7 @@ from fcnproto.insight.heatmap import Heatmap, Slider
 from fcnproto.insight.verify import On
 from fcnproto.insight.windows import WindowCheck
 from fcnproto.model.given import Mean, said
-from fcnproto.runtime.images import Source, png_of
+from fcnproto.runtime.images import ImageSource, png_of
 from fcnproto.runtime.segmenter import ImageLike, Segmenter, image_of, title_of
 from fcnproto.types import Array, Shown
 from fcnproto.zoo import specs
@@ -193,7 +193,7 @@ def compare(
         raise FcnprotoError("at least two models are compared")
     many = (
         [images]
-        if isinstance(images, (str, PathLike, Source, Image.Image, np.ndarray))
+        if isinstance(images, (str, PathLike, ImageSource, Image.Image, np.ndarray))
         else list(images)
     )
     if not many:

@@ -19,7 +19,7 @@ from fcnproto.surgery import convert as converting
 from fcnproto.surgery import fit as fitting
 from fcnproto.surgery.classes_map import read_classes_map
 from fcnproto.surgery.convolutionize import convolutionize as convolutionize_graph
-from fcnproto.surgery.fit import Entry, WeightSource
+from fcnproto.surgery.fit import LayerFit, WeightSource
 from fcnproto.surgery.naming import Layout, Rename
 from fcnproto.types import Array, Shown, show
 from fcnproto.weights import Loaded
@@ -138,7 +138,7 @@ class Fitted(Shown):
     """Weights that fit a net, and what became of each layer."""
 
     weights: Weights
-    report: tuple[Entry, ...]
+    report: tuple[LayerFit, ...]
     notes: tuple[Problem, ...]
 
     @property
@@ -217,7 +217,7 @@ class Convolutionized(Shown):
 
     net: Net
     weights: Weights
-    report: tuple[Entry, ...]
+    report: tuple[LayerFit, ...]
     notes: tuple[Problem, ...]
 
     def __str__(self) -> str:

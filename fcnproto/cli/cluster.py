@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import ray
 
-from fcnproto.api.scoring import Asked
+from fcnproto.api.scoring import Comparands
 from fcnproto.cli.common import echo, tell
 from fcnproto.cli.outcomes import Row, companions_of, show
 from fcnproto.cluster import scoring
@@ -88,7 +88,7 @@ def _outcomes(recorded: Iterable[Rows]) -> Iterator[Row | Problem]:
 
 
 def scores(
-    asked: Asked,
+    asked: Comparands,
     model: Path | None,
     *,
     address: str,

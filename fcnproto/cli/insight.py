@@ -34,7 +34,7 @@ from fcnproto.insight import draw as drawing
 from fcnproto.insight import summary as summarizing
 
 if TYPE_CHECKING:
-    from fcnproto.runtime.images import Source
+    from fcnproto.runtime.images import ImageSource
 
 
 def _net_options(function: Function) -> Function:
@@ -127,7 +127,7 @@ def explain_pad(as_json: bool, **net: Any) -> None:
     echo(json.dumps(found.as_json(), indent=2) if as_json else str(found))
 
 
-def _one_image(path: str) -> Source:
+def _one_image(path: str) -> ImageSource:
     from fcnproto.runtime import images  # numpy is heavy
 
     sources = images.find([path])

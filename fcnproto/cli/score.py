@@ -105,11 +105,11 @@ def score(
     if (workers or gpus_per_worker) and cluster is None:
         raise click.UsageError("--workers and --gpus-per-worker go with --cluster")
     check_output(picture, force, binary=True)
-    from fcnproto.api.scoring import Asked
+    from fcnproto.api.scoring import Comparands
     from fcnproto.datasets.score import cautions
     from fcnproto.runtime.segmenter import Segmenter
 
-    asked = Asked(data, pred, truth, dataset, split, classes, ignore, trimap)
+    asked = Comparands(data, pred, truth, dataset, split, classes, ignore, trimap)
     unit = "pair" if model is None else "image"
     with ExitStack() as bars:
 

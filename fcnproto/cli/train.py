@@ -18,7 +18,7 @@ from fcnproto.errors import FcnprotoError, Problem, raise_if_any
 from fcnproto.proto.source import read_solver
 
 if TYPE_CHECKING:
-    from fcnproto.training.curve import Row
+    from fcnproto.training.curve import LogRow
     from fcnproto.training.loop import Training, Watcher
 
 
@@ -223,14 +223,14 @@ def _watched(start: int, end: int) -> Iterator[Watcher]:
 
     with tqdm(total=end, initial=start, unit="it", disable=None, file=sys.stderr) as bar:
 
-        def row(row: Row) -> None:
+        def row(row: LogRow) -> None:
             bar.set_postfix_str(_brief(row), refresh=False)
             bar.update()
 
         yield Watcher(row, lambda text: bar.write(text, file=sys.stderr))
 
 
-def _brief(row: Row) -> str:
+def _brief(row: LogRow) -> str:
     """What is said of an iteration."""
     parts = [f"loss {row.smoothed_loss:.5g}"]
     if row.loss_per_label is not None:

@@ -14,7 +14,7 @@ from fcnproto.api.weights import convolutionize as make_convolutional
 from fcnproto.cli.arguments import FETCHED, FILE, NET, WEIGHTS
 from fcnproto.cli.common import Verb, check_output, echo, tell
 from fcnproto.errors import Problem, WeightsError
-from fcnproto.surgery.fit import Entry
+from fcnproto.surgery.fit import LayerFit
 from fcnproto.surgery.naming import Layout
 from fcnproto.weights import fetch as fetching
 
@@ -109,7 +109,7 @@ def convert_weights(
     echo(f"wrote {written}", err=True)
 
 
-def _report(report: Iterable[Entry], notes: Iterable[Problem]) -> None:
+def _report(report: Iterable[LayerFit], notes: Iterable[Problem]) -> None:
     for entry in report:
         echo(str(entry), err=True)
     tell(notes)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from fcnproto.api.scoring import Asked
+from fcnproto.api.scoring import Comparands
 from fcnproto.cluster.pool import Pool, first_line, quiet
 from fcnproto.cluster.work import Job
 from fcnproto.datasets.measures import Classes, Score
@@ -38,7 +38,7 @@ _SCHEMA = pa.schema(
 class Counter:
     """A callable class for `map_batches`: numbers of pairs to what is counted of them."""
 
-    def __init__(self, asked: Asked, job: Job | None, threads: int) -> None:
+    def __init__(self, asked: Comparands, job: Job | None, threads: int) -> None:
         """Raises FcnprotoError if the data or the model cannot be had."""
         self._pairs = asked.pairs(None if job is None else job.load(threads))
 
@@ -85,7 +85,7 @@ class _Sum:
 
 
 def scores(
-    asked: Asked, job: Job | None, pool: Pool, total: int, progress: Callable[[int], object]
+    asked: Comparands, job: Job | None, pool: Pool, total: int, progress: Callable[[int], object]
 ) -> dict[str, Score]:
     """The scores of a model, or of label maps, for each label map by the top's name.
 
@@ -124,7 +124,7 @@ def scores(
 
 
 def _counted(
-    asked: Asked, job: Job | None, pool: Pool, ranges: dict[int, int]
+    asked: Comparands, job: Job | None, pool: Pool, ranges: dict[int, int]
 ) -> Iterator[list[dict[str, Any]]]:
     """The rows of each range, as they are counted."""
     items = [{"start": start, "stop": stop} for start, stop in ranges.items()]

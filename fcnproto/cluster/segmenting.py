@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.data
 
-from fcnproto.api.scoring import Asked
+from fcnproto.api.scoring import Comparands
 from fcnproto.cluster.places import Folder, Place
 from fcnproto.cluster.pool import Pool, machines
 from fcnproto.cluster.work import Files, How, Job, Told, Worker
@@ -98,7 +98,7 @@ def segmented(
     )
 
 
-def told(job: Job, pool: Pool, asked: Asked | None = None) -> Told:
+def told(job: Job, pool: Pool, asked: Comparands | None = None) -> Told:
     """What a worker says of the model. Raises FcnprotoError if it cannot be loaded or run so.
 
     That is so too if it cannot be measured on what is asked.
@@ -113,7 +113,7 @@ def told(job: Job, pool: Pool, asked: Asked | None = None) -> Told:
     return found
 
 
-def _told(job: Job, threads: int, asked: Asked | None) -> Told:
+def _told(job: Job, threads: int, asked: Comparands | None) -> Told:
     segmenter = job.load(threads)
     runner = segmenter.runner
     return Told(

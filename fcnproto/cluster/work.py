@@ -22,7 +22,7 @@ from fcnproto.files import own_folder
 from fcnproto.model.given import Mean, said
 from fcnproto.model.metadata import Metadata
 from fcnproto.parallel import ahead, cores
-from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.runtime.refining import Refining
 from fcnproto.runtime.segment_files import Reading, Scenes
 from fcnproto.runtime.segmentation import Segmentation
@@ -262,20 +262,20 @@ class Worker:
             return _Image(title, _picture(table.column("image")[row]))
         if "bytes" in names:
             content = table.column("bytes")[row].as_py()
-            return _Image(title, Source(Path(title), content or b""))
+            return _Image(title, ImageSource(Path(title), content or b""))
         if path is None:
             return _Image(title, ImageError("there is no column path, bytes or image"))
-        return _Image(title, Source(Path(path)))
+        return _Image(title, ImageSource(Path(path)))
 
     def _scene(self, image: _Image) -> Scene | FcnprotoError:
         """What the model is to see; paths that lead elsewhere are read."""
-        if not isinstance(image.scene, Source):
+        if not isinstance(image.scene, ImageSource):
             return image.scene
         try:
             if image.scene.content is None:
                 place = Place.of(image.path)
                 content = None if place.local else place.read()
-                image.scene = Source(place.local or Path(image.path), content)
+                image.scene = ImageSource(place.local or Path(image.path), content)
             return self._scenes.scene(image.scene)
         except FcnprotoError as error:
             return error
@@ -283,7 +283,7 @@ class Worker:
     def _done(self, pair: tuple[_Image, Segmentation]) -> _Image:
         """An image with its row, and with its files written."""
         image, result = pair
-        said = self._scenes.notes(image.scene) if isinstance(image.scene, Source) else ()
+        said = self._scenes.notes(image.scene) if isinstance(image.scene, ImageSource) else ()
         image.row["notes"] = [each.message for each in (*said, *result.notes)]
         if result.error is not None:
             image.row["error"] = "; ".join(each.message for each in result.error.problems)

@@ -29,7 +29,7 @@ from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.types import Array, Colour
 from fcnproto.words import quoted, some
 from fcnproto.zoo import specs
-from fcnproto.zoo.legend import VOID, Entry, Legend
+from fcnproto.zoo.legend import VOID, Legend, LegendClass
 
 BACKGROUND = "background"
 _GROUNDS = (BACKGROUND, "_background_", "__background__")
@@ -44,7 +44,7 @@ class Drawings:
 
     drawings: Mapping[str, Drawing]
     images: Mapping[str, Path]
-    legend: tuple[Entry, ...]
+    legend: tuple[LegendClass, ...]
     numbers: Mapping[str, int]
     """The class of each label."""
     ground: int
@@ -134,7 +134,7 @@ def _joined(
 
 def _numbered(
     used: set[str], labels: Mapping[str, Colour | None], legend: Legend
-) -> tuple[tuple[Entry, ...], dict[str, int]]:
+) -> tuple[tuple[LegendClass, ...], dict[str, int]]:
     """The classes of labels: as the legend has them, or the background and then the labels."""
     if legend.names:
         entries = legend.entries
@@ -142,9 +142,9 @@ def _numbered(
         ordered = [label for label in labels if label not in (*_GROUNDS, *_VOIDS)]
         palette = specs.voc_palette()
         entries = (
-            Entry(BACKGROUND, (0, 0, 0)),
+            LegendClass(BACKGROUND, (0, 0, 0)),
             *(
-                Entry(label, labels[label] or palette[min(number, IGNORE)])
+                LegendClass(label, labels[label] or palette[min(number, IGNORE)])
                 for number, label in enumerate(ordered, 1)
             ),
         )

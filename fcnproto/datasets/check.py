@@ -34,7 +34,7 @@ Progress = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class LabelledSet:
     """Label maps with the images that they belong to, where there are images."""
 
     images: Mapping[str, Path] | None
@@ -124,7 +124,7 @@ def check_folder(
 
 def _pairs(
     folder: Path, classes: ClassesLike | None, lists: Path | None, problems: list[Problem]
-) -> Iterator[Pairs]:
+) -> Iterator[LabelledSet]:
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
     found = located(folder)
     if found is None:
@@ -133,7 +133,7 @@ def _pairs(
             lossy = [jpeg(path) for path in by_name(folder, LOSSY).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
             raise DataError(*(lossy or [Problem(message, str(folder))]))
-        yield Pairs(None, labels, read_label_picture, *_known(folder, classes))
+        yield LabelledSet(None, labels, read_label_picture, *_known(folder, classes))
         return
     kind, directories = found
     if kind is FolderSegDataLayer:
@@ -144,7 +144,7 @@ def _pairs(
 
 def _published(
     kind: type[FileReader], directories: Mapping[str, str], problems: list[Problem]
-) -> Iterator[Pairs]:
+) -> Iterator[LabelledSet]:
     for split in kind.splits:
         settings = {**directories, **kind.found_settings(directories), "split": split}
         try:
@@ -156,10 +156,10 @@ def _published(
             yield _of_reader(reader, top)
 
 
-def _of_reader(reader: FileReader, top: str) -> Pairs:
+def _of_reader(reader: FileReader, top: str) -> LabelledSet:
     first = next(each for each in reader.tops if each in reader.images)
     names = reader.classes(top)
-    return Pairs(
+    return LabelledSet(
         {name: reader.file(first, name) for name in reader.names},
         {name: reader.file(top, name) for name in reader.names},
         lambda path: LabelPicture(reader.read_label(top, path)),
@@ -170,7 +170,7 @@ def _of_reader(reader: FileReader, top: str) -> Pairs:
 
 def _plain(
     folder: Path, classes: ClassesLike | None, lists: Path | None, problems: list[Problem]
-) -> Pairs:
+) -> LabelledSet:
     layout = Layout.of(folder)
     assert layout is not None  # its reader was found by it
     images, labels = layout.image_files(), layout.label_files()
@@ -198,7 +198,7 @@ def _plain(
         message = "there is one image: nothing is left to measure what it teaches"
         problems.append(Problem(message, str(layout.images), severity=Severity.WARNING))
     splits = {title: frozenset(split.values()) for title, split in pairs.items()}
-    return Pairs(by_label, labels, read_label_picture, *_known(folder, classes), splits, True)
+    return LabelledSet(by_label, labels, read_label_picture, *_known(folder, classes), splits, True)
 
 
 def _alone(files: Mapping[str, Path], names: set[str], missing: str) -> Iterator[Problem]:
@@ -259,7 +259,7 @@ class _Label:
     palette: tuple[Colour, ...] = ()
 
 
-def _check_pairs(pairs: Pairs, progress: Progress) -> Report:
+def _check_pairs(pairs: LabelledSet, progress: Progress) -> Report:
     def work(share: Iterator[str]) -> list[_Label]:
         return [_looked_at(pairs, name) for name in share]
 
@@ -283,7 +283,7 @@ def _check_pairs(pairs: Pairs, progress: Progress) -> Report:
     return Report(tuple(problems), len(labels), maps, pairs.names, tuple(unread))
 
 
-def _looked_at(pairs: Pairs, name: str) -> _Label:
+def _looked_at(pairs: LabelledSet, name: str) -> _Label:
     path = pairs.labels[name]
     try:
         picture = pairs.read(path)
@@ -310,7 +310,7 @@ def _number(labels: Array) -> str:
     return "number the classes from 0"
 
 
-def _size_problems(pairs: Pairs, name: str, labels: Array) -> Iterator[Problem]:
+def _size_problems(pairs: LabelledSet, name: str, labels: Array) -> Iterator[Problem]:
     image = (pairs.images or {}).get(name)
     if image is None:
         return
@@ -364,7 +364,7 @@ def _ranges(counted: Sequence[tuple[Path, Array]], classes: int | None) -> Itera
             yield Problem(message, str(path))
 
 
-def _never(used: set[int], pairs: Pairs) -> Iterator[Problem]:
+def _never(used: set[int], pairs: LabelledSet) -> Iterator[Problem]:
     """A warning for classes without a pixel: nothing can be learned of them, or measured."""
     count = pairs.classes or max(used - {IGNORE}, default=-1) + 1
     absent = [label for label in range(count) if label not in used]
@@ -380,7 +380,7 @@ def _never(used: set[int], pairs: Pairs) -> Iterator[Problem]:
 
 
 def _little(
-    counted: Sequence[tuple[Path, Array]], used: set[int], pairs: Pairs
+    counted: Sequence[tuple[Path, Array]], used: set[int], pairs: LabelledSet
 ) -> Iterator[Problem]:
     """Label maps in which there is nothing to learn: one class in all of them, or none in one."""
     # Without images they may be anyone's predictions, which are wrong in other ways.
@@ -398,7 +398,7 @@ def _little(
             yield Problem(message, str(path), severity=Severity.WARNING)
 
 
-def _val_alone(maps: Mapping[str, Array], pairs: Pairs) -> Iterator[Problem]:
+def _val_alone(maps: Mapping[str, Array], pairs: LabelledSet) -> Iterator[Problem]:
     """Classes of val that train does not have, where all of train could be read."""
     if not {"train", "val"} <= pairs.splits.keys() or not pairs.splits["train"] <= maps.keys():
         return
@@ -435,12 +435,12 @@ def _palettes(labels: Sequence[_Label]) -> Iterator[Problem]:
                 return
 
 
-def _place(pairs: Pairs) -> str | None:
+def _place(pairs: LabelledSet) -> str | None:
     parents = {path.parent for path in pairs.labels.values()}
     return str(min(parents)) if parents else None
 
 
-def _titled(labels: Sequence[int], pairs: Pairs) -> str:
+def _titled(labels: Sequence[int], pairs: LabelledSet) -> str:
     return _some(labels, {label: f"{label} ({name})" for label, name in enumerate(pairs.names)})
 
 

@@ -35,7 +35,7 @@ from fcnproto.runtime.images import write_labels
 from fcnproto.types import Array, Colour
 from fcnproto.words import some
 from fcnproto.zoo import specs
-from fcnproto.zoo.legend import LABEL_MAP, LEGEND, VOID, Entry, Legend, write_legend
+from fcnproto.zoo.legend import LABEL_MAP, LEGEND, VOID, Legend, LegendClass, write_legend
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Converted:
     """What was done: how numbers were found, the legend, and how many label maps there are."""
 
     rule: Rule
-    legend: tuple[Entry, ...]
+    legend: tuple[LegendClass, ...]
     labels: int
     notes: tuple[Problem, ...] = ()
     """Warnings of what was changed on the way."""

@@ -18,7 +18,7 @@ from PIL import Image
 from fcnproto.datasets.pictures import by_name, read_depth_map
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
-from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.types import Array
 
 # Of each channel: red is disparity, green height, blue the angle.
@@ -306,10 +306,10 @@ def encode_file(path: Path, camera: Camera | None = None, unit: str | None = Non
 
 def companion(
     camera: Camera | None = None, unit: str | None = None
-) -> Callable[[Source], tuple[Array, tuple[Problem, ...]]]:
+) -> Callable[[ImageSource], tuple[Array, tuple[Problem, ...]]]:
     """How `segment` reads the HHA of a scene from its depth map's file: the image, and warnings."""
 
-    def read(source: Source) -> tuple[Array, tuple[Problem, ...]]:
+    def read(source: ImageSource) -> tuple[Array, tuple[Problem, ...]]:
         try:
             found = encode_file(source.path, camera, unit)
         except DataError as error:

@@ -27,7 +27,7 @@ from fcnproto.parallel import spread
 from fcnproto.types import Array, Colour
 from fcnproto.words import some
 from fcnproto.zoo import specs
-from fcnproto.zoo.legend import LEGEND, VOID, Entry, Legend
+from fcnproto.zoo.legend import LEGEND, VOID, Legend, LegendClass
 
 Progress = Callable[[], object]
 
@@ -148,10 +148,10 @@ class Numbering:
 
     rule: Rule
     numbers: Mapping[int, int]
-    legend: tuple[Entry, ...]
+    legend: tuple[LegendClass, ...]
 
     @classmethod
-    def of_legend(cls, rule: Rule, legend: Sequence[Entry]) -> Numbering:
+    def of_legend(cls, rule: Rule, legend: Sequence[LegendClass]) -> Numbering:
         """Classes count from 0; void's colour is the ignored label."""
         classes = [entry for entry in legend if entry.name != VOID]
         numbers = {
@@ -209,8 +209,8 @@ def number_them(seen: Seen, legend: Legend, folder: Path, nearest: bool) -> Numb
         )
         raise DataError(Problem(message, str(min(seen.numbered))))
     voc = specs.dataset(VOC)
-    entries = [Entry(*pair) for pair in zip(voc.classes, voc.palette, strict=False)]
-    published = Numbering.of_legend(Rule.VOC, [*entries, Entry(VOID, voc.palette[IGNORE])])
+    entries = [LegendClass(*pair) for pair in zip(voc.classes, voc.palette, strict=False)]
+    published = Numbering.of_legend(Rule.VOC, [*entries, LegendClass(VOID, voc.palette[IGNORE])])
     if seen.colours.keys() <= set(published.numbers):
         return published
     if len(seen.colours) > IGNORE:
@@ -231,14 +231,14 @@ def number_them(seen: Seen, legend: Legend, folder: Path, nearest: bool) -> Numb
         )
         raise DataError(Problem(message, str(folder)))
     colours = map(unpack, sorted(seen.colours.keys() - mixed))
-    entries = [Entry(f"class {number}", colour) for number, colour in enumerate(colours)]
+    entries = [LegendClass(f"class {number}", colour) for number, colour in enumerate(colours)]
     return Numbering.of_legend(Rule.NEW, entries)
 
 
 def _of_numbers(seen: Seen, legend: Legend, folder: Path, nearest: bool) -> Numbering | None:
     """How pictures that have numbers are numbered; None if their colours count."""
     top = max(seen.numbers, default=0)
-    mask = (Entry("background", (0, 0, 0)), Entry("foreground", (128, 0, 0)))
+    mask = (LegendClass("background", (0, 0, 0)), LegendClass("foreground", (128, 0, 0)))
     if top in (IGNORE, _WIDEST) and seen.numbers <= {0, IGNORE, _WIDEST} and 0 in seen.numbers:
         return Numbering(Rule.MASK, {}, legend.entries or mask)
     if top in (IGNORE, _WIDEST) and _is_soft(seen, top):

@@ -15,7 +15,7 @@ from fcnproto.types import Array, Dims, show
 
 
 @dataclass(frozen=True)
-class Step:
+class FilledLayer:
     """A layer in its place, with its arrays in Caffe's order."""
 
     node: Node
@@ -27,7 +27,7 @@ class Filled:
     """The steps of a net, in order, and its inputs, outputs and sizes."""
 
     inference: Inference
-    steps: tuple[Step, ...]
+    steps: tuple[FilledLayer, ...]
 
     @property
     def graph(self) -> Graph:
@@ -44,7 +44,7 @@ class Filled:
         """The sizes of every blob, None where they follow from open ones."""
         return self.inference.dims
 
-    def rewritten(self, steps: Sequence[Step]) -> Filled:
+    def rewritten(self, steps: Sequence[FilledLayer]) -> Filled:
         """The same inputs and outputs, computed by other steps."""
         return Filled(self.inference.with_nodes([step.node for step in steps]), tuple(steps))
 
@@ -57,7 +57,9 @@ def with_weights(net: Inference, weights: Weights) -> Filled:
     """
     raise_if_any(WeightsError, _misfits(net, weights))
     owned = _owned(net, weights)
-    steps = [Step(node, _arrays(net, index, owned)) for index, node in enumerate(net.graph.nodes)]
+    steps = [
+        FilledLayer(node, _arrays(net, index, owned)) for index, node in enumerate(net.graph.nodes)
+    ]
     return Filled(net, tuple(steps))
 
 

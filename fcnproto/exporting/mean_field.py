@@ -11,7 +11,7 @@ from dataclasses import replace
 from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, raise_if_any
 from fcnproto.exporting.cutting import cut
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.net.graph import Graph, Node
 
 
@@ -51,7 +51,7 @@ def without_mean_fields(filled: Filled) -> tuple[Filled, dict[str, OnScores]]:
     return Filled(net, tuple(step for step in filled.steps if id(step.node) in left)), fields
 
 
-def _on_scores(graph: Graph, step: Step) -> OnScores:
+def _on_scores(graph: Graph, step: FilledLayer) -> OnScores:
     layer, (unary, start, image) = step.node.layer, step.node.bottoms[:3]
     same = _source(graph, unary) == _source(graph, start)
     return OnScores(

@@ -33,7 +33,7 @@ from fcnproto.proto.source import NetSource, parse_net
 from fcnproto.runtime.images import ImageError, png_of
 from fcnproto.runtime.sheet import Captioned, sheet
 from fcnproto.surgery.convolutionize import convolutionize, is_convolutional
-from fcnproto.surgery.fit import Entry, WeightSource
+from fcnproto.surgery.fit import LayerFit, WeightSource
 from fcnproto.surgery.rules import Action
 from fcnproto.types import Array, Shown, show
 
@@ -219,7 +219,7 @@ class Slider:
         return Heatmap(title, image, scores, output, self.axes, tuple(names))
 
 
-def _unfilled(report: Sequence[Entry], title: str) -> Iterator[Problem]:
+def _unfilled(report: Sequence[LayerFit], title: str) -> Iterator[Problem]:
     """The layers that the weights lack."""
     for entry in report:
         if entry.action is Action.FILLER:

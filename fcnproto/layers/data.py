@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from fcnproto.layers.base import between
 from fcnproto.layers.reading import Form, Reading
-from fcnproto.layers.source import Source
+from fcnproto.layers.source import DataLayer
 from fcnproto.proto.caffe_pb2 import DataParameter
 from fcnproto.types import Shape
 
 
-class Data(Source):
+class Data(DataLayer):
     """Images, and labels if wanted, from a database (data_layer.cpp)."""
 
     type = "Data"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from fcnproto.layers.base import at_least, require
 from fcnproto.layers.reading import Form, Reading
-from fcnproto.layers.source import Source
+from fcnproto.layers.source import DataLayer
 from fcnproto.proto.caffe_pb2 import HDF5DataParameter
 from fcnproto.types import Shape
 
 
-class HDF5Data(Source):
+class HDF5Data(DataLayer):
     """For each top the data set of its name, from the files that a list names.
 
     It cannot transform what it reads (hdf5_data_layer.cpp).

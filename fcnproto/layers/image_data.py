@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from fcnproto.layers.base import require
 from fcnproto.layers.reading import Form, Reading
-from fcnproto.layers.source import Source, new_size
+from fcnproto.layers.source import DataLayer, new_size
 from fcnproto.proto.caffe_pb2 import ImageDataParameter
 from fcnproto.types import INT_MAX, Shape
 
 
-class ImageData(Source):
+class ImageData(DataLayer):
     """Images and labels from the files that a list names (image_data_layer.cpp)."""
 
     type = "ImageData"

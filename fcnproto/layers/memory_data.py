@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import between, require
-from fcnproto.layers.source import Source
+from fcnproto.layers.source import DataLayer
 from fcnproto.proto.caffe_pb2 import MemoryDataParameter
 from fcnproto.types import Shape
 
 
-class MemoryData(Source):
+class MemoryData(DataLayer):
     """Data and labels that a program hands over (memory_data_layer.cpp)."""
 
     type = "MemoryData"

@@ -13,7 +13,7 @@ from fcnproto.types import Shape
 FIRST_FORK_FIELD = 10000  # see proto/caffe.proto
 
 
-class Source(Layer):
+class DataLayer(Layer):
     """A layer that makes blobs out of data which are not at hand (base_data_layer.cpp).
 
     Its tops: the data, and their labels.
@@ -124,7 +124,7 @@ def new_size(param: object) -> tuple[int, int] | None:
     return (height, width) if height else None
 
 
-class ImageMaps(Source):
+class ImageMaps(DataLayer):
     """A layer of images and label maps whose list names them."""
 
     other_settings: ClassVar[tuple[str, ...]] = ("transform_param",)

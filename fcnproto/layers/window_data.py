@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcnproto.layers.base import require
-from fcnproto.layers.source import Source
+from fcnproto.layers.source import DataLayer
 from fcnproto.proto.caffe_pb2 import WindowDataParameter
 from fcnproto.types import Shape
 
 
-class WindowData(Source):
+class WindowData(DataLayer):
     """Windows of images, each warped to crop_size, and their labels (window_data_layer.cpp)."""
 
     type = "WindowData"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fcnproto.training.curve import Row
+from fcnproto.training.curve import LogRow
 from fcnproto.training.loop import Watcher
 
 
@@ -25,7 +25,7 @@ def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
     writer = SummaryWriter(str(folder), purge_step=start)
     broken: list[OSError] = []
 
-    def write(row: Row, **values: float | None) -> None:
+    def write(row: LogRow, **values: float | None) -> None:
         try:
             for name, value in values.items():
                 if value is not None and not broken:
@@ -37,11 +37,11 @@ def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
             reason = error.strerror or error
             watcher.text(f"{folder}: TensorBoard's files cannot be written: {reason}")
 
-    def row(row: Row) -> None:
+    def row(row: LogRow) -> None:
         write(row, loss=row.loss_per_label or row.loss, learning_rate=row.learning_rate)
         watcher.row(row)
 
-    def measured(row: Row) -> None:
+    def measured(row: LogRow) -> None:
         write(row, mean_iu=row.mean_iu)
         watcher.measured(row)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fcnproto.datasets.measures import Score
-from fcnproto.training.curve import Row
+from fcnproto.training.curve import LogRow
 from fcnproto.version import __version__
 from fcnproto.zoo.kinds import RecipeSpec
 
@@ -31,7 +31,7 @@ class Card:
     command: str
 
 
-def text(card: Card, score: Score, rows: Sequence[Row]) -> str:
+def text(card: Card, score: Score, rows: Sequence[LogRow]) -> str:
     """The card as Markdown; measures are those of the exported model on all of val."""
     recipe = card.recipe
     measured = [row for row in rows if row.mean_iu is not None]

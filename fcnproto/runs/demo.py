@@ -22,7 +22,7 @@ from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.proto.source import parse_net
 from fcnproto.rendering.fcn import render
-from fcnproto.runtime.images import Source, read, write_labels
+from fcnproto.runtime.images import ImageSource, read, write_labels
 from fcnproto.runtime.overlay import overlay
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
@@ -72,7 +72,7 @@ def run(folder: Path, step: Callable[[str], object] = lambda _command: None) -> 
     segmenter = Segmenter(model, device="cpu", scores=False)
     with _writing(segmented):
         segmented.mkdir(exist_ok=True)
-    outcomes = list(segment(segmenter, map(Source, shown), segmented, {}))
+    outcomes = list(segment(segmenter, map(ImageSource, shown), segmented, {}))
     problems = [each for each in outcomes if isinstance(each, Problem)]
     if problems:
         raise FcnprotoError(*problems)
@@ -132,6 +132,6 @@ def _row(folder: Path, done: Segmented) -> list[Image.Image]:
     name = done.source.path.name
     (labels,) = done.labels.values()
     truth = folder / "labels" / name
-    image, drawn, true = (read(Source(path)) for path in (done.source.path, labels, truth))
+    image, drawn, true = (read(ImageSource(path)) for path in (done.source.path, labels, truth))
     over = overlay(image, read_labels(labels), generated(DATASET).spec.palette)
     return [Image.fromarray(each) for each in (image, drawn, over, true)]

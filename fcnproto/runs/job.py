@@ -36,7 +36,7 @@ from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.sheet import sheet
 from fcnproto.surgery.fit import Action, WeightSource, fit
 from fcnproto.training import curve
-from fcnproto.training.curve import Row
+from fcnproto.training.curve import LogRow
 from fcnproto.training.loop import Training, prepare
 from fcnproto.training.processes import ALONE, Processes
 from fcnproto.training.solver import Solver, chosen_seed
@@ -260,7 +260,7 @@ class Job:
             raise FcnprotoError(Problem(message, str(self.path / "snapshot")))
         return max(states, key=lambda path: solverstate.read(path).iteration)
 
-    def log(self) -> list[Row]:
+    def log(self) -> list[LogRow]:
         """The rows of the log, of which log.csv and curves.png are made."""
         file = self.path / "snapshot" / "train_log.csv"
         rows = curve.read(file)
@@ -268,7 +268,7 @@ class Job:
         _draw(self.path / "curves.png", curve.draw(rows, self.path.name))
         return rows
 
-    def finish(self, training: Training, rows: tuple[Row, ...]) -> Score:
+    def finish(self, training: Training, rows: tuple[LogRow, ...]) -> Score:
         """Export the best, measure it, and draw and write what there is to see of it."""
         snapshots = self.path / "snapshot"
         before = self._exported(snapshots / "start.caffemodel", snapshots / "start.onnx")

@@ -27,7 +27,7 @@ from fcnproto.runs.pace import Pace
 from fcnproto.runs.plan import Plan
 from fcnproto.runs.stages import Stages
 from fcnproto.training.cautions import cautions
-from fcnproto.training.curve import Row
+from fcnproto.training.curve import LogRow
 from fcnproto.training.devices import chosen_device
 from fcnproto.training.loop import Training, Watcher
 from fcnproto.training.processes import Processes, joined
@@ -50,7 +50,7 @@ class Run:
     """The folder of everything."""
     model: Path | None
     """The best model, as ONNX; None if the training was stopped before its end."""
-    history: tuple[Row, ...]
+    history: tuple[LogRow, ...]
     """Each iteration and each measurement."""
     best: Score | None
     """The measures of the model on val."""
@@ -291,7 +291,7 @@ class _Voice:
         """Something happened."""
         self._say(text)
 
-    def row(self, row: Row) -> None:
+    def row(self, row: LogRow) -> None:
         """An iteration was done."""
         now, done, end = time.monotonic(), row.iteration + 1, self._solver.param.max_iter
         if self._start is None:

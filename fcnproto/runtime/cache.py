@@ -36,14 +36,14 @@ def digest_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CachePlace:
     """A compiled model's place in the cache."""
 
     folder: Path
     key: str
 
     @classmethod
-    def of(cls, model: Path, about: Mapping[str, str], folder: Path | None = None) -> Entry:
+    def of(cls, model: Path, about: Mapping[str, str], folder: Path | None = None) -> CachePlace:
         """The place of a model for an engine, its version and its options."""
         facts = json.dumps({**about, "model": digest_of(model)}, sort_keys=True)
         return cls(folder or cache_folder(), sha256(facts.encode()).hexdigest()[:32])

@@ -66,7 +66,7 @@ class ImageError(FcnprotoError):
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """An image to be read: a file, or bytes that came through standard input."""
 
     path: Path
@@ -78,13 +78,13 @@ class Source:
         return self.path.stem
 
 
-def find(arguments: Sequence[str]) -> list[Source]:
+def find(arguments: Sequence[str]) -> list[ImageSource]:
     """The images that arguments name: files, folders, globs, lists of paths, or - for stdin.
 
     A folder stands for the images in it, not for those in folders below; what comes through
     standard input is an image or a list. Raises ImageError with everything that names nothing.
     """
-    sources: list[Source] = []
+    sources: list[ImageSource] = []
     problems: list[Problem] = []
     for argument in arguments:
         try:
@@ -100,44 +100,44 @@ def find(arguments: Sequence[str]) -> list[Source]:
     return sources
 
 
-def _find(argument: str) -> list[Source]:
+def _find(argument: str) -> list[ImageSource]:
     if argument == "-":
         return _from_stdin(sys.stdin.buffer.read())
     path = Path(argument)
     if path.is_dir():
         endings = Image.registered_extensions()  # of all formats: what is not decoded is named
         files = sorted(each for each in path.iterdir() if each.suffix.lower() in endings)
-        return [Source(each) for each in files if each.is_file()]
+        return [ImageSource(each) for each in files if each.is_file()]
     if path.exists():
         is_list = path.suffix.lower() in LISTS
-        return _listed(path.read_bytes(), argument) if is_list else [Source(path)]
+        return _listed(path.read_bytes(), argument) if is_list else [ImageSource(path)]
     if glob.has_magic(argument):
         # Path.glob knows no patterns that begin at the root.
-        return [Source(Path(each)) for each in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207
+        return [ImageSource(Path(each)) for each in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207
     raise ImageError(Problem("there is no such file", argument))
 
 
-def _from_stdin(content: bytes) -> list[Source]:
+def _from_stdin(content: bytes) -> list[ImageSource]:
     try:
         with quiet, open_image(io.BytesIO(content), large=True):
-            return [Source(Path("stdin"), content)]
+            return [ImageSource(Path("stdin"), content)]
     except BROKEN:
         return _listed(content, "<stdin>")
 
 
-def _listed(content: bytes, title: str) -> list[Source]:
+def _listed(content: bytes, title: str) -> list[ImageSource]:
     try:
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         message = "is neither an image nor a list of paths, one in each line"
         raise ImageError(Problem(message, title)) from error
-    return [Source(Path(line)) for line in lines if line and not line.startswith("#")]
+    return [ImageSource(Path(line)) for line in lines if line and not line.startswith("#")]
 
 
 # Reading --------------------------------------------------------------------------------------
 
 
-def read(source: Source, *, large: bool = False) -> Array:
+def read(source: ImageSource, *, large: bool = False) -> Array:
     """An image as H×W×3 uint8 RGB, upright as its Exif says.
 
     What is transparent is seen on white; 16 bits become 8. Raises ImageError if it cannot be read,
@@ -155,7 +155,7 @@ def as_rgb(image: Image.Image | Array, title: str) -> Array:
     Raises ImageError if it is none; `title` is what it is called then.
     """
     if isinstance(image, Image.Image):
-        source = Source(Path(title))
+        source = ImageSource(Path(title))
         rgb: Array = _guarded(source, lambda: np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
         return rgb
     array = np.asarray(image)
@@ -174,7 +174,7 @@ def as_depth(image: Image.Image | Array, title: str) -> Array:
     return array.astype(np.float32)
 
 
-def read_depth(source: Source, *, large: bool = False) -> Array:
+def read_depth(source: ImageSource, *, large: bool = False) -> Array:
     """A depth map as H×W float32, in the unit that it is stored in; limits as in `read`."""
     with _opened(source, large=large) as image:
         depth: Array = _guarded(
@@ -186,13 +186,13 @@ def read_depth(source: Source, *, large: bool = False) -> Array:
     return depth
 
 
-def is_eight_bit(source: Source) -> bool:
+def is_eight_bit(source: ImageSource) -> bool:
     """Whether an image's numbers have no more than 8 bits. Raises ImageError."""
     with _opened(source, large=True) as image:
         return image.mode in ("1", "L", "P")
 
 
-def _opened(source: Source, *, large: bool) -> Image.Image:
+def _opened(source: ImageSource, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
     image: Image.Image = _guarded(source, lambda: open_image(content, large=large))
     if 0 in image.size:
@@ -219,7 +219,7 @@ def open_image(
     return image
 
 
-def _guarded(source: Source, action: Callable[[], Any]) -> Any:
+def _guarded(source: ImageSource, action: Callable[[], Any]) -> Any:
     """What `action` gives; whatever Pillow raises becomes one line."""
     try:
         with quiet:

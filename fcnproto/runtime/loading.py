@@ -12,9 +12,9 @@ import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.runtime import engines
-from fcnproto.runtime.cache import Entry
+from fcnproto.runtime.cache import CachePlace
 from fcnproto.runtime.devices import GET_CUDA, Device, DeviceError, cuda_devices
-from fcnproto.runtime.source import Source
+from fcnproto.runtime.source import ModelSource
 from fcnproto.types import Array
 from fcnproto.words import some
 
@@ -40,7 +40,7 @@ class Loaded:
 class Loader:
     """A model and how it is to be loaded."""
 
-    source: Source
+    source: ModelSource
     fast: bool
     threads: int | None
     cache: bool = True
@@ -183,7 +183,7 @@ class _OnEngine:
                 entry.drop()
         return self.load._session(self.options(), [])
 
-    def _entry(self) -> Entry | None:
+    def _entry(self) -> CachePlace | None:
         source = self.load.source
         if not self.load.cache or self.load.is_part or source.path is None:
             return None
@@ -197,9 +197,9 @@ class _OnEngine:
             "version": f"{engines.version(self.device.kind)} {onnxruntime.__version__}",
             "options": repr(sorted(self.settings.items())),
         }
-        return Entry.of(source.path, about)
+        return CachePlace.of(source.path, about)
 
-    def _compiled(self, entry: Entry) -> bool:
+    def _compiled(self, entry: CachePlace) -> bool:
         """Compile the model into the cache; whether that could be done."""
         import onnxruntime
 
@@ -220,7 +220,7 @@ class _OnEngine:
             return False
 
 
-def _add_metadata(path: Path, source: Source) -> None:
+def _add_metadata(path: Path, source: ModelSource) -> None:
     """Have a compiled model say of itself what the model says."""
     import onnx
 

@@ -31,7 +31,7 @@ BATCH_PIXELS = 2**20
 
 
 @dataclass(frozen=True)
-class Plan:
+class Views:
     """How a model is run: on tiles of so many pixels, at several scales, mirrored too."""
 
     tile: int | None = None
@@ -72,7 +72,7 @@ class Runner:
     know its mean, or if it cannot do what the plan asks.
     """
 
-    def __init__(self, session: Session, metadata: Metadata, plan: Plan = Plan()) -> None:
+    def __init__(self, session: Session, metadata: Metadata, plan: Views = Views()) -> None:
         self.session, self.metadata, self.plan = session, metadata, plan
         self.inputs = {value.name: value for value in session.inputs}
         self.refining = Refining.of(plan.refine, metadata)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.metadata import COLOR
 from fcnproto.parallel import ahead, cores
-from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import ImageLike, Scene, Segmenter
 from fcnproto.types import Array
@@ -22,7 +22,7 @@ from fcnproto.types import Array
 class Segmented:
     """An image that is done: its label maps' files, its overlay, the share of each class found."""
 
-    source: Source
+    source: ImageSource
     labels: Mapping[str, Path]
     overlay: Path
     shares: Mapping[str, Mapping[str, float]]
@@ -31,13 +31,13 @@ class Segmented:
 
 Outcome = Segmented | Problem
 
-Reading = Callable[[Source], tuple[Array, Sequence[Problem]]]
+Reading = Callable[[ImageSource], tuple[Array, Sequence[Problem]]]
 """Reads an image H×W×3 uint8 from a file, with warnings. Raises ImageError."""
 
 
 def segment(
     segmenter: Segmenter,
-    sources: Iterable[Source],
+    sources: Iterable[ImageSource],
     folder: Path,
     companions: Mapping[str, Path],
     readers: Mapping[str, Reading] = MappingProxyType({}),
@@ -51,14 +51,14 @@ def segment(
     rest go on; a warning goes with its image. Raises FcnprotoError if results cannot be written.
     """
     work = _Work(folder, Scenes.of(segmenter, companions, readers))
-    on_the_way: deque[Source] = deque()
+    on_the_way: deque[ImageSource] = deque()
 
     def scenes() -> Iterator[Scene | FcnprotoError]:
         for source in sources:
             on_the_way.append(source)
             yield work.scene(source)
 
-    def results() -> Iterator[tuple[Source, Segmentation]]:
+    def results() -> Iterator[tuple[ImageSource, Segmentation]]:
         for result in segmenter.stream(scenes()):
             yield on_the_way.popleft(), result
 
@@ -86,16 +86,16 @@ class Scenes:
         """Raises FcnprotoError unless each input of the model has its images."""
         return cls(named_kind(segmenter.kinds, companions, segmenter.path), companions, readers)
 
-    def scene(self, source: Source) -> Scene:
+    def scene(self, source: ImageSource) -> Scene:
         """An image with those that belong to it; ImageError if one is not there."""
         others = {kind: self._other(kind, source) for kind in self.companions}
         return others if self.named is None else {self.named: source, **others}
 
-    def notes(self, source: Source) -> Sequence[Problem]:
+    def notes(self, source: ImageSource) -> Sequence[Problem]:
         """What was said of an image while those that belong to it were read; said once."""
         return self._notes.pop(source.path, ())
 
-    def _other(self, kind: str, source: Source) -> ImageLike:
+    def _other(self, kind: str, source: ImageSource) -> ImageLike:
         file = _companion(self.companions[kind], source)
         if kind not in self.readers:
             return file
@@ -133,7 +133,7 @@ class _Work:
     scenes: Scenes
     written: dict[str, Path] = field(default_factory=dict)
 
-    def scene(self, source: Source) -> Scene | FcnprotoError:
+    def scene(self, source: ImageSource) -> Scene | FcnprotoError:
         """An image with those that belong to it, or why it cannot be segmented."""
         try:
             self._claim(source)
@@ -141,7 +141,7 @@ class _Work:
         except ImageError as error:
             return error
 
-    def write(self, done: tuple[Source, Segmentation]) -> list[Outcome]:
+    def write(self, done: tuple[ImageSource, Segmentation]) -> list[Outcome]:
         """Write a result; its warnings come first."""
         source, result = done
         if result.error is not None:
@@ -154,7 +154,7 @@ class _Work:
             Segmented(source, files, overlay, result.all_shares),
         ]
 
-    def _claim(self, source: Source) -> None:
+    def _claim(self, source: ImageSource) -> None:
         """ImageError if a result would replace another's, or the image itself."""
         other = self.written.setdefault(source.stem, source.path)
         target = self.folder / f"{source.stem}.png"
@@ -174,10 +174,10 @@ def itself(target: object) -> str:
     return f"its result would be {target}, the image itself: choose another -o DIR"
 
 
-def _companion(folder: Path, source: Source) -> Source:
+def _companion(folder: Path, source: ImageSource) -> ImageSource:
     """The file in a folder that belongs to an image: the one that is called the same."""
     named = sorted(path for path in folder.glob(f"{escape(source.stem)}.*") if path.is_file())
     exact = [path for path in named if path.stem == source.stem]
     if not exact:
         raise ImageError(Problem(f"there is no {folder / source.stem}.* for it", str(source.path)))
-    return Source(exact[0])
+    return ImageSource(exact[0])

@@ -19,9 +19,9 @@ from fcnproto.model.given import Mean, said
 from fcnproto.model.metadata import COLOR, DEPTH, Metadata, completed, missing
 from fcnproto.parallel import ahead, cores
 from fcnproto.runtime import images
-from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.runtime.outputs import blobs_of
-from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Plan, Prepared, Runner
+from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Prepared, Runner, Views
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.session import Session
 from fcnproto.types import Array, Colour
@@ -30,10 +30,10 @@ from fcnproto.zoo.legend import ClassesLike
 if TYPE_CHECKING:
     from fcnproto.model.file import Model
 
-ImageLike = str | PathLike[str] | Source | Image.Image | np.ndarray[Any, Any]
+ImageLike = str | PathLike[str] | ImageSource | Image.Image | np.ndarray[Any, Any]
 """An image: a path, one of Pillow's, or an array H×W×3 uint8 RGB; depth as an array H×W."""
 
-_ONE = (str, PathLike, Source, Image.Image, np.ndarray, Mapping)
+_ONE = (str, PathLike, ImageSource, Image.Image, np.ndarray, Mapping)
 
 Scene = ImageLike | Mapping[str, ImageLike]
 """An image, or for a model of several inputs an image of each kind: color, hha, depth."""
@@ -82,7 +82,7 @@ class Segmenter:
         blobs = blobs_of(session)
         about_it = said(dataset, mean, classes, palette)
         about = completed(Metadata.from_props(session.metadata, session.path), about_it, blobs)
-        self._runner = Runner(session, about, Plan(tile, tuple(scales) or (1.0,), flip, refine))
+        self._runner = Runner(session, about, Views(tile, tuple(scales) or (1.0,), flip, refine))
         self._scores = scores
         self.warnings: tuple[Problem, ...] = tuple(missing(about, blobs))
         """What is not known of the model: names of classes, a palette."""
@@ -258,7 +258,7 @@ class Segmenter:
         array = (depth_of if is_depth else image_of)(image, large=large)
         if (
             is_depth
-            and isinstance(image, str | PathLike | Source)
+            and isinstance(image, str | PathLike | ImageSource)
             and images.is_eight_bit(_source(image))
         ):
             message = (
@@ -317,8 +317,8 @@ def depth_of(image: ImageLike, *, large: bool = False) -> Array:
     return images.read_depth(_source(image), large=large)
 
 
-def _source(image: str | PathLike[str] | Source) -> Source:
-    return image if isinstance(image, Source) else Source(Path(image))
+def _source(image: str | PathLike[str] | ImageSource) -> ImageSource:
+    return image if isinstance(image, ImageSource) else ImageSource(Path(image))
 
 
 def title_of(image: ImageLike) -> str:
@@ -327,7 +327,7 @@ def title_of(image: ImageLike) -> str:
         return str(getattr(image, "filename", "")) or "image"
     if isinstance(image, np.ndarray):
         return "image"
-    return str(image.path if isinstance(image, Source) else Path(image))
+    return str(image.path if isinstance(image, ImageSource) else Path(image))
 
 
 def _session(

@@ -16,7 +16,7 @@ from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.runtime.devices import Device, DeviceError
 from fcnproto.runtime.engines import FATAL
 from fcnproto.runtime.loading import Loaded, Loader, first_line
-from fcnproto.runtime.source import Source
+from fcnproto.runtime.source import ModelSource
 from fcnproto.types import Array
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Session:
         is not there, FcnprotoError if the model cannot be loaded.
         """
         self.path = str(model) if isinstance(model, Path) else None
-        self._open(Loader(Source.of(model), fast, threads, cache), Device.parse(device))
+        self._open(Loader(ModelSource.of(model), fast, threads, cache), Device.parse(device))
 
     def _open(self, load: Loader, device: Device) -> None:
         self._load = load

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model as a message whose large arrays may lie in files of a folder, or as a file alone.
 
     From its own file they are mapped into memory: a copy of them would be made only to be re-laid.
@@ -26,7 +26,7 @@ class Source:
     folder: Path | None = None
 
     @classmethod
-    def of(cls, model: Path | bytes) -> Source:
+    def of(cls, model: Path | bytes) -> ModelSource:
         """A model from a file or a message; FcnprotoError if there is no such file."""
         if isinstance(model, bytes):
             return cls(message=model)
@@ -52,7 +52,7 @@ class Source:
             message = self.path.read_bytes()
         return ModelProto.FromString(message)
 
-    def divided(self) -> Source:
+    def divided(self) -> ModelSource:
         """The same model, that takes less memory to load where it has large convolutions."""
         if self.message is None or self.path is None or self.path.stat().st_size <= _LARGE:
             return self
@@ -60,7 +60,7 @@ class Source:
 
         return replace(self, message=divided(self.proto(), _LARGE).SerializeToString())
 
-    def part(self, message: bytes) -> Source:
+    def part(self, message: bytes) -> ModelSource:
         """A message whose arrays lie where this one's do."""
         folder = self.folder or (self.path and self.path.absolute().parent)
         return replace(self, message=message, folder=folder)

@@ -27,7 +27,7 @@ from fcnproto.model.metadata import Blobs, Metadata, completed, missing
 from fcnproto.runtime.devices import Device
 from fcnproto.runtime.outputs import blobs_of, fixed, is_image, label_maps
 from fcnproto.runtime.session import Session, Value
-from fcnproto.runtime.source import Source
+from fcnproto.runtime.source import ModelSource
 from fcnproto.types import Array, Colour, Shown
 from fcnproto.zoo.legend import ClassesLike
 from fcnproto.zoo.templates import from_template
@@ -162,7 +162,7 @@ def _next(folder: Path) -> int:
 
 def _copy(model: Path, folder: Path) -> None:
     """The model's file, and those that its arrays lie in."""
-    source = Source.of(model)
+    source = ModelSource.of(model)
     names = [] if source.message is not None else array_files(source.proto(), model)
     for name in names:
         if name.name == MODEL:

@@ -19,7 +19,7 @@ from fcnproto.net.graph import Graph, Node, build
 from fcnproto.net.shapes import Shapes, infer
 from fcnproto.proto.caffe_pb2 import ConvolutionParameter, LayerParameter, NetParameter
 from fcnproto.proto.source import NetSource
-from fcnproto.surgery.fit import Entry, WeightSource, fit
+from fcnproto.surgery.fit import LayerFit, WeightSource, fit
 from fcnproto.surgery.rules import Action
 from fcnproto.surgery.targets import flattened
 from fcnproto.types import Shape, show
@@ -32,7 +32,7 @@ class FullyConvolutional:
 
     net: NetParameter
     weights: Weights
-    report: tuple[Entry, ...]
+    report: tuple[LayerFit, ...]
     notes: tuple[Problem, ...]
 
 

@@ -42,8 +42,8 @@ from fcnproto.words import quoted, some
 __all__ = [
     "Action",
     "ClassesMap",
-    "Entry",
     "Fitted",
+    "LayerFit",
     "WeightSource",
     "fit",
     "source_of",
@@ -54,7 +54,7 @@ _WEIGHT = {action: weight for weight, action in enumerate(Action)}
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerFit:
     """A layer, and what became of it."""
 
     layer: str
@@ -87,7 +87,7 @@ class Fitted:
     """Weights for every layer of a net that has any, a report, and warnings."""
 
     weights: Weights
-    report: tuple[Entry, ...]
+    report: tuple[LayerFit, ...]
     notes: tuple[Problem, ...]
 
 
@@ -109,7 +109,7 @@ def fit(
     return _Surgery(sources, graph, shapes, tuple(targets(graph, shapes)), classes_map, seed).fit()
 
 
-def strict_problems(report: Iterable[Entry]) -> tuple[Problem, ...]:
+def strict_problems(report: Iterable[LayerFit]) -> tuple[Problem, ...]:
     """What --strict refuses: layers that were dropped, or left at their filler."""
     return tuple(
         Problem(f"{entry.action.value}, and --strict was given", layer=entry.layer)
@@ -315,7 +315,7 @@ class _Surgery:
         notes: list[Problem],
     ) -> Fitted:
         weights: Weights = {}
-        report: list[Entry] = []
+        report: list[LayerFit] = []
         for target in self.targets:
             own: list[Piece] = []
             for number, weight in enumerate(target.weights):
@@ -332,20 +332,20 @@ class _Surgery:
             report.append(self._entry(target, own, parts.get(target.name)))
         names = set(weights)
         report += [
-            Entry(layer, Action.DROPPED, f"from {part.source.title}: the net has no such layer")
+            LayerFit(layer, Action.DROPPED, f"from {part.source.title}: the net has no such layer")
             for layer, part in parts.items()
             if part.arrays and layer not in names
         ]
         return Fitted(weights, tuple(report), (*notes, *_left_at_zero(weights, report)))
 
-    def _entry(self, target: Target, pieces: Sequence[Piece], part: _Part | None) -> Entry:
+    def _entry(self, target: Target, pieces: Sequence[Piece], part: _Part | None) -> LayerFit:
         details = list(dict.fromkeys(piece.detail for piece in pieces if piece.detail))
         action = max((piece.action for piece in pieces), key=_WEIGHT.__getitem__)
         if part is None or not part.arrays:
             owner = self.shapes.owners[Place(target.index, 0)]
             if owner.node != target.index:
                 details = [f"shared with '{self.graph.nodes[owner.node].title}'"]
-            return Entry(target.name, action, "; ".join(details))
+            return LayerFit(target.name, action, "; ".join(details))
         change = part.source.changes.get(target.name)
         origin = part.source.origins.get(target.name)
         if change is not None:
@@ -356,7 +356,7 @@ class _Surgery:
             action = max(action, Action.SUFFIXED, key=_WEIGHT.__getitem__)
         if origin is not None:
             details.insert(0, f"from '{origin}'")
-        return Entry(target.name, action, "; ".join(details))
+        return LayerFit(target.name, action, "; ".join(details))
 
     def _fresh(self, target: Target, number: int) -> Piece:
         """A new array for what no source gives."""
@@ -419,7 +419,7 @@ def _misfit(found: Shape, target: Target, number: int) -> str:
     return f"array {number} is {show(found)}, the net has {show(wanted)}{hint}"
 
 
-def _left_at_zero(weights: Weights, report: Iterable[Entry]) -> Iterator[Problem]:
+def _left_at_zero(weights: Weights, report: Iterable[LayerFit]) -> Iterator[Problem]:
     names = [
         f"'{entry.layer}'"
         for entry in report

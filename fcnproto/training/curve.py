@@ -17,7 +17,7 @@ from fcnproto.files import replacing
 
 
 @dataclass(frozen=True)
-class Row:
+class LogRow:
     """One iteration; a validation comes before the iteration whose number it has."""
 
     iteration: int
@@ -29,7 +29,7 @@ class Row:
     mean_iu: float | None = None
 
 
-_COLUMNS = [field.name for field in fields(Row)]
+_COLUMNS = [field.name for field in fields(LogRow)]
 
 
 class Log:
@@ -43,7 +43,7 @@ class Log:
             writer.writerow(_COLUMNS)
             writer.writerows(map(_cells, self.rows))
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LogRow) -> None:
         """Append a row, at once, so that whoever watches the file sees it.
 
         Raises FcnprotoError where it cannot be written.
@@ -57,11 +57,11 @@ class Log:
             raise FcnprotoError(Problem(message, str(self.path))) from error
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: LogRow) -> list[str]:
     return ["" if value is None else f"{value:.7g}" for value in asdict(row).values()]
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[LogRow]:
     """The rows of such a file, none if there is no file; DataError if it is another's."""
     if not path.exists():
         return []
@@ -72,7 +72,9 @@ def read(path: Path) -> list[Row]:
     try:
         if header != _COLUMNS:
             raise ValueError
-        return [Row(int(each[0]), *(float(v) if v else None for v in each[1:])) for each in lines]
+        return [
+            LogRow(int(each[0]), *(float(v) if v else None for v in each[1:])) for each in lines
+        ]
     except (ValueError, TypeError, IndexError) as error:
         message = "is no log of a training: move it away, or give another snapshot_prefix"
         raise DataError(Problem(message, str(path))) from error
@@ -85,7 +87,7 @@ _WIDE = 20
 """The axis of the loss is logarithmic where its values span more than such a factor."""
 
 
-def draw(rows: Sequence[Row], title: str) -> Image.Image:
+def draw(rows: Sequence[LogRow], title: str) -> Image.Image:
     """The loss of each iteration, its running mean, and mean IU where it was measured.
 
     The loss is that of a label where that is known. Raises FcnprotoError if matplotlib is not

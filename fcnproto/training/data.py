@@ -28,7 +28,7 @@ Draws = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Source:
+class WiredReader:
     """A reader, and which blob of the net takes each of its tops."""
 
     reader: Reader
@@ -63,7 +63,7 @@ class Source:
 class Data:
     """All that a net is fed."""
 
-    sources: tuple[Source | Batches, ...]
+    sources: tuple[WiredReader | Batches, ...]
 
     @classmethod
     def of(cls, graph: Graph, data: Path | None, *, split: str, seed: int) -> Data:
@@ -72,7 +72,7 @@ class Data:
         Input layers are fed from the dataset that lies in `data`, its given split. `seed` decides
         the order of images where a layer does not. Raises DataError with all that is wrong.
         """
-        sources: list[Source | Batches] = []
+        sources: list[WiredReader | Batches] = []
         problems: list[Problem] = []
         loose: list[Node] = []
         for node in graph.nodes:
@@ -128,7 +128,7 @@ class Data:
         return ahead(lambda group: [self.read(each) for each in group], chosen())
 
 
-def _source(graph: Graph, node: Node, data: Path | None, seed: int) -> Source | Batches:
+def _source(graph: Graph, node: Node, data: Path | None, seed: int) -> WiredReader | Batches:
     """The reader that a Python layer stands for, or what a layer of Caffe's own reads."""
     layer = node.layer
     if not isinstance(layer, Python):
@@ -141,10 +141,10 @@ def _source(graph: Graph, node: Node, data: Path | None, seed: int) -> Source | 
         )
     settings = {"seed": seed, **layer.settings_dict()}
     reader = datasets.reader(layer.param.layer, settings, data)
-    return Source(reader, dict(zip(reader.tops, layer.proto.top, strict=True)))
+    return WiredReader(reader, dict(zip(reader.tops, layer.proto.top, strict=True)))
 
 
-def _found(graph: Graph, nodes: list[Node], data: Path | None, split: str) -> Source:
+def _found(graph: Graph, nodes: list[Node], data: Path | None, split: str) -> WiredReader:
     """The reader of the dataset in a folder, for Input layers with the names of its tops."""
     blobs = [graph.blobs[top] for node in nodes for top in node.tops]
     if data is None:
@@ -155,11 +155,11 @@ def _found(graph: Graph, nodes: list[Node], data: Path | None, split: str) -> So
     if unknown:
         message = f"the dataset feeds {', '.join(reader.tops)}, the net takes {', '.join(unknown)}"
         raise DataError(Problem(message, str(data)))
-    return Source(reader, {blob: blob for blob in blobs})
+    return WiredReader(reader, {blob: blob for blob in blobs})
 
 
 def label_problem(
-    source: Source | Batches, index: int, wrong: Callable[[Feed], Iterator[Problem]]
+    source: WiredReader | Batches, index: int, wrong: Callable[[Feed], Iterator[Problem]]
 ) -> Problem | None:
     """What is wrong with the labels of an image, `wrong` saying so of what is fed, and its file."""
     try:

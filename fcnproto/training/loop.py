@@ -25,8 +25,8 @@ from fcnproto.net.graph import Node, build
 from fcnproto.parallel import spread
 from fcnproto.proto.source import SolverSource
 from fcnproto.training.batches import Batches
-from fcnproto.training.curve import Log, Row, draw
-from fcnproto.training.data import Data, Source, label_problem
+from fcnproto.training.curve import Log, LogRow, draw
+from fcnproto.training.data import Data, WiredReader, label_problem
 from fcnproto.training.net import Feed, Net, caffes_precision
 from fcnproto.training.solver import Solver
 
@@ -39,9 +39,9 @@ class TrainingError(FcnprotoError):
 class Watcher:
     """What is reported of a training while it goes on; rows are iterations, texts what happened."""
 
-    row: Callable[[Row], None] = lambda _row: None
+    row: Callable[[LogRow], None] = lambda _row: None
     text: Callable[[str], None] = lambda _text: None
-    measured: Callable[[Row], None] = lambda _row: None
+    measured: Callable[[LogRow], None] = lambda _row: None
     """A measurement: the iteration before which it is, and its mean IU."""
 
 
@@ -158,7 +158,7 @@ class Training:
             )
         images = sum(len(next(iter(feed.values()))) if feed else 1 for feed in feeds)
         speed = images * solver.processes.count / (time.perf_counter() - start)
-        row = Row(number, loss, solver.smoothed_loss, solver.loss_per_label, rate, speed)
+        row = LogRow(number, loss, solver.smoothed_loss, solver.loss_per_label, rate, speed)
         if log is not None:
             log.add(row)
             self.watcher.row(row)
@@ -205,7 +205,7 @@ class Training:
         if not values:
             return
         mean = sum(values) / len(values)
-        row = Row(solver.iteration, mean_iu=mean)
+        row = LogRow(solver.iteration, mean_iu=mean)
         log.add(row)
         self.watcher.measured(row)
         self._draw(log)
@@ -236,7 +236,7 @@ _MOST_PROBLEMS = 20
 
 
 def _label_problems(
-    net: Net, source: Source | Batches, progress: Callable[[], object]
+    net: Net, source: WiredReader | Batches, progress: Callable[[], object]
 ) -> list[Problem]:
     def work(share: Iterator[int]) -> list[Problem]:
         found = (label_problem(source, index, net.label_problems) for index in share)

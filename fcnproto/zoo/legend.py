@@ -31,7 +31,7 @@ MOST_OF_DATA = 255
 
 
 @dataclass(frozen=True)
-class Entry:
+class LegendClass:
     """A class of a legend: its name, and the colour (RGB) that stands for it in pictures."""
 
     name: str
@@ -43,7 +43,7 @@ class Legend:
     """The entries of a folder's legend, and its file; there are none where there is no file."""
 
     path: Path
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LegendClass, ...] = ()
 
     @classmethod
     def of(cls, folder: Path) -> Legend:
@@ -73,13 +73,13 @@ class Legend:
                 raise DataError(f"there are 1 to {MOST} classes, found {classes}")
             classes = [f"class {number}" for number in range(classes)]
         if not isinstance(classes, str | PathLike):
-            return cls(Path(), tuple(Entry(name, None) for name in classes))
+            return cls(Path(), tuple(LegendClass(name, None) for name in classes))
         path = Path(classes)
         mapped = path.name == LABEL_MAP
         return cls(path, _read_mapped(path) if mapped else _read(path, _ENTRY, None))
 
     @property
-    def classes(self) -> tuple[Entry, ...]:
+    def classes(self) -> tuple[LegendClass, ...]:
         """The entries that are classes, from class 0 on."""
         return tuple(entry for entry in self.entries if entry.name != VOID)
 
@@ -97,7 +97,7 @@ class Legend:
         return tuple(entry.colour or usual for entry, usual in pairs)
 
 
-def read_legend(path: Path) -> tuple[Entry, ...]:
+def read_legend(path: Path) -> tuple[LegendClass, ...]:
     """The entries of a file, one in each line: a name, with a colour as R G B or without.
 
     They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
@@ -106,7 +106,7 @@ def read_legend(path: Path) -> tuple[Entry, ...]:
     return _read(path, _ENTRY, None) if path.is_file() else ()
 
 
-def write_legend(path: Path, entries: Sequence[Entry]) -> None:
+def write_legend(path: Path, entries: Sequence[LegendClass]) -> None:
     """A classes.txt, if there is an entry."""
     if not entries:
         return
@@ -115,15 +115,15 @@ def write_legend(path: Path, entries: Sequence[Entry]) -> None:
         temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
-def _read_mapped(path: Path) -> tuple[Entry, ...]:
+def _read_mapped(path: Path) -> tuple[LegendClass, ...]:
     return _read(path, _MAPPED, ",")
 
 
-def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, ...]:
+def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[LegendClass, ...]:
     lines = read_lines(path)
     while lines and not lines[-1]:
         lines.pop()
-    entries: list[Entry] = []
+    entries: list[LegendClass] = []
     problems = []
     for number, line in enumerate(lines, 1):
         if comma and (not line or line.startswith("#")):
@@ -136,7 +136,9 @@ def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, 
         if parts and max(parts) > 255:
             message = f"a colour is three numbers up to 255, found {match['colour']}"
             problems.append(Problem(message, str(path), number))
-        entries.append(Entry(match["name"], (parts[0], parts[1], parts[2]) if parts else None))
+        entries.append(
+            LegendClass(match["name"], (parts[0], parts[1], parts[2]) if parts else None)
+        )
     if not entries and not problems:
         problems.append(Problem("it is empty: expected a class's name in each line", str(path)))
     problems += _twice(path, entries)
@@ -145,7 +147,7 @@ def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[Entry, 
     return tuple(entries)
 
 
-def _twice(path: Path, entries: Sequence[Entry]) -> Iterator[Problem]:
+def _twice(path: Path, entries: Sequence[LegendClass]) -> Iterator[Problem]:
     """Colours that stand for two classes."""
     first: dict[Colour, str] = {}
     for entry in entries:

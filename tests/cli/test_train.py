@@ -16,7 +16,7 @@ from PIL import Image
 from torchrun import torchrun
 
 from fcnproto.cli import main
-from fcnproto.training.curve import Log, Row, _smoothed, draw, read
+from fcnproto.training.curve import Log, LogRow, _smoothed, draw, read
 from fcnproto.weights import read as read_weights
 
 NET = """
@@ -387,11 +387,11 @@ def test_a_log_that_goes_on_forgets_what_came_after(tmp_path):
     path = tmp_path / "log.csv"
     log = Log(path, 0)
     for number in range(5):
-        log.add(Row(number, 1.5, 2.5, None, 1e-3, 10.0))
+        log.add(LogRow(number, 1.5, 2.5, None, 1e-3, 10.0))
     again = Log(path, 3)
-    again.add(Row(3, mean_iu=0.5))
+    again.add(LogRow(3, mean_iu=0.5))
     assert [row.iteration for row in read(path)] == [0, 1, 2, 3]
-    assert read(path)[0] == Row(0, 1.5, 2.5, None, 1e-3, 10.0)
+    assert read(path)[0] == LogRow(0, 1.5, 2.5, None, 1e-3, 10.0)
     assert read(path)[3].mean_iu == 0.5
 
 
@@ -400,12 +400,12 @@ def test_a_log_that_goes_on_forgets_what_came_after(tmp_path):
     [[], [1.0], [3.0, 3.0], [1e6, 1.0, 1e-3], [float("nan"), 2.0], [0.0, 0.0], [-1.0, 5.0]],
 )
 def test_any_loss_can_be_drawn(values):
-    rows = [Row(number, value, value, None, 1e-3, 1.0) for number, value in enumerate(values)]
+    rows = [LogRow(number, value, value, None, 1e-3, 1.0) for number, value in enumerate(values)]
     assert draw(rows, "title").size == (960, 540)
 
 
 def test_a_title_is_no_mathematics():
-    assert draw([Row(1, 2.0)], "$x^{run").size == (960, 540)
+    assert draw([LogRow(1, 2.0)], "$x^{run").size == (960, 540)
 
 
 def test_the_mean_is_of_the_last_twentieth():

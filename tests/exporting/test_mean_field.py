@@ -15,7 +15,7 @@ from fcnproto.cli import main
 from fcnproto.model.metadata import Metadata
 from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.proto.source import read_binary_net
-from fcnproto.runtime.runner import Plan, Runner
+from fcnproto.runtime.runner import Runner, Views
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
 
@@ -62,7 +62,7 @@ def test_the_labels_are_those_of_the_whole(name, tmp_path):
     picture = {"data": arrays["in/data"][0].transpose(1, 2, 0)[:, :, ::-1]}
     about = Metadata.from_props(session.metadata)
     found = {
-        refine: Runner(session, about, Plan(refine=refine)).label([picture])["unary"][0]
+        refine: Runner(session, about, Views(refine=refine)).label([picture])["unary"][0]
         for refine in (None, "none")
     }
     np.testing.assert_array_equal(found[None], arrays["out/pred"][0].argmax(0))

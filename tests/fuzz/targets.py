@@ -160,7 +160,7 @@ def _image(data: bytes) -> str:
     from fcnproto.runtime import images
 
     path = _file("in.png", data)
-    source = images.Source(path)
+    source = images.ImageSource(path)
     readers = (pictures.read_image, pictures.read_colours, pictures.read_label_picture,
                pictures.read_palette, pictures.read_stored, pictures.read_depth_map)  # fmt: skip
     return _each(

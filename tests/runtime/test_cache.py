@@ -6,7 +6,7 @@ import os
 import pytest
 
 from fcnproto.runtime import cache
-from fcnproto.runtime.cache import Entry
+from fcnproto.runtime.cache import CachePlace
 
 ABOUT = {"engine": "some", "version": "1", "options": ""}
 
@@ -20,7 +20,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def entry(model, tmp_path):
-    return Entry.of(model, ABOUT, tmp_path / "cache")
+    return CachePlace.of(model, ABOUT, tmp_path / "cache")
 
 
 def compiled(path):
@@ -42,7 +42,7 @@ def test_what_a_compiled_model_depends_on(change, model, entry, tmp_path):
     if change == "model":
         model.write_bytes(b"another model")
     about = ABOUT | ({} if change == "model" else {change: "other"})
-    assert not Entry.of(model, about, tmp_path / "cache").is_whole()
+    assert not CachePlace.of(model, about, tmp_path / "cache").is_whole()
 
 
 def halve(place):
@@ -101,13 +101,14 @@ def test_an_error_leaves_nothing(entry):
 
 def test_no_cache_where_its_folder_cannot_be(model, tmp_path):
     (tmp_path / "file").write_text("")
-    entry = Entry.of(model, ABOUT, tmp_path / "file" / "cache")
+    entry = CachePlace.of(model, ABOUT, tmp_path / "file" / "cache")
     assert not entry.write(compiled)
 
 
 def test_what_was_not_used_for_long_makes_room(model, tmp_path, monkeypatch):
     entries = [
-        Entry.of(model, ABOUT | {"version": str(number)}, tmp_path / "cache") for number in range(3)
+        CachePlace.of(model, ABOUT | {"version": str(number)}, tmp_path / "cache")
+        for number in range(3)
     ]
     for age, entry in zip((300, 100, 200), entries[:3], strict=True):
         entry.write(compiled)
@@ -115,6 +116,6 @@ def test_what_was_not_used_for_long_makes_room(model, tmp_path, monkeypatch):
     size = sum(file.stat().st_size for file in entries[0].path.parent.iterdir())
     monkeypatch.setattr(cache, "MOST", 2 * size)
     assert entries[1].is_whole()  # now it is used
-    last = Entry.of(model, ABOUT | {"version": "last"}, tmp_path / "cache")
+    last = CachePlace.of(model, ABOUT | {"version": "last"}, tmp_path / "cache")
     last.write(compiled)
     assert [each.is_whole() for each in (*entries, last)] == [False, True, False, True]

@@ -26,7 +26,7 @@ def test_formats_beyond_the_list_are_never_decoded(tmp_path: Path, content: byte
     path = tmp_path / "image.png"
     path.write_bytes(content)
     with pytest.raises(images.ImageError, match="cannot identify"):
-        images.read(images.Source(path))
+        images.read(images.ImageSource(path))
 
 
 @pytest.mark.parametrize("score", [np.zeros((1, 0, 2, 2)), np.full((1, 3, 2, 2), np.nan)])
@@ -46,10 +46,10 @@ def test_warnings_stay_unsaid_whatever_threads_read_at_once(
         warnings.simplefilter("error")
         with ThreadPoolExecutor(8) as pool:
             shapes = pool.map(
-                lambda _: images.read(images.Source(path), large=True).shape, range(400)
+                lambda _: images.read(images.ImageSource(path), large=True).shape, range(400)
             )
             assert set(shapes) == {(12, 12, 3)}
         with pytest.raises(UserWarning):
             warnings.warn("it is said again", stacklevel=1)
     with pytest.raises(images.ImageError, match="it has 144 pixels, more than the 100"):
-        images.read(images.Source(path))
+        images.read(images.ImageSource(path))

@@ -22,10 +22,10 @@ from fcnproto.model.tiles import Kept, Stages, Tiling
 from fcnproto.proto.source import parse_net, read_net
 from fcnproto.rendering.fcn import render
 from fcnproto.runtime import images
-from fcnproto.runtime.images import ImageError, Source
+from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.runtime.outputs import label_maps
 from fcnproto.runtime.overlay import overlay
-from fcnproto.runtime.runner import Plan, Runner
+from fcnproto.runtime.runner import Runner, Views
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.runtime.session import Session
@@ -70,7 +70,7 @@ def net_in_two_stages(optimize=Optimize.NONE, **settings):
     )
 
 
-def segmenter_of(model, plan=Plan()):
+def segmenter_of(model, plan=Views()):
     session = Session(model, "cpu", threads=1)
     return Segmenter(session, tile=plan.tile, scales=plan.scales, flip=plan.flip)
 
@@ -86,7 +86,7 @@ def saved(path, array, mode=None, **settings):
     image = Image.fromarray(array)
     image = image.convert(mode) if mode else image
     image.save(path, **settings)
-    return Source(path)
+    return ImageSource(path)
 
 
 # Reading --------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_exif_turns_images_upright(tmp_path, orientation):
     rgb = photograph(16, 24)
     image = Image.fromarray(rgb)
     image.save(tmp_path / "a.png", exif=exif)
-    found = images.read(Source(tmp_path / "a.png"))
+    found = images.read(ImageSource(tmp_path / "a.png"))
     turned = {
         1: rgb,
         2: rgb[:, ::-1],
@@ -172,7 +172,7 @@ def test_broken_images_are_one_line(tmp_path, name):
     path = tmp_path / "a.png"
     path.write_bytes(BROKEN[name])
     with pytest.raises(ImageError) as caught:
-        images.read(Source(path))
+        images.read(ImageSource(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -198,7 +198,7 @@ def test_mutated_images_only_ever_give_our_own_errors(tmp_path):
             bytes_[places] = rng.integers(0, 256, 3)
             path.write_bytes(bytes_[: rng.integers(1, len(bytes_) + 1)].tobytes())
             with suppress(ImageError):
-                assert images.read(Source(path)).dtype == np.uint8
+                assert images.read(ImageSource(path)).dtype == np.uint8
 
 
 # Finding --------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_every_kind_of_model_gives_the_same_labels(fcn, settings, size):
 def test_tiles_give_the_same_labels(fcn, tile, settings):
     picture = {"data": photograph(75, 130)}
     whole = segmenter_of(fcn(**settings)).runner.label([picture])
-    found = segmenter_of(fcn(**settings), Plan(tile)).runner.label([picture])
+    found = segmenter_of(fcn(**settings), Views(tile)).runner.label([picture])
     assert found.keys() == whole.keys()
     for blob, labels in whole.items():
         np.testing.assert_array_equal(found[blob], labels)
@@ -296,7 +296,7 @@ def test_tiles_of_two_stages_give_the_same_labels(optimize, settings):
     model = net_in_two_stages(optimize=optimize, **settings)
     pictures = [{"data": photograph(75, 330, seed)} for seed in range(2)]
     whole = segmenter_of(model).runner.label(pictures)
-    segmenter = segmenter_of(model, Plan(64))
+    segmenter = segmenter_of(model, Views(64))
     assert segmenter.metadata.tiling.stages is not None
     for blob, labels in segmenter.runner.label(pictures).items():
         np.testing.assert_array_equal(labels, whole[blob])
@@ -307,7 +307,7 @@ def test_models_that_name_stages_which_they_lack():
     (tiling,) = (prop for prop in model.metadata_props if prop.key == "tiling")
     tiling.value = tiling.value.replace('"blob": "', '"blob": "no ')
     with pytest.raises(FcnprotoError, match="the model has no values no "):
-        segmenter_of(model.SerializeToString(), Plan(64))
+        segmenter_of(model.SerializeToString(), Views(64))
 
 
 def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
@@ -315,7 +315,7 @@ def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
     results.mkdir()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 60)
     source = saved(tmp_path / "a.png", photograph(64, 64))
-    for plan, kind in ((Plan(), Problem), (Plan(64), Segmented)):
+    for plan, kind in ((Views(), Problem), (Views(64), Segmented)):
         segmenter = segmenter_of(net_in_two_stages(), plan)
         (outcome,) = segment(segmenter, [source], results, {})
         assert isinstance(outcome, kind)
@@ -324,27 +324,27 @@ def test_large_images_are_read_for_tiles(tmp_path, monkeypatch):
 def test_what_is_cut_into_tiles_is_not_prepared_as_it_is(fcn):
     picture = {"data": photograph(64, 64)}
     assert segmenter_of(fcn()).runner.prepare(picture) is not None
-    assert segmenter_of(fcn(), Plan(tile=32)).runner.prepare(picture) is None
+    assert segmenter_of(fcn(), Views(tile=32)).runner.prepare(picture) is None
 
 
 def test_tiles_and_scales_together(fcn):
     picture = {"data": photograph(75, 130)}
-    whole = segmenter_of(fcn(), Plan(None, (0.5, 1.25), True)).runner.label([picture])
-    tiled = segmenter_of(fcn(), Plan(32, (0.5, 1.25), True)).runner.label([picture])
+    whole = segmenter_of(fcn(), Views(None, (0.5, 1.25), True)).runner.label([picture])
+    tiled = segmenter_of(fcn(), Views(32, (0.5, 1.25), True)).runner.label([picture])
     np.testing.assert_array_equal(tiled["score"], whole["score"])
 
 
 def test_tiles_of_two_stages_at_scales_and_mirrored():
     model = net_in_two_stages()
     picture = {"data": photograph(75, 130)}
-    whole = segmenter_of(model, Plan(None, (0.5, 1.25), True)).runner.label([picture])
-    tiled = segmenter_of(model, Plan(32, (0.5, 1.25), True)).runner.label([picture])
+    whole = segmenter_of(model, Views(None, (0.5, 1.25), True)).runner.label([picture])
+    tiled = segmenter_of(model, Views(32, (0.5, 1.25), True)).runner.label([picture])
     np.testing.assert_array_equal(tiled["score"], whole["score"])
 
 
 def test_flip_averages_with_the_mirror_image(fcn):
     rgb = photograph(40, 52)
-    segmenter = segmenter_of(fcn(), Plan(flip=True))
+    segmenter = segmenter_of(fcn(), Views(flip=True))
 
     def score(image):
         return segmenter.runner.session.run(segmenter.runner._feeds([{"data": image}]))["score"]
@@ -359,7 +359,7 @@ def test_flip_averages_with_the_mirror_image(fcn):
 def test_one_scale_is_not_another(fcn):
     picture = {"data": photograph(64, 64)}
     plain = segmenter_of(fcn()).runner.label([picture])["score"]
-    halved = segmenter_of(fcn(), Plan(None, (0.5,))).runner.label([picture])["score"]
+    halved = segmenter_of(fcn(), Views(None, (0.5,))).runner.label([picture])["score"]
     assert halved.shape == plain.shape
     assert (halved != plain).any()
 
@@ -393,7 +393,7 @@ def test_models_of_fixed_size_get_images_of_that_size():
     found = segmenter.runner.label([{"data": large}])["score"]
     assert found.shape == (1, 80, 60)
     with pytest.raises(FcnprotoError, match="fixed at 8×6"):
-        segmenter_of(model, Plan(scales=(2.0,)))
+        segmenter_of(model, Views(scales=(2.0,)))
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_models_that_do_not_say_their_mean(fcn):
     with pytest.raises(FcnprotoError, match=r"mean of input 'data'.*--mean B,G,R or --dataset D"):
         Runner(session, Metadata())
     with pytest.raises(FcnprotoError, match="cut into tiles"):
-        Runner(session, Metadata(mean={"data": MEAN}), Plan(tile=10))
+        Runner(session, Metadata(mean={"data": MEAN}), Views(tile=10))
 
 
 def test_models_that_give_no_score_for_each_pixel():
@@ -475,7 +475,7 @@ def test_every_kind_of_model_names_its_classes(fcn, result):
 
 def test_labels_cannot_be_averaged(fcn):
     with pytest.raises(FcnprotoError, match="--result score"):
-        segmenter_of(fcn(result=Result.LABELS), Plan(flip=True))
+        segmenter_of(fcn(result=Result.LABELS), Views(flip=True))
 
 
 def tiling_with(kept=None, **settings):
@@ -536,7 +536,7 @@ def test_files_to_files(fcn, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"nothing")
     out = tmp_path / "out"
     out.mkdir()
-    outcomes = list(segment(segmenter, [*sources, Source(tmp_path / "bad.png")], out, {}))
+    outcomes = list(segment(segmenter, [*sources, ImageSource(tmp_path / "bad.png")], out, {}))
     done = {each.source.stem: each for each in outcomes if isinstance(each, Segmented)}
     problems = [each for each in outcomes if isinstance(each, Problem)]
     assert sorted(done) == ["a", "b", "c", "d"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fcnproto.errors import LayerError, Problem
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.layers.base import Layer
 from fcnproto.layers.spatial import shifted
 from fcnproto.net.graph import Graph
@@ -49,6 +49,6 @@ def read_once(graph: Graph, blob: str) -> bool:
     return len(graph.readers.get(blob, ())) == 1 and blob not in graph.outputs
 
 
-def moved(step: Step, bottoms: tuple[str, ...], tops: tuple[str, ...]) -> Step:
+def moved(step: FilledLayer, bottoms: tuple[str, ...], tops: tuple[str, ...]) -> FilledLayer:
     """A layer that reads and writes other blobs."""
     return replace(step, node=replace(step.node, bottoms=bottoms, tops=tops))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import moved, read_once, works_by_pixels
 from fcnproto.layers.base import axis_index
 from fcnproto.layers.crop import Crop
@@ -27,7 +27,7 @@ def _with_a_crop_raised(net: Filled) -> Filled | None:
     return None
 
 
-def _raised(net: Filled, crop: Step, earlier: Step) -> Iterator[Step]:
+def _raised(net: Filled, crop: FilledLayer, earlier: FilledLayer) -> Iterator[FilledLayer]:
     """The steps with the crop before the earlier one, which stands where the crop was.
 
     For only there is the crop's reference known to be made.
@@ -47,7 +47,9 @@ def _raised(net: Filled, crop: Step, earlier: Step) -> Iterator[Step]:
             yield step
 
 
-def _may_be_cropped_before(net: Filled, step: Step, crop: Step, made: Mapping[str, Step]) -> bool:
+def _may_be_cropped_before(
+    net: Filled, step: FilledLayer, crop: FilledLayer, made: Mapping[str, FilledLayer]
+) -> bool:
     """Whether a layer gives the same pixels if its bottoms are cropped and not its top, and sooner.
 
     Its bottoms may not have more channels than its top, or more would be cut than before; others

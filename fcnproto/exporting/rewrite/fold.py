@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 
 from fcnproto.errors import LayerError
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import Rewritten, moved, read_once
 from fcnproto.exporting.rewrite.crops import with_crops_raised
 from fcnproto.exporting.rewrite.matrix_upsampling import separated
@@ -39,7 +39,7 @@ def fold(net: Filled) -> Rewritten:
 def _needed(net: Filled) -> Filled:
     """The net without layers that no output depends on; its inputs stay."""
     wanted = set(net.graph.outputs)
-    kept: list[Step] = []
+    kept: list[FilledLayer] = []
     for step in reversed(net.steps):
         if step.node.layer.feeds or wanted.intersection(step.node.tops):
             kept.append(step)
@@ -47,7 +47,7 @@ def _needed(net: Filled) -> Filled:
     return net if len(kept) == len(net.steps) else net.rewritten(kept[::-1])
 
 
-def _per_channel(net: Filled, step: Step) -> PerChannel | None:
+def _per_channel(net: Filled, step: FilledLayer) -> PerChannel | None:
     """What a layer multiplies and adds, if it does nothing else."""
     node = step.node
     shapes = [net.shapes.blobs[blob] for blob in node.bottoms]
@@ -60,9 +60,9 @@ def _per_channel(net: Filled, step: Step) -> PerChannel | None:
     return found
 
 
-def _folded_into_what_precedes(net: Filled) -> list[Step]:
+def _folded_into_what_precedes(net: Filled) -> list[FilledLayer]:
     """The steps, with what alone reads a convolution's top made a part of the convolution."""
-    steps: list[Step] = []
+    steps: list[FilledLayer] = []
     places: dict[str, int] = {}
     for step in net.steps:
         found = _per_channel(net, step)
@@ -79,7 +79,7 @@ def _folded_into_what_precedes(net: Filled) -> list[Step]:
     return steps
 
 
-def _with_outputs(step: Step, found: PerChannel, top: Shape | None) -> Step | None:
+def _with_outputs(step: FilledLayer, found: PerChannel, top: Shape | None) -> FilledLayer | None:
     """A convolution whose tops are multiplied and added to; None if it cannot be that."""
     layer = step.node.layer
     axis = None if top is None else layer.output_axis(top)
@@ -106,11 +106,11 @@ def _is_upsampling(layer: Layer, kernels: Array) -> bool:
     return True
 
 
-def _folded_into_what_follows(net: Filled, steps: Sequence[Step]) -> list[Step]:
+def _folded_into_what_follows(net: Filled, steps: Sequence[FilledLayer]) -> list[FilledLayer]:
     """The steps, with what a convolution alone reads made a part of the convolution."""
     made = {top: step for step in steps for top in step.node.tops}
     gone: set[str] = set()
-    folded: list[Step] = []
+    folded: list[FilledLayer] = []
     for step in steps:
         while (
             earlier := made.get(step.node.bottoms[0]) if step.node.bottoms else None
@@ -127,7 +127,7 @@ def _folded_into_what_follows(net: Filled, steps: Sequence[Step]) -> list[Step]:
     return [step for step in folded if not gone.intersection(step.node.tops)]
 
 
-def _with_inputs(step: Step, found: PerChannel, bottom: Shape | None) -> Step | None:
+def _with_inputs(step: FilledLayer, found: PerChannel, bottom: Shape | None) -> FilledLayer | None:
     """A Convolution whose bottom is multiplied and added to; None if it cannot be that."""
     if len(step.node.bottoms) != 1 or bottom is None or not step.arrays:
         return None
@@ -139,7 +139,7 @@ def _with_inputs(step: Step, found: PerChannel, bottom: Shape | None) -> Step | 
     return _with_arrays(step, kernels, bias + biases[0] if biases else bias)
 
 
-def _with_arrays(step: Step, kernels: Array, bias: Array) -> Step | None:
+def _with_arrays(step: FilledLayer, kernels: Array, bias: Array) -> FilledLayer | None:
     """A convolution with other kernels and biases; None if float32 does not hold them."""
     node = step.node
     arrays = [kernels, bias] if len(step.arrays) > 1 or bias.any() else [kernels]
@@ -155,7 +155,7 @@ def _with_arrays(step: Step, kernels: Array, bias: Array) -> Step | None:
     named = tuple(
         TitledArray(f"{node.tops[0]}/folded/{index}", array) for index, array in enumerate(arrays)
     )
-    return Step(replace(node, layer=node.layer.with_settings(change)), named)
+    return FilledLayer(replace(node, layer=node.layer.with_settings(change)), named)
 
 
 def _finite(*arrays: Array) -> bool:

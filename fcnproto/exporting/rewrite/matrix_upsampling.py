@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcnproto.errors import LayerError, Problem, Severity
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.layers.base import Kind, Layer, Plane, Weight, axis_index, between, require
 from fcnproto.layers.convolution import as_written, plane_windows, written_kernels
@@ -50,7 +50,7 @@ def upsampling(net: Filled) -> Rewritten:
     computed. Layers with other kernels are left alone, and a note says why.
     """
     notes: list[Problem] = []
-    fixed: dict[str, Step] = {}
+    fixed: dict[str, FilledLayer] = {}
     for step in net.steps:
         if step.node.layer.deconvolves:
             try:
@@ -60,7 +60,7 @@ def upsampling(net: Filled) -> Rewritten:
             else:
                 fixed[step.node.tops[0]] = step
     cropped = {blob for blob in fixed if _crop_of(net.graph, blob) is not None}
-    steps: list[Step] = []
+    steps: list[FilledLayer] = []
     for step in net.steps:
         node = step.node
         if node.layer.crops and node.bottoms[0] in cropped:
@@ -76,17 +76,17 @@ def upsampling(net: Filled) -> Rewritten:
 
 
 def _upsampling(
-    source: Step, crop: Layer | None, bottoms: tuple[str, ...], tops: tuple[str, ...]
-) -> Step:
+    source: FilledLayer, crop: Layer | None, bottoms: tuple[str, ...], tops: tuple[str, ...]
+) -> FilledLayer:
     layer = Upsampling(source.node.layer, crop)
-    return Step(Node(layer, bottoms, tops, source.node.line), source.arrays)
+    return FilledLayer(Node(layer, bottoms, tops, source.node.line), source.arrays)
 
 
 def _note(graph: Graph, node: Node, message: str) -> Problem:
     return graph.problem(node, f"it is not made into matrix products: {message}", Severity.NOTE)
 
 
-def _check(step: Step, dims: Mapping[str, Dims]) -> None:
+def _check(step: FilledLayer, dims: Mapping[str, Dims]) -> None:
     """Raise LayerError unless a Deconvolution can be written as matrix products."""
     layer, bottoms = step.node.layer, step.node.bottoms
     require(len(bottoms) == 1, f"it has {len(bottoms)} bottoms")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution
 from fcnproto.layers.base import Layer, Pads
@@ -32,23 +32,23 @@ def small_pads(net: Filled) -> Rewritten:
     return Rewritten(net.rewritten(steps) if len(steps) > len(net.steps) else net)
 
 
-def _divided(step: Step, net: Filled) -> Iterator[Step]:
+def _divided(step: FilledLayer, net: Filled) -> Iterator[FilledLayer]:
     node, layer = step.node, step.node.layer
     over = _over(step)
     if over is None or len(node.bottoms) != 1:
         yield step
         return
     joined = unused(f"{node.tops[0]}/zeros", net.graph.blobs)
-    yield Step(Node(Zeros(joined, over), node.bottoms, (joined,), node.line))
+    yield FilledLayer(Node(Zeros(joined, over), node.bottoms, (joined,), node.line))
     above, left, below, right = (
         pad - zeros for pad, zeros in zip(layer.zeros or over, over, strict=True)
     )
     bias = bool(layer.param.bias_term)
     windowed = PaddedConvolution(layer, (above, left, below, right), bias=bias)
-    yield Step(Node(windowed, (joined,), node.tops, node.line), step.arrays)
+    yield FilledLayer(Node(windowed, (joined,), node.tops, node.line), step.arrays)
 
 
-def _over(step: Step) -> Pads | None:
+def _over(step: FilledLayer) -> Pads | None:
     """How many zeros of each pad are too many; None where none are."""
     layer = step.node.layer
     pads = layer.zeros

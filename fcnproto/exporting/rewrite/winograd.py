@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcnproto.exporting.cost import known, nominal
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.toom_cook import Matrix, Transforms, toom_cook
 from fcnproto.layers.base import Layer, Pads, Plane, Tensors, Torch, Weight
@@ -54,7 +54,7 @@ def winograd(net: Filled) -> Rewritten:
     return Rewritten(net.rewritten([_faster(step, shapes) for step in net.steps]))
 
 
-def _faster(step: Step, shapes: Shapes) -> Step:
+def _faster(step: FilledLayer, shapes: Shapes) -> FilledLayer:
     tiled = by_tiles(step)
     if tiled is None or not isinstance(tiled.node.layer, WinogradConvolution):
         return step
@@ -62,7 +62,7 @@ def _faster(step: Step, shapes: Shapes) -> Step:
     return tiled if tiled.node.layer.estimate(bottoms, tops) <= _WORTH else step
 
 
-def by_tiles(step: Step) -> Step | None:
+def by_tiles(step: FilledLayer) -> FilledLayer | None:
     """A convolution computed by Winograd's algorithm; None where it is not made for it.
 
     It is made for square kernels of 2 to 7 taps, stride and dilation 1, over an image's plane.

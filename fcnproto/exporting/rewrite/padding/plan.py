@@ -52,7 +52,7 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """How the layers of a region are windowed, and the maps that are put into surroundings."""
 
     region: Region
@@ -70,7 +70,7 @@ class Plan:
         ]
 
 
-def planned(net: Filled, region: Region) -> Plan | Node:
+def planned(net: Filled, region: Region) -> WindowPlan | Node:
     """A plan for all layers of a region, or the first that cannot be planned."""
     exits = region.exits(net)
     region = region.leading_to(exits)
@@ -80,7 +80,7 @@ def planned(net: Filled, region: Region) -> Plan | Node:
         if isinstance(course, Node):
             return course
         courses.append(course)
-    return Plan(region, courses[0], courses[1], tuple(exits))
+    return WindowPlan(region, courses[0], courses[1], tuple(exits))
 
 
 def _course(region: Region, exits: Sequence[str], axis: int) -> Course | Node:

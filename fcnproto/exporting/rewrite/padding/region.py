@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import lcm
 
 from fcnproto.errors import LayerError
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import works_by_pixels
 from fcnproto.exporting.rewrite.padding.lines import convolved, joined, of_image
 from fcnproto.exporting.rewrite.padding.surroundings import (
@@ -110,7 +110,7 @@ def grown(net: Filled) -> Region:
     return Region((), lines, images).of(members)
 
 
-def _member(net: Filled, step: Step) -> Member | None:
+def _member(net: Filled, step: FilledLayer) -> Member | None:
     """A layer with its windows, if it is one that can be windowed."""
     node, layer = step.node, step.node.layer
     if not node.bottoms or any(
@@ -123,7 +123,7 @@ def _member(net: Filled, step: Step) -> Member | None:
     return Member(step, None) if works_by_pixels(layer, channels) else None
 
 
-def _windowed(step: Step) -> Member | None:
+def _windowed(step: FilledLayer) -> Member | None:
     node, layer = step.node, step.node.layer
     if len(node.bottoms) != 1 or len(node.tops) != 1:
         return None

@@ -25,10 +25,10 @@ import numpy as np
 
 from fcnproto.errors import Problem, Severity
 from fcnproto.exporting.cost import nominal_multiply_adds
-from fcnproto.exporting.filled import Filled, Step
+from fcnproto.exporting.filled import Filled, FilledLayer
 from fcnproto.exporting.rewrite.base import Rewritten
 from fcnproto.exporting.rewrite.padding.layers import PaddedConvolution, Subtraction, Trim
-from fcnproto.exporting.rewrite.padding.plan import Plan, planned
+from fcnproto.exporting.rewrite.padding.plan import WindowPlan, planned
 from fcnproto.exporting.rewrite.padding.region import channels_of, grown
 from fcnproto.exporting.rewrite.padding.surroundings import Member, Surrounded, constants, tables
 from fcnproto.model.builder import TitledArray, unused
@@ -43,7 +43,7 @@ def padding(net: Filled) -> Rewritten:
         return _alone(net, "no layer pads its image by more than its kernel covers")
     while region.members:
         plan = planned(net, region)
-        if isinstance(plan, Plan):
+        if isinstance(plan, WindowPlan):
             writer = _Writer(net, plan)
             infinite = writer.infinite()
             if infinite is None:
@@ -72,13 +72,13 @@ class _Writer:
     """The net's steps, with those of the plan's layers replaced."""
 
     net: Filled
-    plan: Plan
+    plan: WindowPlan
 
     def rewritten(self) -> Filled:
         """The whole net."""
         members = {id(member.step.node): member for member in self.plan.region.members}
         written: set[str] = set()
-        steps: list[Step] = []
+        steps: list[FilledLayer] = []
         for step in self.net.steps:
             member = members.get(id(step.node))
             if member is None:
@@ -114,7 +114,7 @@ class _Writer:
         is_padded = any(max(pads) > 0 for pads in self.plan.pads(node.tops[0]))
         return is_padded and not self.plan.region.is_image(node.bottoms[0])
 
-    def _windowed(self, member: Member) -> Iterator[Step]:
+    def _windowed(self, member: Member) -> Iterator[FilledLayer]:
         """A layer on windows, and what must be done to its bottoms before."""
         node = member.step.node
         tops = tuple(map(self._window_of, node.tops))
@@ -125,7 +125,7 @@ class _Writer:
             if min(pads) < 0:
                 trimmed = self._called(f"{tops[0]}/bottom{index}")
                 cuts = tuple(max(-pad, 0) for pad in pads)
-                yield Step(Node(Trim(trimmed, cuts), (bottom,), (trimmed,)))
+                yield FilledLayer(Node(Trim(trimmed, cuts), (bottom,), (trimmed,)))
                 bottom = trimmed
             bottoms.append(bottom)
         if node.layer.convolves:
@@ -136,18 +136,18 @@ class _Writer:
             yield replace(member.step, node=windowed)
 
     def _convolution(
-        self, step: Step, bottom: str, pads: tuple[int, int, int, int], tops: tuple[str, ...]
-    ) -> Iterator[Step]:
+        self, step: FilledLayer, bottom: str, pads: tuple[int, int, int, int], tops: tuple[str, ...]
+    ) -> Iterator[FilledLayer]:
         """A convolution whose bottom is padded with zeros, which stand for the constants."""
         node, arrays = step.node, step.arrays
         above, left, below, right = (max(pad, 0) for pad in pads)
         if self._subtracts(node):
             around = self._around(node.bottoms[0])
             less = self._called(f"{bottom}/less")
-            yield Step(Node(Subtraction(less, around), (bottom,), (less,)))
+            yield FilledLayer(Node(Subtraction(less, around), (bottom,), (less,)))
             bottom, arrays = less, _with_constants(step, around)
         layer = PaddedConvolution(node.layer, (above, left, below, right), bias=len(arrays) > 1)
-        yield Step(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
+        yield FilledLayer(replace(node, layer=layer, bottoms=(bottom,), tops=tops), arrays)
 
     def _window_of(self, blob: str) -> str:
         return blob if self.plan.region.is_image(blob) else self._called(f"{blob}/window")
@@ -156,7 +156,7 @@ class _Writer:
         """A name for a new map; the same name gives the same."""
         return unused(name, self.net.graph.blobs)
 
-    def _surrounded(self, blob: str) -> Step:
+    def _surrounded(self, blob: str) -> FilledLayer:
         courses = self.plan.rows.windows[blob], self.plan.columns.windows[blob]
         layer = Surrounded(
             blob,
@@ -165,10 +165,12 @@ class _Writer:
             (courses[0].first, courses[1].first),
             (courses[0].ends, courses[1].ends),
         )
-        return Step(Node(layer, (self._window_of(blob), self.plan.region.images[blob]), (blob,)))
+        return FilledLayer(
+            Node(layer, (self._window_of(blob), self.plan.region.images[blob]), (blob,))
+        )
 
 
-def _with_constants(step: Step, around: Array) -> tuple[TitledArray, ...]:
+def _with_constants(step: FilledLayer, around: Array) -> tuple[TitledArray, ...]:
     """The arrays of a convolution from whose bottom constants have been subtracted.
 
     The new bias goes by the top: kernels may be shared, constants are not.

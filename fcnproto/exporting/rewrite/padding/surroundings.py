@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from fcnproto.exporting.filled import Step
+from fcnproto.exporting.filled import FilledLayer
 from fcnproto.exporting.rewrite.padding.lines import CONSTANT, Line
 from fcnproto.exporting.write import DEFAULT_OPSET
 from fcnproto.layers.base import Layer, Plane, exactly
@@ -33,7 +33,7 @@ class Member:
     `windows` over rows and columns, or None for a layer that sees the same pixel of its bottoms.
     """
 
-    step: Step
+    step: FilledLayer
     windows: tuple[Window, Window] | None
 
 
