@@ -196,7 +196,7 @@ def _train_solver(
             raise_if_any(FcnprotoError, found)
             tell(found)
             _check_labels(training)
-            echo(f"training on {own}, seed {seed}", err=True)
+            echo(f"device: {own}; seed: {seed}", err=True)
             with _watched(learner.iteration, source.solver.max_iter) as training.watcher:
                 training.run()
     return _code(training.stopped)

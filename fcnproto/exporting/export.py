@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, Severity, WeightsError, raise_if_any
 from fcnproto.exporting.cost import Cost, cost
@@ -98,6 +100,8 @@ class Prepared:
         )
 
 
+# Weights that are not finite are said, and computed with as Caffe does: numpy need not say it too.
+@np.errstate(all="ignore")
 def export(
     source: NetSource,
     weights: WeightSource | None,
@@ -237,6 +241,7 @@ def interface_of(
     return Interface(result, images, about.scale, list(filter(about.is_color, images)))
 
 
+@np.errstate(all="ignore")
 def every_blob(source: NetSource, weights: WeightSource, asked: Asked = Asked()) -> Model:
     """The plain model of a net, with all its blobs as outputs."""
     net = prepare(source, weights, asked=asked)

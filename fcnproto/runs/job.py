@@ -76,11 +76,11 @@ class Begin:
         own = spec_of(self.data)
         name = "scratch" if self.weights is None else "finetune"
         why = "it learns from nothing" if self.weights is None else f"it starts from {self.weights}"
-        say(f"{self.net} on {self.backbone}, {len(own.names)} classes; recipe {name}: {why}")
         recipe = specs.recipe(name)
         batch = self.batch or recipe.iter_size
         augment = specs.augment(self.augment or recipe.augment)
         deploy = render(self.net, dataset="folder", backbone=self.backbone, classes=len(own.names))
+        say(f"{self.net} on {self.backbone}, {len(own.names)} classes; recipe {name}: {why}")
         fitted = None if self.weights is None else _fitted(str(self.weights), deploy, say)
         path = made(output) if path is None else path
         if split is not None:

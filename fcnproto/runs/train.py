@@ -155,6 +155,7 @@ class _One:
                 job = Job.of(output, self.data)
             else:
                 job, fitted = begin.begin(path, output, _checked(self.data, say), say)
+                say(f"device: {own}")
                 if begin.minutes is not None:
                     job = job.planned(_timed(job.training(own), 60 * begin.minutes))
                     say(f"{job.recipe.max_iter} iterations fit into {begin.minutes:g} minutes")
@@ -166,6 +167,7 @@ class _One:
                 solver.load_weights(fitted)
             if begin is None:
                 solver.restore(job.newest())
+                say(f"device: {own}")
                 say(f"going on at iteration {solver.iteration} of {job.recipe.max_iter}")
             else:
                 solver.snapshot(job.path / "snapshot" / "start", numbered=False)

@@ -328,7 +328,7 @@ def test_ctrl_c_saves_and_resume_goes_on_bit_for_bit(place, run, tmp_path):
     assert not (stopped.path / "model.onnx").exists()
     result = trained(place / "data", "--resume", stopped.path)
     assert result.exit_code == 0, result.output
-    assert "going on at iteration 2 of 4" in result.stderr
+    assert "device: cpu\ngoing on at iteration 2 of 4" in result.stderr
     assert_same_end(stopped.path, run)
 
 
