@@ -1,7 +1,7 @@
 """The zoo: what models/*.toml say of nets, datasets and backbones, as values.
 
 A file's stem is the name. Adding a file adds a net, a dataset, or (a classifier with a [trunk]) a
-backbone; nothing here knows any of them.
+backbone; nothing here knows any of them. A file is read once, when it is first asked for.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def nets(models: Path = MODELS) -> dict[str, NetSpec]:
 
 def net_names(models: Path = MODELS) -> list[str]:
     """What the nets are called; none of them is read."""
-    return _names(models / "nets")
+    return list(_names(models / "nets"))
 
 
 def datasets(models: Path = MODELS) -> dict[str, DatasetSpec]:
@@ -57,7 +57,8 @@ def datasets(models: Path = MODELS) -> dict[str, DatasetSpec]:
     return {name: dataset(name, models) for name in _names(models / "datasets")}
 
 
-def backbones(models: Path = MODELS) -> dict[str, BackboneSpec]:
+@cache
+def backbones(models: Path = MODELS) -> Mapping[str, BackboneSpec]:
     """Every backbone, by name: the classifiers that an FCN can be built on."""
     tables = {name: Table.load(_path(models / "nets", name)) for name in _names(models / "nets")}
     return {
@@ -67,6 +68,7 @@ def backbones(models: Path = MODELS) -> dict[str, BackboneSpec]:
     }
 
 
+@cache
 def net(name: str, models: Path = MODELS) -> NetSpec:
     """The net of that name; ZooError suggests the nearest if there is none."""
     table = _table(models / "nets", "net", name)
@@ -74,6 +76,7 @@ def net(name: str, models: Path = MODELS) -> NetSpec:
     return _finished(kind(name, table), table)
 
 
+@cache
 def dataset(name: str, models: Path = MODELS) -> DatasetSpec:
     """The dataset of that name; ZooError suggests the nearest if there is none."""
     table = _table(models / "datasets", "dataset", name)
@@ -96,6 +99,7 @@ def dataset(name: str, models: Path = MODELS) -> DatasetSpec:
     return spec
 
 
+@cache
 def backbone(name: str, models: Path = MODELS) -> BackboneSpec:
     """The backbone of that name; ZooError suggests the nearest if there is none."""
     if name in _names(models / "nets"):
@@ -199,8 +203,9 @@ def _finished(spec: Spec, table: Table) -> Spec:
     return spec
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.toml"))
+@cache
+def _names(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.toml")))
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -1,7 +1,8 @@
 """One process that fuzzes one target: libFuzzer, led by what lines of the package are reached.
 
 It never ends by itself before its time: what fails is written down, and it goes on. If the process
-dies, `tests.fuzz` starts another.
+dies, `tests.fuzz` starts another. Or blind: seeds are changed, several times each, and nothing is
+traced, which tries three times as many inputs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 LONGEST = 100_000
 _SAVED_EVERY = 5  # seconds
+_CHANGES = (1, 1, 1, 2, 2, 3, 4, 6)
+"""How often an input is changed that is made blindly."""
 _FIRST = 50
 """So many seeds are tried as they are, others each time; changed they all are."""
 
@@ -64,10 +67,23 @@ class _Worker:
             data = rng.choice(self.pool)
         return self.target.mutate(data, self.pool, rng)[: min(most, LONGEST)]
 
+    def try_many(self, seconds: float, inputs: int) -> None:
+        """Blind, for so long, or so many inputs; -1 is any number."""
+        rng, end = Random(), time.monotonic() + seconds
+        while time.monotonic() < end and self.count != inputs:
+            data = b""
+            for _ in range(rng.choice(_CHANGES)):
+                data = self.mutate(data, LONGEST, rng.getrandbits(64))
+            self.try_one(data)
+        self.save()
+
 
 def fuzz(arguments: Sequence[str]) -> None:
-    """`worker NAME FOLDER SECONDS INPUTS`, which is how tests.fuzz calls it."""
+    """`worker NAME FOLDER SECONDS INPUTS [blind]`, which is how tests.fuzz calls it."""
     name, work, seconds, inputs = arguments[0], Path(arguments[1]), arguments[2], arguments[3]
+    if arguments[4:]:
+        _Worker(name, work).try_many(float(seconds), int(inputs))
+        return
     atheris: Any = _atheris()
     with atheris.instrument_imports(include=["fcnproto"], enable_loader_override=False):
         worker = _Worker(name, work)  # which imports what the target needs

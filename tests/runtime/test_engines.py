@@ -10,6 +10,7 @@ import pytest
 from caffe_cases import INFERENCE, arrays_of, weights_of
 from click.testing import CliRunner
 from exporting import session_of
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, RuntimeException
 
 from fcnproto.cli import main
 from fcnproto.errors import FcnprotoError
@@ -290,3 +291,38 @@ def test_devices_that_are_only_virtual_are_not_taken(monkeypatch):
     monkeypatch.setattr(engines, "_register", lambda module: {"Engine"})
     monkeypatch.setattr(onnxruntime, "get_ep_devices", lambda: listed)
     assert engines.devices("engine") == [real]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeException, "device lost"),
+        (EPFail, "out of memory: 1234 bytes"),
+    ],
+)
+def test_an_engine_that_fails_in_the_middle(tmp_path, monkeypatch, error, said):
+    """What was made stays, each image that was not is said with what to do, and the rest go on."""
+    monkeypatch.setattr(
+        Session, "_on", lambda self, wanted: (wanted, "", self._load.on_cpu()), raising=True
+    )
+    run, calls = onnxruntime.InferenceSession.run, []
+
+    def failing(self, *args):
+        calls.append(self)
+        if len(calls) == 3:
+            raise error(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {said}\n at kernel.cc:17")
+        return run(self, *args)
+
+    runner = CliRunner()
+    assert runner.invoke(main, ["demo", "-o", str(tmp_path)]).exit_code == 0
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", failing)
+    images = sorted((tmp_path / "images").iterdir())[:5]
+    arguments = [*map(str, images), "--model", str(tmp_path / "shapes-fcn8s.onnx")]
+    out = tmp_path / "out"
+    result = runner.invoke(main, ["segment", *arguments, "-o", str(out), "--device", "webgpu"])
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if "error:" in line]
+    assert line.startswith(f"{images[2]}: error: cannot be run: ") and said in line
+    assert line.endswith("--tile N needs less of webgpu's memory, --device cpu none")
+    made = {path.stem for path in out.iterdir() if path.suffix == ".png"}
+    assert made == {path.stem for path in images} - {images[2].stem}

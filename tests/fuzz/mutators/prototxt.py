@@ -12,6 +12,7 @@ from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
 from tests.fuzz.mutators import values
 
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[A-Za-z_]\w*|[-+]?[\d.][\w.+-]*|\s+|#[^\n]*|.', re.DOTALL)
+_BLOCK = re.compile(r"(?<!\w)(\w{1,50})\s{0,9}:?\s{0,9}\{")  # bounded: names may be very long
 _LAYER = re.compile(r"^layers? *\{.*?^\}", re.DOTALL | re.MULTILINE)
 
 
@@ -127,7 +128,7 @@ def _change_token(text: str, rng: Random) -> str:
 
 def _insert_field(text: str, rng: Random) -> str:
     """A field more, in a block whose message has it."""
-    blocks = [(found[1], found.end()) for found in re.finditer(r"(\w+)\s*:?\s*\{", text)]
+    blocks = [(found[1], found.end()) for found in _BLOCK.finditer(text)]
     name, place = rng.choice([*blocks, ("", 0)])
     message = rng.choice(_messages().get(name, _messages()["layer"]))
     return f"{text[:place]} {field(message, rng)}\n{text[place:]}"
