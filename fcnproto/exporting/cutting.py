@@ -77,19 +77,21 @@ def _make_identities(net: NetParameter, names: Collection[str], source: NetSourc
 def cut(graph: Graph) -> Graph:
     """The net without its losses and measures, and without what nothing then depends on.
 
-    The blob that a loss or a measure compares becomes an output; labels vanish. The other outputs
-    are the tops that nobody reads.
+    The blob that a loss or a measure compares becomes an output, and so do those that are written
+    to files; labels vanish. The other outputs are the tops that nobody reads.
     """
     compared = [node.bottoms[0] for node in graph.nodes if node.layer.measures and node.bottoms]
+    written = [blob for node in graph.nodes if node.layer.writes for blob in node.bottoms]
     kept: list[Node] = []
     gone: set[str] = set()
     for node in graph.nodes:
-        if node.layer.measures or gone.intersection(node.bottoms):
+        if node.layer.measures or node.layer.writes or gone.intersection(node.bottoms):
             gone.update(node.tops)
         else:
             kept.append(node)
     made = {top for node in kept if not node.layer.feeds for top in node.tops}
-    outputs = tuple(blob for blob in dict.fromkeys((*compared, *graph.outputs)) if blob in made)
+    found = dict.fromkeys((*compared, *written, *graph.outputs))
+    outputs = tuple(blob for blob in found if blob in made)
     needed = set(outputs)
     alive: list[Node] = []
     for node in reversed(kept):

@@ -188,6 +188,8 @@ class Layer:
     """Whether Caffe adds the tops that are missing, as it does for losses."""
     measures: ClassVar[bool] = False
     """Whether it compares its first bottom with labels, and so is cut off where a net infers."""
+    writes: ClassVar[bool] = False
+    """Whether it writes its bottoms to files: where a net infers they are what it gives."""
     aligns_all_bottoms: ClassVar[bool] = False
     """Whether coord_map holds for every bottom, not for the first only."""
     shares_memory: bool = False

@@ -16,6 +16,7 @@ class HDF5Output(Layer):
     settings = "hdf5_output_param"
     bottoms = exactly(2)
     tops = exactly(0)
+    writes = True
 
     param: HDF5OutputParameter
 

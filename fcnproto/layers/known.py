@@ -153,6 +153,7 @@ class MatWrite(Known):
     settings = "mat_write_param"
     bottoms = at_least(0)
     tops = exactly(0)
+    writes = True
 
 
 class SegAccuracy(Known):

@@ -395,3 +395,27 @@ def test_a_loss_of_boxes_is_cut_off_like_any_other(tmp_path):
     text += layer("RegionLoss", ["c", "data"], ["loss"])
     model, _ = exported(text, tmp_path)
     assert names(model.graph.output) == ["c"]
+
+
+# What is written to files ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "settings"),
+    [
+        ("MatWrite", ["score"], "mat_write_param { prefix: 'x' }"),
+        ("MatWrite", ["score", "data"], ""),
+        ("HDF5Output", ["score", "data"], "hdf5_output_param { file_name: 'x.h5' }"),
+    ],
+)
+def test_what_is_written_to_a_file_is_what_the_net_gives(tmp_path, kind, bottoms, settings):
+    read = " ".join(f'bottom: "{name}"' for name in bottoms)
+    text = IMAGE + layer("Convolution", ["data"], ["score"], CONV)
+    text += layer("ReLU", ["score"], ["aside"])
+    text += f'layer {{ name: "w" type: "{kind}" {read} {settings} }}'
+    model, _ = exported(text, tmp_path)
+    assert names(model.graph.output) == ["score", "aside"]
+    text = IMAGE + layer("Convolution", ["data"], ["score"], CONV)
+    text += f'layer {{ name: "w" type: "{kind}" {read} {settings} }}'
+    model, _ = exported(text, tmp_path)
+    assert names(model.graph.output) == ["score"]

@@ -83,6 +83,7 @@ POINTWISE = [
     ("ReLU6", "relu6_param { negative_slope: 0.2 }", lambda x: slope(np.minimum(x, 6), 0.2),
      ["Min", "LeakyRelu"]),
     ("SeLu", "", lambda x: 1.05070099 * np.where(x > 0, x, 1.67326324 * np.expm1(x)), ["Selu"]),
+    ("SeLuDropout", "", lambda x: x, ["Identity"]),
     ("Sigmoid", "", sigmoid, ["Sigmoid"]),
     ("Softmax", "", lambda x: softmax(x, 1), ["Softmax"]),
     ("Softmax", "softmax_param { axis: -1 }", lambda x: softmax(x, 3), ["Softmax"]),

@@ -417,6 +417,21 @@ def test_dropout_keeps_the_mean_in_training_and_all_in_test():
     assert test.torch(tools(), [x], ())[0] is x
 
 
+def test_selu_dropout_is_alpha_dropout_in_training_and_nothing_in_test():
+    layer = layer_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.3 }')
+    x = torch.nn.functional.selu(torch.randn(40000, generator=torch.Generator().manual_seed(5)))
+    (top,) = layer.torch(tools(), [x], ())
+    theirs = torch.nn.functional.alpha_dropout(x, 0.3, training=True)
+    dropped, other = (each == each.mode().values for each in (top, theirs))
+    assert float(dropped.double().mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(top[dropped][0]) == pytest.approx(float(theirs[other][0]), rel=1e-5)
+    both = ~dropped & ~other
+    torch.testing.assert_close(top[both], theirs[both], rtol=1e-5, atol=1e-6)
+    assert abs(float(top.mean())) < 0.02 and float(top.var()) == pytest.approx(1, abs=0.03)
+    test = layer_of('type: "SeLuDropout"', TEST)
+    assert test.torch(tools(), [x], ())[0] is x
+
+
 def test_stochastic_pooling_draws_by_size():
     text = 'type: "Pooling" pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 }'
     x = torch.tensor([[1.0, 0.0], [0.0, 3.0]]).repeat(1, 1, 100, 100)
@@ -488,7 +503,7 @@ LOSSES = {
     "EuclideanLoss",
     "Accuracy",
 }
-BY_HAND = {"Dropout", "DummyData", *LOSSES}
+BY_HAND = {"Dropout", "DummyData", "SeLuDropout", *LOSSES}
 
 
 def test_every_type_with_a_pytorch_form_is_compared():
