@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from zlib import crc32
@@ -34,7 +35,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
         target = path.resolve() if path.is_symlink() else path
         is_file = not target.exists() or stat.S_ISREG(target.stat().st_mode)
         folder = target.parent if is_file else Path(tempfile.gettempdir())
-        _remove_stale(folder)
+        _remove_stale(folder.resolve())
         temporary = _own_place(folder)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         yield temporary
@@ -83,7 +84,7 @@ def making(path: Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path.parent)
+        _remove_stale(path.parent.resolve())
         temporary = _own_place(path.parent)
         temporary.mkdir(0o700)
         yield temporary
@@ -131,8 +132,12 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(name)
 
 
+@cache
 def _remove_stale(folder: Path) -> None:
-    """Remove what processes that are gone left: one that is killed cannot do it itself."""
+    """Remove what processes that are gone left: one that is killed cannot do it itself.
+
+    Once for each folder, which may come to hold a million results: each would have all be read.
+    """
     with suppress(OSError):
         for entry in os.scandir(folder):
             match = _STALE.fullmatch(entry.name)
