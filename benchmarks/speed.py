@@ -5,10 +5,12 @@ of none wait in a loop, which would slow the next contender's turn down. Times a
 `none`, our model of the net as it stands: of the medians, and in brackets of the fastest runs. Peak
 memory is that of a process of its own that loads the model and runs it once at 500×500.
 
-The contenders for FCN-8s are OpenVINO and OpenCV 4's Caffe importer, where they are installed, and
-PyTorch. Weights are random (He et al.), with biases, so that what surrounds the image is not zero.
+The contenders for FCN-8s are OpenVINO and OpenCV 4's Caffe importer, where they are installed,
+PyTorch, and plug-in engines through onnxruntime (--engines), in float32 and in what they are faster
+in. Weights are random (He et al.), with biases, so that what surrounds the image is not zero.
 
     python benchmarks/speed.py [--runs 9] [--threads 2] [--nets voc-fcn8s …] [--sizes 500x500 …]
+        [--engines openvino …]
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -30,6 +33,7 @@ from time import perf_counter
 import numpy as np
 import onnxruntime
 
+from fcnproto.errors import FcnprotoError
 from fcnproto.exporting.cutting import for_inference
 from fcnproto.exporting.filled import with_weights
 from fcnproto.exporting.inference import inference
@@ -126,6 +130,20 @@ def with_openvino(path: Path, threads: int, feeds: Feeds) -> Contender | None:
     return lambda feeds: request.infer(dict(feeds))[0]
 
 
+def with_engine(
+    device: str, level: str, path: Path, threads: int, *, fast: bool
+) -> tuple[str, Contender] | None:
+    """One of our models on a plug-in engine, as `segment --device` runs it, with a title."""
+    try:
+        session = Session(path, device, fast=fast, threads=threads, cache=False)
+    except FcnprotoError as error:
+        print(f"  {error}")
+        return None
+    (blob,) = (output.name for output in session.outputs)
+    title = f"{session.device} {session.precision} on {level}"
+    return title, lambda feeds: session.run(feeds)[blob]
+
+
 def with_torch(weights: Weights, threads: int) -> Contender | None:
     try:
         import torch
@@ -204,7 +222,7 @@ def _peak_of_this_process() -> float:
     return int(line) * 1024 / 1e9
 
 
-def report(net: str, sizes: Sequence[str], runs: int, threads: int) -> None:
+def report(net: str, sizes: Sequence[str], runs: int, threads: int, engines: Sequence[str]) -> None:
     """Print the table of one net."""
     source = for_inference(parse_net(render(net)))
     graph = build(source)
@@ -225,6 +243,11 @@ def report(net: str, sizes: Sequence[str], runs: int, threads: int) -> None:
             others |= {title: lambda _, run=run: run for title, run in made.items()}
             for level in ("none", "exact"):
                 others[f"OpenVINO on {level}"] = partial(with_openvino, paths[level], threads)
+            for device, fast, level in product(engines, (False, True), ("none", "exact")):
+                found = with_engine(device, level, paths[level], threads, fast=fast)
+                if found is None:
+                    break
+                ours[found[0]] = found[1]
         for size in sizes:
             height, width = map(int, size.split("x"))
             rng = np.random.default_rng(1)
@@ -268,11 +291,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--nets", nargs="+", default=[ALL, *OURS])
     parser.add_argument("--sizes", nargs="+", default=SIZES)
+    parser.add_argument("--engines", nargs="*", default=["openvino"])
     options = parser.parse_args()
     if len(options.nets) > 1:  # each in a process of its own, with the memory to itself
         for net in options.nets:
             command = [sys.executable, __file__, "--nets", net, "--sizes", *options.sizes]
             command += ["--runs", str(options.runs), "--threads", str(options.threads)]
+            command += ["--engines", *options.engines]
             subprocess.run(command, check=True)
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, ", end="")
@@ -280,7 +305,7 @@ def main() -> None:
         f"{platform.system()}, Python {platform.python_version()}, fcnproto {__version__}, ", end=""
     )
     print(f"onnxruntime {onnxruntime.__version__}, {options.threads} threads, {options.runs} runs")
-    report(options.nets[0], options.sizes, options.runs, options.threads)
+    report(options.nets[0], options.sizes, options.runs, options.threads, options.engines)
 
 
 if __name__ == "__main__":
