@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import read_lines
+from fcnproto.strict import colour
 from fcnproto.types import Colour
 from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import DatasetSpec
@@ -48,13 +49,6 @@ def said(
         tuple(_colours(Path(palette)) if isinstance(palette, str | PathLike) else palette or ())
         or legend.palette,
     )
-
-
-def colour(value: Iterable[object]) -> Colour:
-    """Three numbers up to 255; ValueError if they are not."""
-    numbers = [part for part in value if type(part) is int and 0 <= part < 256]
-    red, green, blue = numbers
-    return red, green, blue
 
 
 def _colours(path: Path) -> Iterator[Colour]:

@@ -10,13 +10,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fcnproto.errors import CrfError, FcnprotoError, Problem, Severity
-from fcnproto.model.given import Given, Mean, colour
+from fcnproto.model.given import Given, Mean
 from fcnproto.model.tiles import Kept, Stages, Tiling
+from fcnproto.strict import (
+    Parser,
+    check,
+    colour,
+    list_of,
+    mapping_of,
+    number,
+    pair_of,
+    some_of,
+    text,
+)
 from fcnproto.types import Colour
 from fcnproto.version import __version__
 from fcnproto.zoo import specs
@@ -87,14 +98,14 @@ class Metadata:
         metadata = cls(
             net=props.get("net", ""),
             dataset=props.get("dataset", ""),
-            images=read("images", _mapping(_text)) or {},
-            mean=read("mean", _mapping(_some(_number))) or {},
-            scale=read("scale", _mapping(_number)) or {},
-            classes=read("classes", _mapping(_list(_text))) or {},
-            palette=read("palette", _list(colour)) or (),
+            images=read("images", mapping_of(text)) or {},
+            mean=read("mean", mapping_of(some_of(number))) or {},
+            scale=read("scale", mapping_of(number)) or {},
+            classes=read("classes", mapping_of(list_of(text))) or {},
+            palette=read("palette", list_of(colour)) or (),
             tiling=read("tiling", _tiling),
-            thresholds=read("thresholds", _mapping(_number)) or {},
-            mean_fields=read("mean_fields", _mapping(_on_scores)) or {},
+            thresholds=read("thresholds", mapping_of(number)) or {},
+            mean_fields=read("mean_fields", mapping_of(_on_scores)) or {},
         )
         if read.problems:
             raise FcnprotoError(*read.problems)
@@ -227,8 +238,6 @@ def _kinds(dataset: DatasetSpec, blobs: Sequence[str], kinds: Sequence[str]) -> 
 
 # JSON -----------------------------------------------------------------------------------------
 
-Parser = Callable[[Any], Any]
-
 
 @dataclass
 class _Reader:
@@ -236,7 +245,7 @@ class _Reader:
     path: str | None
     problems: list[Problem] = field(default_factory=list)
 
-    def __call__(self, key: str, parse: Parser) -> Any:
+    def __call__(self, key: str, parse: Parser[Any]) -> Any:
         """The value under a key; None if it is not there, or makes no sense."""
         if not self.props.get(key):
             return None
@@ -256,68 +265,18 @@ def _plain(tiling: Tiling) -> dict[str, Any]:
     return {key: value for key, value in asdict(tiling).items() if value is not None}
 
 
-def _check(condition: bool) -> None:
-    if not condition:
-        raise ValueError
-
-
-def _text(value: Any) -> str:
-    _check(isinstance(value, str))
-    str(value).encode()  # half a surrogate pair cannot be printed
-    return str(value)
-
-
-def _number(value: Any) -> float:
-    _check(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
-    return float(value)
-
-
-def _list(parse: Parser) -> Parser:
-    def parse_list(value: Any) -> tuple[Any, ...]:
-        _check(isinstance(value, list | tuple))
-        return tuple(map(parse, value))
-
-    return parse_list
-
-
-def _some(parse: Parser) -> Parser:
-    def parse_some(value: Any) -> tuple[Any, ...]:
-        values: tuple[Any, ...] = _list(parse)(value)
-        _check(len(values) > 0)
-        return values
-
-    return parse_some
-
-
-def _mapping(parse: Parser) -> Parser:
-    def parse_mapping(value: Any) -> dict[str, Any]:
-        _check(isinstance(value, dict))
-        return {_text(key): parse(item) for key, item in value.items()}
-
-    return parse_mapping
-
-
-def _pair(least: float = 0) -> Parser:
-    def parse_pair(value: Any) -> tuple[int, int]:
-        rows, columns = _list(_number)(value)
-        _check(all(part == int(part) >= least for part in (rows, columns)))
-        return int(rows), int(columns)
-
-    return parse_pair
-
-
 def _tiling(value: Any) -> Tiling:
     staged = value.get("stages")
     tiling = Tiling(
-        stride=_pair(1)(value["stride"]),
-        before=_pair()(value["before"]),
-        after=_pair()(value["after"]),
+        stride=pair_of(1)(value["stride"]),
+        before=pair_of()(value["before"]),
+        after=pair_of()(value["after"]),
         stages=None if staged is None else _stages(staged),
     )
     if tiling.stages is not None:
         for kept in tiling.stages.kept:
             strides = zip(tiling.stride, kept.stride, strict=True)
-            _check(not any(whole % part for whole, part in strides))
+            check(not any(whole % part for whole, part in strides))
     return tiling
 
 
@@ -335,14 +294,14 @@ def _on_scores(value: Any) -> OnScores:
 
     from fcnproto.crf.mean_field import MeanField, OnScores, Weights
 
-    alpha, beta, gamma = (_number(value[f"theta_{name}"]) for name in ("alpha", "beta", "gamma"))
-    iterations = _number(value["iterations"])
-    _check(iterations == int(iterations))
+    alpha, beta, gamma = (number(value[f"theta_{name}"]) for name in ("alpha", "beta", "gamma"))
+    iterations = number(value["iterations"])
+    check(iterations == int(iterations))
     matrices = [
-        np.array(_list(_list(_number))(value[name]), np.float32, ndmin=2) for name in _MATRICES
+        np.array(list_of(list_of(number))(value[name]), np.float32, ndmin=2) for name in _MATRICES
     ]
-    _check(all(np.isfinite(matrix).all() for matrix in matrices))
-    names = [_text(value[name]) for name in ("top", "start", "image")]
+    check(all(np.isfinite(matrix).all() for matrix in matrices))
+    names = [text(value[name]) for name in ("top", "start", "image")]
     try:
         return OnScores(MeanField(alpha, beta, gamma, int(iterations)), Weights(*matrices), *names)
     except CrfError as error:
@@ -350,16 +309,16 @@ def _on_scores(value: Any) -> OnScores:
 
 
 def _stages(value: Any) -> Stages:
-    kept = _list(_kept)(value["kept"])
-    _check(bool(kept))
-    return Stages(kept, before=_pair()(value["before"]), after=_pair()(value["after"]))
+    kept = list_of(_kept)(value["kept"])
+    check(bool(kept))
+    return Stages(kept, before=pair_of()(value["before"]), after=pair_of()(value["after"]))
 
 
 def _kept(value: Any) -> Kept:
-    anywhere = _pair(-math.inf)
+    anywhere = pair_of(-math.inf)
     return Kept(
-        blob=_text(value["blob"]),
-        stride=_pair(1)(value["stride"]),
+        blob=text(value["blob"]),
+        stride=pair_of(1)(value["stride"]),
         before=anywhere(value["before"]),
         after=anywhere(value["after"]),
         more=anywhere(value["more"]),

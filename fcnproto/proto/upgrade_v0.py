@@ -52,8 +52,13 @@ def _v0_layer(entry: V1LayerParameter) -> V1LayerParameter:
         if name in _V0_TRANSFORMS:
             put(layer.transform_param, _V0_TRANSFORMS[name], value)
         elif _takes(old, name):
-            put(getattr(layer, _V0_MESSAGES[old.type]), _V0_SETTINGS[name][0], value)
+            settings, new = getattr(layer, _V0_MESSAGES[old.type]), _V0_SETTINGS[name][0]
+            put(settings, new, value % 2**32 if name in _V0_SIGNED else value)
     return layer
+
+
+_V0_SIGNED = ("new_height", "new_width")
+"""They are int32 in V0 and uint32 after it: C++ wraps what is negative."""
 
 
 def _takes(layer: V0LayerParameter, name: str) -> bool:

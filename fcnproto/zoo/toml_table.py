@@ -7,18 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fcnproto import strict
 from fcnproto.errors import Problem, ZooError
+from fcnproto.strict import Parser
 
 Value = TypeVar("Value")
 
-_KINDS: Mapping[type, str] = {
-    str: "text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    list: "a list",
-    dict: "a table",
-}
+_WHOLE = "a whole number"
+_ANYTHING: Parser[tuple[Any, ...]] = strict.list_of(lambda item: item)
 
 
 class Table:
@@ -52,18 +48,18 @@ class Table:
 
     def text(self, key: str, default: str | None = None) -> str:
         """Text; it must be there unless there is a default."""
-        return self._take(key, str, "", default)
+        return self._take(key, strict.text, "text", "", default)
 
     def integer(self, key: str, default: int | None = None) -> int:
         """A whole number, not negative."""
-        value = self._take(key, int, 0, default)
+        value = self._take(key, strict.integer, _WHOLE, 0, default)
         if value < 0:
             self.complain(f"'{key}' must not be negative, found {value}")
         return value
 
     def number(self, key: str) -> float:
         """Any number."""
-        return float(self._take(key, float, 0.0, None))
+        return self._take(key, strict.number, "a number", 0.0, None)
 
     def is_list(self, key: str) -> bool:
         """Whether a list stands there, where there might be one value."""
@@ -71,7 +67,7 @@ class Table:
 
     def switch(self, key: str, default: bool) -> bool:
         """True or false."""
-        return self._take(key, bool, False, default)
+        return self._take(key, strict.boolean, "true or false", False, default)
 
     def choice(self, key: str, choices: tuple[str, ...]) -> str:
         """One of several words."""
@@ -82,36 +78,33 @@ class Table:
 
     def text_or_integer(self, key: str) -> str | int:
         """Text, or a whole number."""
-        return self.integer(key) if _is(self._values.get(key), int) else self.text(key)
+        return self.integer(key) if type(self._values.get(key)) is int else self.text(key)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts, empty if it is not there."""
-        return self._list(key, str)
+        return self._list(key, strict.text, "text")
 
     def integers(self, key: str) -> tuple[int, ...]:
         """A list of whole numbers, empty if it is not there."""
-        return self._list(key, int)
+        return self._list(key, strict.integer, _WHOLE)
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of numbers, empty if it is not there."""
-        return tuple(map(float, self._list(key, float)))
+        return self._list(key, strict.number, "a number")
 
     def colours(self, key: str) -> tuple[tuple[int, int, int], ...]:
         """A list of [red, green, blue], each from 0 to 255, empty if it is not there."""
-        colours = self._list(key, list)
-        for colour in colours:
-            if len(colour) != 3 or not all(_is(c, int) and 0 <= c <= 255 for c in colour):
-                self.complain(f"'{key}' must be a list of [red, green, blue], found {colour}")
-                return ()
-        return tuple((red, green, blue) for red, green, blue in colours)
+        return self._list(key, strict.colour, "[red, green, blue]")
 
     def tables(self, key: str) -> tuple[Table, ...]:
         """A list of tables, empty if it is not there."""
-        return tuple(self._part(key, values) for values in self._list(key, dict))
+        return tuple(self._part(key, values) for values in self._list(key, strict.table, "a table"))
 
     def table(self, key: str, *, required: bool = True) -> Table:
         """A table within this one, empty if it need not be there and is not."""
-        return self._part(key, self._take(key, dict, {}, None if required else {}))
+        return self._part(
+            key, self._take(key, strict.table, "a table", {}, None if required else {})
+        )
 
     def complain(self, message: str) -> None:
         """Note something that is wrong with this table."""
@@ -123,7 +116,9 @@ class Table:
         if problems:
             raise ZooError(*problems)
 
-    def _take(self, key: str, kind: type[Value], empty: Value, default: Value | None) -> Value:
+    def _take(
+        self, key: str, parse: Parser[Value], kind: str, empty: Value, default: Value | None
+    ) -> Value:
         self._taken.add(key)
         if key not in self._values:
             if default is None:
@@ -131,18 +126,22 @@ class Table:
                 return empty
             return default
         value = self._values[key]
-        if not _is(value, kind):
-            self.complain(f"'{key}' must be {_KINDS[kind]}, found {value!r}")
+        try:
+            return parse(value)
+        except ValueError:
+            self.complain(f"'{key}' must be {kind}, found {value!r}")
             return empty
-        return value  # type: ignore[no-any-return]
 
-    def _list(self, key: str, kind: type[Value]) -> tuple[Value, ...]:
-        values = self._take(key, list, [], [])
+    def _list(self, key: str, parse: Parser[Value], kind: str) -> tuple[Value, ...]:
+        found = []
+        values: tuple[Any, ...] = self._take(key, _ANYTHING, "a list", (), ())
         for value in values:
-            if not _is(value, kind):
-                self.complain(f"'{key}' must be a list, each {_KINDS[kind]}, found {value!r}")
+            try:
+                found.append(parse(value))
+            except ValueError:
+                self.complain(f"'{key}' must be a list, each {kind}, found {value!r}")
                 return ()
-        return tuple(values)
+        return tuple(found)
 
     def _part(self, key: str, values: Mapping[str, Any]) -> Table:
         part = Table(values, self._path, f"{self._place}{key}: ")
@@ -156,9 +155,3 @@ class Table:
                 yield Problem(f"{self._place}unknown key '{key}'", str(self._path))
         for part in self._parts:
             yield from part._found()
-
-
-def _is(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)

@@ -35,7 +35,10 @@ def test_a_file_of_ones_own(tmp_path):
         ("[a]\ngaussian = { sxy = 3 }", "gaussian: 'compat' is missing"),
         ("[a]\ngaussian = { sxy = 3, compat = 3, srgb = 1 }", "unknown key 'srgb'"),
         ("[a]\ngaussian = { sxy = 0, compat = 3 }", "a: sxy of a Gaussian term .* found 0"),
-        ("[a]\ngaussian = { sxy = nan, compat = 3 }", "a: sxy of a Gaussian term .* found nan"),
+        (
+            "[a]\ngaussian = { sxy = nan, compat = 3 }",
+            "a: gaussian: 'sxy' must be a number, found nan",
+        ),
         ("[a]\ngaussian = { sxy = [1, 2, 3], compat = 3 }", "one standard deviation or 2, found 3"),
         ('[a]\nnormalization = "mean"\ngaussian = { sxy = 1, compat = 3 }', "must be one of none"),
         ("[a]\n[b]", "there is no CRF '', only a, b"),

@@ -56,6 +56,7 @@ BY_HAND = {
     "LSTMUnit": "test_onnx_recurrent",
     "Padding": "test_onnx_spatial",
     "SeLu": "test_onnx_pointwise",
+    "SeLuDropout": "test_onnx_pointwise",
 }
 
 
