@@ -143,8 +143,9 @@ def test_v0_settings_go_to_the_messages_of_their_types_and_to_no_other(name):
 @pytest.mark.parametrize("name", ["new_height", "new_width"])
 def test_a_negative_size_wraps_as_in_cpp(name):
     """int32 in V0 and uint32 after it (upgrade_proto.cpp sets one to the other)."""
-    text = f'layers {{ layer {{ name: "d" type: "images" {name}: -2 }} top: "d" }}'
-    (layer,) = parse_net(text).net.layer
+    net = v0_layer_with(name, "images")
+    setattr(net.layers[0].layer, name, -2)
+    (layer,) = upgrade_net(net).message.layer
     assert getattr(layer.image_data_param, name) == 2**32 - 2
 
 
