@@ -9,11 +9,11 @@ from pathlib import Path
 
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import read_lines
-from fcnproto.strict import colour
 from fcnproto.types import Colour
 from fcnproto.zoo import specs
 from fcnproto.zoo.kinds import DatasetSpec
 from fcnproto.zoo.legend import ClassesLike, Legend
+from fcnproto.zoo.strict import colour
 
 Mean = tuple[float, ...]
 """A number for each channel of an image."""

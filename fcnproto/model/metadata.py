@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 from fcnproto.errors import CrfError, FcnprotoError, Problem, Severity
 from fcnproto.model.given import Given, Mean
 from fcnproto.model.tiles import Kept, Stages, Tiling
-from fcnproto.strict import (
+from fcnproto.types import Colour
+from fcnproto.version import __version__
+from fcnproto.zoo import specs
+from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
+from fcnproto.zoo.strict import (
     Parser,
     check,
     colour,
@@ -28,10 +32,6 @@ from fcnproto.strict import (
     some_of,
     text,
 )
-from fcnproto.types import Colour
-from fcnproto.version import __version__
-from fcnproto.zoo import specs
-from fcnproto.zoo.kinds import DatasetSpec, FcnSpec
 
 if TYPE_CHECKING:
     from fcnproto.crf.mean_field import OnScores

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcnproto import strict
 from fcnproto.errors import Problem, ZooError
-from fcnproto.strict import Parser
+from fcnproto.zoo import strict
+from fcnproto.zoo.strict import Parser
 
 Value = TypeVar("Value")
 
