@@ -57,6 +57,7 @@ def create_app(
         version=fcnproto.__version__,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=server.lifespan,
     )
     app.add_middleware(Guard, hosts=hosts)
@@ -80,22 +81,26 @@ def create_app(
         """
         return await server.segment(request, x, y)
 
+    @app.head("/model", include_in_schema=False)
     @app.get("/model", response_model=schemas.ModelSchema)
     def model() -> dict[str, Any]:
         """What the model is: its classes and their colours, and what the server takes."""
         return server.model()
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=schemas.HealthSchema)
     def health() -> dict[str, Any]:
         """Whether the server works, and how many images it has in line."""
         return {"status": "ok", "waiting": server.batcher.waiting, "most": limits.waiting}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response, responses=schemas.METRICS)
     def metrics() -> Response:
         """Counters, for Prometheus."""
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
-    app.mount("/", StaticFiles(directory=PAGE, html=True))
+    # Not mounted: a mount would also answer for what the paths above do not do.
+    app.router.default = StaticFiles(directory=PAGE, html=True)
     return app
 
 

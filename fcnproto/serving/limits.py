@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")
-"""What is decoded; Pillow knows more, some of which start other programs."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is decoded; Pillow knows more, some of which start other programs. To it MPO is JPEG."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Receiver:
             words = f"the image has not come within {self._limits.seconds:g} seconds"
             raise Refused(408, words, {"Connection": "close"}) from error
         except ClientDisconnect as error:
-            raise Refused(400, "the image is shorter than its Content-Length says") from error
+            raise Refused(400, _SHORT) from error
         content = await _part(request, body) if kind == MULTIPART else body
         if not content:
             raise Refused(422, "there is no image: it has no bytes")
@@ -79,7 +79,12 @@ class Receiver:
                     raise Refused(503, words, {"Retry-After": "2", "Connection": "close"})
         finally:
             self._held -= len(body)
+        if len(body) < int(length):
+            raise Refused(400, _SHORT, {"Connection": "close"})
         return bytes(body)
+
+
+_SHORT = "the request is shorter than its Content-Length says"
 
 
 async def _part(request: Request, body: bytes) -> bytes:

@@ -21,11 +21,22 @@ _HEADER_SECONDS = 10
 
 
 class _Patient(H11Protocol):
-    """HTTP/1.1, but a connection that does not bring a request's head in time is closed."""
+    """HTTP/1.1, but a connection that does not bring a request's head in time is closed.
+
+    A client that sends no more is answered still: also one whose body is shorter than it says.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.loop.call_later(_HEADER_SECONDS, self._close_if_silent)
+
+    def eof_received(self) -> bool:  # type: ignore[override,unused-ignore]
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        self.cycle.more_body = False
+        self.cycle.keep_alive = False
+        self.cycle.message_event.set()
+        return True
 
     def _close_if_silent(self) -> None:
         if self.cycle is None and not self.transport.is_closing():

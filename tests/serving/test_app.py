@@ -16,7 +16,7 @@ from fcnproto.datasets import generated
 from fcnproto.runtime.segmenter import Segmenter
 from fcnproto.serving.app import create_app
 from fcnproto.serving.batching import Batcher, Full
-from fcnproto.serving.limits import Limits
+from fcnproto.serving.limits import FORMATS, Limits
 
 NET = "shapes-fcn8s"
 
@@ -84,6 +84,24 @@ def test_form_and_raw_body_are_the_same(client, image):
     hostile = '<img src=x onerror=alert(1)>/../../etc/passwd"; a="b.png'
     form = client.post("/segment", files={"image": (hostile, png(image), "text/html")})
     assert form.json()["maps"] == post(client, png(image)).json()["maps"]
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "MPO"])
+def test_every_format_that_is_named_is_taken(client, image, name):
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, name)
+    assert post(client, content.getvalue()).status_code == 200
+
+
+def test_methods(client):
+    for path in ("/model", "/health", "/metrics", "/", "/app.js"):
+        head = client.head(path)
+        assert head.status_code == 200 and not head.content
+        assert "cannot be done" in words(client.delete(path), 405)
+    for method in ("GET", "PUT", "OPTIONS"):
+        refused = client.request(method, "/segment")
+        assert "cannot be done" in words(refused, 405) and refused.headers["allow"] == "POST"
+    assert client.post("/segment/").status_code in (404, 405)
 
 
 def test_scores_of_a_pixel(client, segmenter, image):
