@@ -22,7 +22,7 @@ from fcnproto.crf.kernels import (
     bilateral_features,
     built,
     check_positive,
-    check_scores,
+    checked_scores,
     softmax,
     spatial_features,
 )
@@ -46,11 +46,12 @@ class Gaussian:
 
     sxy: Deviations
     compat: Compatibility
-    normalization: Normalization = Normalization.SYMMETRIC
+    normalization: str = Normalization.SYMMETRIC
 
     def __post_init__(self) -> None:
         check_positive("sxy of a Gaussian term", *_several(self.sxy, 2))
         _check_compat(self.compat)
+        _check_normalization(self.normalization)
 
     def features(self, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """x and y of each pixel, in standard deviations."""
@@ -67,12 +68,13 @@ class Bilateral:
     sxy: Deviations
     srgb: float | tuple[float, ...]
     compat: Compatibility
-    normalization: Normalization = Normalization.SYMMETRIC
+    normalization: str = Normalization.SYMMETRIC
 
     def __post_init__(self) -> None:
         check_positive("sxy of a bilateral term", *_several(self.sxy, 2))
         check_positive("srgb of a bilateral term", *np.ravel(self.srgb))
         _check_compat(self.compat)
+        _check_normalization(self.normalization)
 
     def features(self, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """x, y and the channels of each pixel, in standard deviations."""
@@ -94,10 +96,10 @@ class Field:
 
     def infer(self, unary: Array) -> Array:
         """The marginals Q (C × H × W float32) for unary energies U = −log p (C × H × W)."""
-        check_scores(unary, self.size)
+        unary = checked_scores(unary, self.size)
         classes = len(unary)
         compats = [_compat(term, classes) for term in self.terms]
-        logits = -np.asarray(unary, np.float32).reshape(classes, -1)
+        logits = -unary.reshape(classes, -1)
         q = softmax(logits.copy())
         for _ in range(self.iterations):
             votes = logits.copy()
@@ -109,8 +111,7 @@ class Field:
 
     def refine(self, scores: Array, clip: float = CLIP) -> Array:
         """As `infer`, for a net's scores (C × H × W, before the softmax)."""
-        check_scores(scores, self.size)
-        return self.infer(unary_from_scores(scores, clip))
+        return self.infer(unary_from_scores(checked_scores(scores, self.size), clip))
 
 
 @dataclass(frozen=True)
@@ -153,18 +154,23 @@ class DenseCRF:
         if not np.isfinite(image).all():
             raise CrfError("the image's values are not all finite numbers")
         height, width, _ = image.shape
-        kernels = built([(term.features(image, first), term.normalization) for term in self.terms])
+        kernels = built(
+            [
+                (term.features(image, first), Normalization(term.normalization))
+                for term in self.terms
+            ]
+        )
         return Field((height, width), tuple(self.terms), tuple(kernels), self.iterations)
 
     def infer(self, unary: Array, image: Array) -> Array:
         """The marginals Q (C × H × W float32) for unary energies (C × H × W) on an image."""
-        check_scores(np.asarray(unary), np.shape(image)[:2])
-        return self.on(image).infer(np.asarray(unary))
+        unary = checked_scores(unary, np.shape(image)[:2])
+        return self.on(image).infer(unary)
 
     def refine(self, scores: Array, image: Array, first: tuple[int, int] = (0, 0)) -> Array:
         """The marginals (C × H × W float32) for a net's scores, before the softmax."""
-        check_scores(np.asarray(scores), np.shape(image)[:2])
-        return self.on(image, first).refine(np.asarray(scores), self.clip)
+        scores = checked_scores(scores, np.shape(image)[:2])
+        return self.on(image, first).refine(scores, self.clip)
 
 
 # Unary energies -----------------------------------------------------------------------------
@@ -235,9 +241,18 @@ def _several(value: float | Sequence[float], count: int) -> tuple[Any, ...]:
     return values
 
 
+def _check_normalization(name: str) -> None:
+    if name not in [*Normalization]:
+        raise CrfError(f"normalization must be one of {', '.join(Normalization)}, found '{name}'")
+
+
 def _check_compat(compat: Compatibility) -> None:
-    with np.errstate(over="ignore"):  # which is infinite then
-        values = np.asarray(compat, np.float32)
+    try:
+        with np.errstate(over="ignore"):  # which is infinite then
+            values = np.asarray(compat, np.float32)
+    except ValueError as error:
+        message = "a compatibility is a number, C numbers or C × C of them, found rows unlike"
+        raise CrfError(message) from error
     if values.ndim > 2 or (values.ndim == 2 and values.shape[0] != values.shape[1]):
         shape = "×".join(map(str, values.shape))
         raise CrfError(f"a compatibility is a number, C numbers or C × C of them, found {shape}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import isfinite
 
 import numpy as np
@@ -18,7 +18,7 @@ from fcnproto.types import Array
 _LEAST = np.float32(1e-20)  # what keeps the originals from dividing by 0
 
 
-class Normalization(Enum):
+class Normalization(StrEnum):
     """How a kernel K is made one whose sums are about 1; k = K 1, for each pixel."""
 
     NONE = "none"
@@ -118,8 +118,12 @@ def check_positive(name: str, *values: float) -> None:
             raise CrfError(f"{name} must be a number greater than 0, found {value:g}")
 
 
-def check_scores(scores: Array, size: tuple[int, int]) -> None:
-    """CrfError unless scores (C × H × W) have the image's size, and make a field that fits."""
+def checked_scores(scores: Array, size: tuple[int, ...]) -> Array:
+    """Scores (C × H × W) as float32; CrfError unless they have the image's size, and make a field.
+
+    Their number is looked at before they are copied.
+    """
+    scores = np.asarray(scores)
     if scores.ndim != 3:
         shape = "×".join(map(str, scores.shape))
         raise CrfError(f"scores must be classes × height × width, found {shape}")
@@ -132,6 +136,11 @@ def check_scores(scores: Array, size: tuple[int, int]) -> None:
         raise CrfError(f"a random field needs at least two classes, found {classes}")
     if own[0] * own[1] < 2:
         raise CrfError(f"a random field needs at least two pixels, found {own[0]}×{own[1]}")
-    check_memory(classes, *size, copies=COPIES)
-    if not np.isfinite(scores).all():
-        raise CrfError("the scores are not all finite numbers")
+    check_memory(classes, *own, copies=COPIES)
+    if scores.dtype.kind not in "biuf":
+        raise CrfError(f"the scores must be numbers, found {scores.dtype}")
+    with np.errstate(over="ignore"):  # which is infinite then
+        single = scores.astype(np.float32, copy=False)
+    if not np.isfinite(single).all():
+        raise CrfError("the scores are not all finite numbers (of float32)")
+    return single

@@ -20,7 +20,7 @@ from fcnproto.crf.kernels import (
     bilateral_features,
     built,
     check_positive,
-    check_scores,
+    checked_scores,
     softmax,
     spatial_features,
 )
@@ -131,14 +131,14 @@ class MeanField:
 
         Raises CrfError for sizes or numbers of classes that do not fit each other.
         """
-        check_scores(unary, image.shape[1:])
+        unary = checked_scores(unary, image.shape[1:])
         return self._forward(self.kernels(image, first), unary, q0, weights, [])
 
     def forward(
         self, unary: Array, q0: Array, image: Array, weights: Weights
     ) -> tuple[Array, Passed]:
         """As calling it, and what `backward` needs: T arrays of classes × pixels."""
-        check_scores(unary, image.shape[1:])
+        unary = checked_scores(unary, image.shape[1:])
         check_memory(*unary.shape, copies=COPIES + self.iterations)
         kernels, kept = self.kernels(image), list[Array]()
         scores = self._forward(kernels, unary, q0, weights, kept, keep=True)
@@ -154,14 +154,14 @@ class MeanField:
         *,
         keep: bool = False,
     ) -> Array:
-        check_scores(q0, kernels.size)
+        q0 = checked_scores(q0, kernels.size)
         if unary.shape != q0.shape or len(unary) != weights.classes:
             raise CrfError(
                 f"unary has {len(unary)} classes, Q0 {len(q0)}, and the mean field's matrices"
                 f" are for {weights.classes}"
             )
-        flat = np.asarray(unary, np.float32).reshape(len(unary), -1)
-        x = np.array(q0, np.float32).reshape(flat.shape)
+        flat = unary.reshape(len(unary), -1)
+        x = q0.reshape(flat.shape).copy()
         for _ in range(self.iterations):
             q = softmax(x)
             if keep:

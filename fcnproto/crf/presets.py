@@ -12,7 +12,7 @@ from fcnproto.zoo.specs import MODELS
 from fcnproto.zoo.toml_table import Table
 
 DEFAULT = "default"
-_NORMALIZATIONS = tuple(each.value for each in Normalization)
+_NORMALIZATIONS = tuple(map(str, Normalization))
 
 
 def preset(name: str = "", models: Path = MODELS) -> DenseCRF:
@@ -40,29 +40,37 @@ def _named(path: Path, name: str) -> DenseCRF:
         name = file.text(DEFAULT, known[0] if len(known) == 1 else "")
     if name not in known:
         listed = ", ".join(known) or "none"
-        raise ZooError(
-            Problem(f"there is no CRF '{name}', only {listed}{nearest(name, known)}", str(path))
+        message = (
+            f"there is no CRF '{name}', only {listed}{nearest(name, known)}"
+            if name
+            else f"it has several CRFs: name one, as {path}:{known[0]}, of {listed}"
+            if known
+            else "there is no CRF in it"
         )
+        raise ZooError(Problem(message, str(path)))
     table = file.table(name)
     terms = [
-        (kind, part, _numbers(part, "sxy"), _numbers(part, "compat"))
+        (kind, part, _numbers(part, "sxy"), _compat(part))
         for kind in ("gaussian", "bilateral")
         if kind in table
         for part in [table.table(kind)]
     ]
     colours = {kind: _numbers(part, "srgb") for kind, part, *_ in terms if kind == "bilateral"}
-    rule = table.choice("normalization", _NORMALIZATIONS) if "normalization" in table else ""
+    rule = (
+        table.choice("normalization", _NORMALIZATIONS)
+        if "normalization" in table
+        else Normalization.SYMMETRIC
+    )
     iterations = table.integer("iterations", 10)
     clip = table.number("clip") if "clip" in table else CLIP
     if not terms:
         table.complain("it has neither 'gaussian' nor 'bilateral'")
     table.finish()
-    normalization = Normalization(rule or Normalization.SYMMETRIC.value)
     try:
         made: list[Term] = [
-            Gaussian(sxy, compat, normalization)
+            Gaussian(sxy, compat, rule)
             if kind == "gaussian"
-            else Bilateral(sxy, colours[kind], compat, normalization)
+            else Bilateral(sxy, colours[kind], compat, rule)
             for kind, _, sxy, compat in terms
         ]
         return DenseCRF(made, iterations, clip)
@@ -73,3 +81,8 @@ def _named(path: Path, name: str) -> DenseCRF:
 def _numbers(table: Table, key: str) -> Any:
     """A number, or a list of them."""
     return table.numbers(key) if table.is_list(key) else table.number(key)
+
+
+def _compat(table: Table) -> Any:
+    """A number, a list of them, or a matrix row by row."""
+    return table.rows("compat") if table.is_list("compat", list) else _numbers(table, "compat")

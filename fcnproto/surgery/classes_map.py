@@ -17,7 +17,8 @@ def read_classes_map(path: Path) -> dict[int, int]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(Problem(f"cannot be read: {error}", str(path))) from error
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(Problem(f"cannot be read: {reason}", str(path))) from error
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:

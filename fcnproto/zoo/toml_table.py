@@ -38,7 +38,8 @@ class Table:
         try:
             return cls(tomllib.loads(path.read_text(encoding="utf-8")), path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ZooError(Problem(f"cannot be read: {error}", str(path))) from error
+            reason = getattr(error, "strerror", None) or error
+            raise ZooError(Problem(f"cannot be read: {reason}", str(path))) from error
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -61,9 +62,10 @@ class Table:
         """Any number."""
         return self._take(key, strict.number, "a number", 0.0, None)
 
-    def is_list(self, key: str) -> bool:
-        """Whether a list stands there, where there might be one value."""
-        return isinstance(self._values.get(key), list)
+    def is_list(self, key: str, kind: type = object) -> bool:
+        """Whether a list stands there, of values of a kind as its first one tells."""
+        values = self._values.get(key)
+        return isinstance(values, list) and all(isinstance(each, kind) for each in values[:1])
 
     def switch(self, key: str, default: bool) -> bool:
         """True or false."""
@@ -91,6 +93,15 @@ class Table:
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of numbers, empty if it is not there."""
         return self._list(key, strict.number, "a number")
+
+    def rows(self, key: str) -> tuple[tuple[float, ...], ...]:
+        """A list of lists of numbers, all of one length."""
+        rows = self._list(key, list)
+        for row in rows:
+            if len(row) != len(rows[0]) or not all(_is(value, float) for value in row):
+                self.complain(f"'{key}' must be lists of numbers of one length, found {row}")
+                return ()
+        return tuple(tuple(map(float, row)) for row in rows)
 
     def colours(self, key: str) -> tuple[tuple[int, int, int], ...]:
         """A list of [red, green, blue], each from 0 to 255, empty if it is not there."""

@@ -103,6 +103,11 @@ def test_a_matrix_counts_by_its_symmetric_part():
         (lambda: CRF.refine(SCORES[:1], IMAGE), "at least two classes, found 1"),
         (lambda: CRF.refine(SCORES[:, :1, :1], IMAGE[:1, :1]), "at least two pixels, found 1×1"),
         (lambda: CRF.refine(SCORES * np.nan, IMAGE), "not all finite"),
+        (lambda: CRF.infer(SCORES * 1e39, IMAGE), "not all finite"),
+        (lambda: CRF.refine(SCORES * 1e300, IMAGE), "not all finite"),
+        (lambda: CRF.refine(SCORES.astype(complex), IMAGE), "must be numbers, found complex128"),
+        (lambda: Gaussian(3, 3, "mean"), "one of none, before, after, symmetric, found 'mean'"),
+        (lambda: Gaussian(3, [[1, 2], [3]]), "rows unlike"),
         (lambda: CRF.refine(SCORES[0], IMAGE), "classes × height × width, found 9×12"),
         (lambda: CRF.refine(SCORES, IMAGE[:, :, 0, None] * np.nan), "image's values are not all"),
         (lambda: DenseCRF([Gaussian(3, np.ones(5))]).refine(SCORES, IMAGE), "for 5 classes"),
@@ -117,6 +122,15 @@ def test_a_matrix_counts_by_its_symmetric_part():
 def test_what_makes_no_field_is_refused(make, match):
     with pytest.raises(CrfError, match=match):
         make()
+
+
+@pytest.mark.parametrize("rule", Normalization)
+def test_a_normalization_is_named_by_its_word(rule):
+    by_word, by_value = (
+        DenseCRF([Gaussian(3, 3, each), Bilateral(9, 20, 3, each)]).refine(SCORES, IMAGE)
+        for each in (rule.value, rule)
+    )
+    np.testing.assert_array_equal(by_word, by_value)
 
 
 def test_more_classes_than_memory_holds():

@@ -28,6 +28,22 @@ def test_a_file_of_ones_own(tmp_path):
     assert preset(str(path)) == preset(f"{path}:one") == wanted
 
 
+def test_compatibilities_of_each_form(tmp_path):
+    path = tmp_path / "own.toml"
+    for text, wanted in (
+        ("4", 4.0),
+        ("[-1, -2.5]", (-1.0, -2.5)),
+        ("[[-1, 0.5], [0, -2]]", ((-1.0, 0.5), (0.0, -2.0))),
+    ):
+        path.write_text(f"[one]\ngaussian = {{ sxy = 3, compat = {text} }}\n")
+        assert preset(str(path)).terms == (Gaussian(3, wanted),)
+
+
+def test_a_file_that_is_not_there_is_said_in_words(tmp_path):
+    with pytest.raises(FcnprotoError, match=r"none\.toml: error: cannot be read: No such file"):
+        preset(str(tmp_path / "none.toml"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -41,7 +57,10 @@ def test_a_file_of_ones_own(tmp_path):
         ),
         ("[a]\ngaussian = { sxy = [1, 2, 3], compat = 3 }", "one standard deviation or 2, found 3"),
         ('[a]\nnormalization = "mean"\ngaussian = { sxy = 1, compat = 3 }', "must be one of none"),
-        ("[a]\n[b]", "there is no CRF '', only a, b"),
+        ("[a]\n[b]", "several CRFs: name one, as .*own.toml:a, of a, b"),
+        ("", "there is no CRF in it"),
+        ("[a]\ngaussian = { sxy = 3, compat = [[1, 2], [3]] }", r"of one length, found \[3\]"),
+        ("[a]\ngaussian = { sxy = 3, compat = [[1, 2, 3]] }", "a: a compatibility .* found 1×3"),
         ("not toml", "cannot be read"),
     ],
 )
