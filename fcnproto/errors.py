@@ -127,6 +127,13 @@ def raise_if_any(kind: type[FcnprotoError], problems: Iterable[Problem]) -> None
         raise kind(*errors)
 
 
+def reason(error: BaseException) -> str:
+    """What an exception of others says, in one line: the system's words, its own, or its type."""
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).splitlines()[0][:_LONGEST_LINE]
+
+
+_LONGEST_LINE = 300
 _LONGEST = 100  # comparing takes the product of both lengths, and a name may be a megabyte
 
 

@@ -17,6 +17,11 @@ def quoted(names: Iterable[object]) -> list[str]:
     return [f"'{name}'" for name in names]
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 image, 2 images."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def columns(
     rows: Sequence[Sequence[str]], right: Collection[int] = (), *, rule: bool = False
 ) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,7 @@ from fcnproto.cluster.work import Files, How, Job, Told
 from fcnproto.datasets.measures import Score
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.runtime.segment_files import named_kind
+from fcnproto.words import counted
 
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
@@ -59,12 +61,14 @@ def segment(
     request = Request(listing, Manifest(folder, f"{files.digest} {given}"), workers, gpus, resume)
     request.prepare()
     earlier = Counter(failed for _, failed in request.manifest.images())
-    with joined(address):
+    with ExitStack() as run:
+        run.callback(folder.clean)  # also where there is no cluster
+        run.enter_context(joined(address))
         pool = request.pool()
-        echo(f"cluster: {len(machines())} machines, {pool}", err=True)
+        echo(f"cluster: {counted(len(machines()), 'machine')}, {pool}", err=True)
         if earlier:
-            done = f"{earlier.total()} images are done, {earlier[True]} of them with an error"
-            echo(f"resumed: {done}", err=True)
+            done = counted(earlier.total(), "image")
+            echo(f"resumed: {done} done before, {earlier[True]} with an error", err=True)
         job = Job(ray.put(files), files.digest, given, folder)
         said = told(job, pool)
         _tell(said, given)
@@ -103,7 +107,7 @@ def scores(
     files, given = None if model is None else Files.of(model), How.of(**how)
     with joined(address):
         pool = Pool.of(machines(), workers, gpus)
-        echo(f"cluster: {len(machines())} machines, {pool}", err=True)
+        echo(f"cluster: {counted(len(machines()), 'machine')}, {pool}", err=True)
         if files is None:
             pairs = asked.pairs(None)
             problems = pairs.problems()

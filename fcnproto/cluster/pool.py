@@ -15,7 +15,8 @@ from typing import Any
 import ray
 import ray.data
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
+from fcnproto.words import counted
 
 AUTO = "auto"
 
@@ -60,7 +61,7 @@ class Pool:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
         each = " each" if self.workers > 1 else ""
-        return f"{_count(self.workers, 'worker')} with {_count(self.cores, 'core')}{gpus}{each}"
+        return f"{counted(self.workers, 'worker')} with {counted(self.cores, 'core')}{gpus}{each}"
 
     def actors(self, alone: bool = False) -> ray.data.ActorPoolStrategy:
         """The workers as Ray Data has them, with the next rows at hand unless each is `alone`."""
@@ -71,10 +72,6 @@ class Pool:
     def resources(self) -> dict[str, Any]:
         """What Ray is asked for, for each of them."""
         return {"num_cpus": self.cores, "num_gpus": self.gpus}
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def machines() -> list[Machine]:
@@ -108,8 +105,8 @@ def joined(address: str) -> Iterator[None]:
             include_dashboard=False if address == AUTO else None,
         )
     except Exception as error:  # ConnectionError, ValueError, RuntimeError, gRPC's own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
+        message = f"there is no cluster to join: {reason(error)}"
+        raise FcnprotoError(Problem(message, address)) from error
     try:
         # Ray tells of workers that died on standard output, which is for results.
         with redirect_stdout(sys.stderr):
@@ -125,8 +122,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
     except (OSError, ValueError, OverflowError) as error:
         expected = "expected HOST:PORT, as in 10.0.0.1:6379"
-        reason = getattr(error, "strerror", None) or (error if host else expected)
-        raise FcnprotoError(Problem(f"there is no cluster to join: {reason}", address)) from error
+        message = f"there is no cluster to join: {reason(error) if host else expected}"
+        raise FcnprotoError(Problem(message, address)) from error
 
 
 _PATIENCE = 10  # seconds
@@ -164,4 +161,4 @@ _SETTINGS = {
 def first_line(error: BaseException) -> str:
     """What an error of Ray's says, in one line: what was raised in a worker, if anything was."""
     cause = getattr(error, "cause", None) or error
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0][:300]
+    return reason(cause)

@@ -49,8 +49,13 @@ class Request:
 
     def prepare(self) -> None:
         """Make the folder and the manifest. Raises FcnprotoError if it is of another run."""
-        self.manifest.folder.prepare()
-        self.manifest.prepare(self.resume)
+        folder = self.manifest.folder
+        folder.prepare()
+        try:
+            self.manifest.prepare(self.resume)
+        except BaseException:
+            folder.clean()
+            raise
 
     def pool(self) -> Pool:
         """Workers for the machines that there are now."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 from fcnproto.cluster.manifest import SCHEMA
 from fcnproto.cluster.places import Folder, Place
 from fcnproto.crf.dense_crf import DenseCRF
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.files import own_folder
 from fcnproto.model.given import Mean, said
 from fcnproto.model.metadata import Metadata
@@ -28,6 +28,7 @@ from fcnproto.runtime.segment_files import Reading, Scenes
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.segmenter import Scene, Segmenter
 from fcnproto.runtime.session import Session
+from fcnproto.runtime.source import ModelSource
 from fcnproto.types import Colour
 from fcnproto.zoo.legend import ClassesLike
 
@@ -112,19 +113,14 @@ class Files:
 
     @classmethod
     def _read(cls, path: Path) -> Files:
-        from fcnproto.model.outline import outline
-
-        if not path.is_file():
-            raise FcnprotoError(Problem("there is no such file", str(path)))
-        names = [path.name]
-        if outline(path) is None:
-            names += _beside(path)
+        found = {path.name: path, **ModelSource.of(path).beside()}
         try:
-            found = {name: np.fromfile(path.parent / name, np.uint8) for name in names}
+            return cls(
+                str(path), {name: np.fromfile(file, np.uint8) for name, file in found.items()}
+            )
         except OSError as error:
-            message = f"its arrays are in {error.filename}: {error.strerror}"
-            raise FcnprotoError(Problem(message, str(path))) from error
-        return cls(str(path), found)
+            message = f"cannot be read: {reason(error)}"
+            raise FcnprotoError(Problem(message, str(error.filename or path))) from error
 
     @property
     def digest(self) -> str:
@@ -137,6 +133,7 @@ class Files:
     def write(self, folder: Path) -> Path:
         """Write them into a folder, and give the model's path."""
         for name, content in self.content.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             content.tofile(folder / name)
         return folder / next(iter(self.content))
 
@@ -156,27 +153,6 @@ class Files:
         return [
             replace(each, path=self.title) if each.path == str(path) else each for each in problems
         ]
-
-
-def _beside(path: Path) -> list[str]:
-    """The files that a model's arrays are in, which lie beside it."""
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # whoever loads it says what is wrong with it
-        return []
-    names = {
-        entry.value
-        for tensor in model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    for name in sorted(names):
-        if Path(name).name != name:
-            message = f"its arrays are in '{name}', which does not lie beside it"
-            raise FcnprotoError(Problem(message, str(path)))
-    return sorted(names)
 
 
 @dataclass(frozen=True)

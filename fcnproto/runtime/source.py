@@ -52,6 +52,26 @@ class ModelSource:
             message = self.path.read_bytes()
         return ModelProto.FromString(message)
 
+    def beside(self) -> dict[str, Path]:
+        """The files that arrays of the model's file lie in, by their paths from its folder.
+
+        What is no model has none: whoever loads it says what is wrong with it. Raises FcnprotoError
+        for files outside of its folder, and for those that are not there.
+        """
+        if self.path is None:
+            return {}
+        from google.protobuf.message import DecodeError
+
+        from fcnproto.model.external import array_files
+
+        try:
+            model = self.proto()
+        except DecodeError:
+            return {}
+        real = self.path.resolve()
+        files = {str(name): real.parent / name for name in array_files(model, self.path)}
+        return {name: file for name, file in files.items() if file != real}
+
     def divided(self) -> ModelSource:
         """The same model, that takes less memory to load where it has large convolutions."""
         if self.message is None or self.path is None or self.path.stat().st_size <= _LARGE:

@@ -20,7 +20,6 @@ import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem, Severity, printable
 from fcnproto.files import making, replacing
-from fcnproto.model.external import array_files
 from fcnproto.model.file import Model
 from fcnproto.model.given import Mean, said
 from fcnproto.model.metadata import Blobs, Metadata, completed, missing
@@ -162,15 +161,13 @@ def _next(folder: Path) -> int:
 
 def _copy(model: Path, folder: Path) -> None:
     """The model's file, and those that its arrays lie in."""
-    source = ModelSource.of(model)
-    names = [] if source.message is not None else array_files(source.proto(), model)
-    for name in names:
-        if name.name == MODEL:
+    for name, file in ModelSource.of(model).beside().items():
+        if Path(name) == Path(MODEL):
             raise FcnprotoError(
                 Problem(f"its arrays lie in '{name}', the model's name here", str(model))
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(model.resolve().parent / name, folder / name)
+        shutil.copyfile(file, folder / name)
     shutil.copyfile(model, folder / MODEL)
 
 

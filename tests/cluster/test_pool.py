@@ -1,7 +1,10 @@
 """Workers that a cluster has room for, and clusters that are not there."""
 
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from fcnproto.cli import main
 from fcnproto.cluster.pool import Machine, Pool, joined
 from fcnproto.errors import FcnprotoError
 
@@ -34,6 +37,15 @@ def test_too_many_workers(workers, gpus):
 def test_a_cluster_without_machines():
     with pytest.raises(FcnprotoError, match="0 cores"):
         Pool.of([])
+
+
+def test_a_run_that_finds_no_cluster_leaves_nothing_unfinished(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    arguments = [tmp_path / "a.png", "--model", tmp_path / "m.onnx", "-o", tmp_path / "out"]
+    done = CliRunner().invoke(main, ["segment", *map(str, arguments), "--cluster", "127.0.0.1:1"])
+    assert done.exit_code == 1 and "no cluster to join" in done.stderr
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["manifest.parquet"]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1", "a:b"])
