@@ -15,7 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from zlib import crc32
 
-from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem, reason
 
 _PREFIX = ".fcnproto-"
 _STALE = re.compile(re.escape(_PREFIX) + r"(\d+)-\w+", re.ASCII)
@@ -52,9 +52,7 @@ def replacing(path: Path, *, force: bool = True) -> Iterator[Path]:
     except FileExistsError as error:
         raise FcnprotoError(Problem("it exists; --force overwrites it", str(path))) from error
     except OSError as error:
-        raise FcnprotoError(
-            Problem(f"cannot be written: {error.strerror or error}", str(path))
-        ) from error
+        raise FcnprotoError(Problem(f"cannot be written: {reason(error)}", str(path))) from error
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -92,9 +90,7 @@ def making(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         made = []
     except OSError as error:
-        raise FcnprotoError(
-            Problem(f"cannot be written: {error.strerror or error}", str(path))
-        ) from error
+        raise FcnprotoError(Problem(f"cannot be written: {reason(error)}", str(path))) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

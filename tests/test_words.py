@@ -5,13 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcnproto.words import columns, quoted, some
+from fcnproto.words import columns, counted, quoted, some
 
 
 def test_a_list_ends_in_how_many_more_there_are() -> None:
     assert some([1, 2, 3], 3) == "1, 2, 3"
     assert some(quoted("abcde"), 2) == "'a', 'b' and 3 more"
     assert some([]) == ""
+
+
+def test_one_thing_is_no_several() -> None:
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
 def test_numbers_end_below_each_other_and_a_rule_is_as_wide_as_its_column() -> None:

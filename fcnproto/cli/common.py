@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 
 from fcnproto.cli.arguments import DEVICE, FILE, Function
 from fcnproto.cli.examples import EXAMPLES
-from fcnproto.errors import FcnprotoError, Problem, condensed, nearest, printable
+from fcnproto.errors import FcnprotoError, Problem, condensed, nearest, printable, reason
 from fcnproto.files import replacing
 from fcnproto.words import columns
 
@@ -190,7 +190,7 @@ def _remember_debug(ctx: click.Context, _param: click.Parameter, value: bool) ->
 
 def _problem(error: OSError) -> Problem:
     name = None if error.filename is None else os.fsdecode(error.filename)
-    return Problem(error.strerror or str(error), name)
+    return Problem(reason(error), name)
 
 
 def echo(

@@ -12,7 +12,7 @@ from fcnproto.cli.arguments import CameraType, classes_option, unit_option
 from fcnproto.cli.common import Verb, Verbs, check_output, echo, tell, write_output
 from fcnproto.cli.score import progress
 from fcnproto.errors import Severity, condensed
-from fcnproto.words import columns
+from fcnproto.words import columns, counted
 
 if TYPE_CHECKING:
     from fcnproto.datasets.balance import Balance
@@ -49,8 +49,7 @@ def check(ctx: click.Context, folder: Path, classes: int | Path | None) -> None:
     warnings = len(report.problems) - errors
     echo(
         f"{folder}: {report.labels} label maps, classes {shown} ({len(used)}), {ignored:.1%} of"
-        f" pixels ignored; {errors} error{'s' * (errors != 1)},"
-        f" {warnings} warning{'s' * (warnings != 1)}",
+        f" pixels ignored; {counted(errors, 'error')}, {counted(warnings, 'warning')}",
         err=True,
     )
     if errors:
@@ -125,8 +124,8 @@ def split(folder: Path, output: Path, val: float, seed: int, force: bool) -> Non
     with progress("label") as advance:
         found = split_folder(folder, val, seed, progress=advance)
     train, measured = found.write(output, force=force)
-    echo(f"{train}: {len(found.train)} images", err=True)
-    echo(f"{measured}: {len(found.val)} images", err=True)
+    echo(f"{train}: {counted(len(found.train), 'image')}", err=True)
+    echo(f"{measured}: {counted(len(found.val), 'image')}", err=True)
 
 
 @dataset.command(cls=Verb)

@@ -24,6 +24,7 @@ from fcnproto.cli.arguments import (
 )
 from fcnproto.cli.common import Verb, check_output, echo, output_option, tell, write_output
 from fcnproto.errors import Severity
+from fcnproto.words import counted
 
 # What the other verbs need is imported where it is needed, so that each starts fast.
 
@@ -122,7 +123,7 @@ def check(
     for problem in problems:
         echo(str(problem))
     counts = Counter(problem.severity for problem in problems)
-    summary = [f"{counts[kind]} {kind.value}{'s' * (counts[kind] != 1)}" for kind in Severity]
+    summary = [counted(counts[kind], kind.value) for kind in Severity]
     echo(f"{net}: {', '.join(summary)}", err=True)
     if counts[Severity.ERROR]:
         ctx.exit(1)

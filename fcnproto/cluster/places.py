@@ -16,7 +16,7 @@ import fsspec
 import pyarrow as pa
 from pyarrow import fs
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 
 MOST_BYTES = 2**30
 """No larger file is read as an image."""
@@ -67,7 +67,7 @@ class Place:
             wrapped = fs.PyFileSystem(fs.FSSpecHandler(system))
             return cls(wrapped, path.rstrip("/"), "", name.removesuffix(path))
         except Exception as error:  # each file system has errors of its own
-            raise PlaceError(Problem(f"cannot be opened: {_reason(error)}", text)) from error
+            raise PlaceError(Problem(f"cannot be opened: {reason(error)}", text)) from error
 
     def __str__(self) -> str:
         path = quote(self.path) if self.before and self._is_arrow else self.path
@@ -160,11 +160,11 @@ class Place:
         except FcnprotoError:
             raise
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise PlaceError(Problem(f"cannot be read: {_reason(error)}", str(self))) from error
+            raise PlaceError(Problem(f"cannot be read: {reason(error)}", str(self))) from error
         except Exception as error:  # fsspec's file systems have errors of their own
             if self._is_arrow:
                 raise
-            raise PlaceError(Problem(f"cannot be read: {_reason(error)}", str(self))) from error
+            raise PlaceError(Problem(f"cannot be read: {reason(error)}", str(self))) from error
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class Folder:
             raise
         except Exception as error:  # each file system has errors of its own
             raise FcnprotoError(
-                Problem(f"cannot be written: {_reason(error)}", str(target))
+                Problem(f"cannot be written: {reason(error)}", str(target))
             ) from error
 
 
@@ -239,8 +239,3 @@ def _at(root: str) -> tuple[fs.FileSystem, str]:
 def _opened(before: str, after: str, path: str) -> tuple[fs.FileSystem, str, str]:
     system, root = _at(f"{before}/{after}")
     return system, path, root
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0][:300]

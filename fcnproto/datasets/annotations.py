@@ -25,7 +25,7 @@ from fcnproto.datasets.drawing import (
 )
 from fcnproto.datasets.folder import IMAGE_FOLDERS
 from fcnproto.datasets.pictures import IMAGES, read_mask, read_stored
-from fcnproto.errors import DataError, Problem, Severity
+from fcnproto.errors import DataError, Problem, Severity, reason
 from fcnproto.types import Array, Colour
 from fcnproto.words import quoted, some
 from fcnproto.zoo import specs
@@ -216,15 +216,11 @@ def _read(path: Path) -> _File:
     try:
         found = _read_xml(path, content) if path.suffix.lower() == ".xml" else _json(path, content)
     except (ValueError, RecursionError, ElementTree.ParseError) as error:
-        raise DataError(f"cannot be read: {_short(error)}") from error
+        raise DataError(f"cannot be read: {reason(error)}") from error
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         # LookupError is that of an XML in an encoding that is none, too.
-        raise DataError(f"is not as annotations are: {_short(error)}") from error
+        raise DataError(f"is not as annotations are: {reason(error)}") from error
     return found
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
 
 
 def _json(path: Path, content: bytes) -> _File:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from fcnproto.errors import DataError, Problem, WeightsError
+from fcnproto.errors import DataError, Problem, WeightsError, reason
 from fcnproto.parallel import quiet
 from fcnproto.runtime.images import BROKEN, open_image
 from fcnproto.types import Array, Colour
@@ -309,8 +309,7 @@ def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return DataError(Problem(f"cannot be read: {reason.splitlines()[0]}", str(path)))
+    return DataError(Problem(f"cannot be read: {reason(error)}", str(path)))
 
 
 def _by(shape: tuple[int, ...]) -> str:

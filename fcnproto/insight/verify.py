@@ -13,7 +13,7 @@ import onnx
 from onnx import ModelProto
 
 from fcnproto.crf.mean_field import OnScores
-from fcnproto.errors import FcnprotoError, Problem, Severity, printable
+from fcnproto.errors import FcnprotoError, Problem, Severity, printable, reason
 from fcnproto.model.builder import NAMELESS
 from fcnproto.model.file import LARGEST_MODEL
 from fcnproto.model.metadata import Metadata
@@ -202,9 +202,7 @@ def onnx_model(path: Path) -> ModelProto:
     try:
         return onnx.load(str(path))
     except OSError as error:
-        raise FcnprotoError(
-            Problem(f"cannot be read: {error.strerror or error}", str(path))
-        ) from error
+        raise FcnprotoError(Problem(f"cannot be read: {reason(error)}", str(path))) from error
     except Exception as error:  # protobuf's and onnx's errors have no other common base
         raise FcnprotoError(Problem("is no ONNX model", str(path))) from error
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fcnproto.errors import reason
 from fcnproto.training.curve import LogRow
 from fcnproto.training.loop import Watcher
 
@@ -34,8 +35,7 @@ def board(folder: Path, start: int, watcher: Watcher) -> Iterator[Watcher]:
                 writer.flush()
         except OSError as error:  # the training is worth more than its picture
             broken.append(error)
-            reason = error.strerror or error
-            watcher.text(f"{folder}: TensorBoard's files cannot be written: {reason}")
+            watcher.text(f"{folder}: TensorBoard's files cannot be written: {reason(error)}")
 
     def row(row: LogRow) -> None:
         write(row, loss=row.loss_per_label or row.loss, learning_rate=row.learning_rate)

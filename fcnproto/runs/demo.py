@@ -17,7 +17,7 @@ from fcnproto.datasets import Reader, find, generated
 from fcnproto.datasets.measures import Score
 from fcnproto.datasets.pictures import read_labels
 from fcnproto.datasets.score import score_model
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.proto.source import parse_net
@@ -117,9 +117,7 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FcnprotoError(
-            Problem(f"cannot be made: {error.strerror or error}", str(folder))
-        ) from error
+        raise FcnprotoError(Problem(f"cannot be made: {reason(error)}", str(folder))) from error
 
 
 # The picture ----------------------------------------------------------------------------------

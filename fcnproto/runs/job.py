@@ -19,7 +19,7 @@ from fcnproto.datasets.folder import spec as spec_of
 from fcnproto.datasets.measures import Score
 from fcnproto.datasets.score import score_model
 from fcnproto.datasets.split import Split
-from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem, reason
 from fcnproto.exporting.export import export
 from fcnproto.files import replacing
 from fcnproto.layers.base import Kind
@@ -351,7 +351,7 @@ def made(output: Path) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            message = f"cannot be made: {error.strerror or error}"
+            message = f"cannot be made: {reason(error)}"
             raise FcnprotoError(Problem(message, str(path))) from error
         else:
             return path.resolve()

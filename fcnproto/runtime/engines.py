@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto.errors import FcnprotoError
+from fcnproto.errors import FcnprotoError, reason
 
 KNOWN: Mapping[str, str] = {
     "openvino": "pip install 'fcnproto[openvino]'",
@@ -86,7 +86,7 @@ def devices(name: str) -> list[Any]:
         try:
             providers = _register(module)
         except Exception as error:  # what a package's code and onnxruntime raise has no other base
-            line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            line = reason(error)
             raise EngineError(f"{name} cannot be loaded: {line}") from error
         found = [
             device

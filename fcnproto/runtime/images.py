@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.files import replacing
 from fcnproto.parallel import quiet
 from fcnproto.types import Array, Colour
@@ -225,8 +225,7 @@ def _guarded(source: ImageSource, action: Callable[[], Any]) -> Any:
         with quiet:
             return action()
     except BROKEN as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        first = reason.splitlines()[0]
+        first = reason(error)
         if isinstance(error, UnidentifiedImageError) and source.content is not None:
             first = "cannot identify image file"  # Pillow names an object of Python's
         raise ImageError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.runtime import engines
 from fcnproto.runtime.cache import CachePlace
 from fcnproto.runtime.devices import GET_CUDA, Device, DeviceError, cuda_devices
@@ -135,7 +135,7 @@ class Loader:
         except Exception as error:  # onnxruntime's own exceptions have no other common base
             path = str(self.source.path) if self.source.path else None
             raise FcnprotoError(
-                Problem(f"is no model that onnxruntime can load: {first_line(error)}", path)
+                Problem(f"is no model that onnxruntime can load: {reason(error)}", path)
             ) from error
 
 
@@ -161,13 +161,13 @@ class _OnEngine:
         try:
             session = onnxruntime.InferenceSession(engines.probe(), self.options())
         except Exception as error:
-            raise DeviceError(f"{self.device} cannot be used: {first_line(error)}") from error
+            raise DeviceError(f"{self.device} cannot be used: {reason(error)}") from error
 
         def run(feeds: dict[str, Array]) -> Array:
             try:
                 return np.asarray(session.run(None, feeds)[0])
             except Exception as error:
-                raise DeviceError(f"{self.device} cannot be used: {first_line(error)}") from error
+                raise DeviceError(f"{self.device} cannot be used: {reason(error)}") from error
 
         return run
 
@@ -269,8 +269,3 @@ def limited_cores() -> int | None:
         return None
     cores = len(os.sched_getaffinity(0))
     return cores if cores < (os.cpu_count() or cores) else None
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fcnproto.errors import FcnprotoError, Problem
+from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.runtime.devices import Device, DeviceError
 from fcnproto.runtime.engines import FATAL
-from fcnproto.runtime.loading import Loaded, Loader, first_line
+from fcnproto.runtime.loading import Loaded, Loader
 from fcnproto.runtime.source import ModelSource
 from fcnproto.types import Array
 
@@ -119,7 +119,7 @@ class Session:
         return dict(zip(names, results, strict=True))
 
     def _failed(self, error: Exception) -> str:
-        message = f"cannot be run: {first_line(error)}"
+        message = f"cannot be run: {reason(error)}"
         if self.device.kind == "cpu":
             return message
         return f"{message}; --tile N needs less of {self.device}'s memory, --device cpu none"

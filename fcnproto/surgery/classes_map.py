@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcnproto.errors import Problem, WeightsError
+from fcnproto.errors import Problem, WeightsError, reason
 
 
 def read_classes_map(path: Path) -> dict[int, int]:
@@ -17,8 +17,7 @@ def read_classes_map(path: Path) -> dict[int, int]:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeightsError(Problem(f"cannot be read: {reason}", str(path))) from error
+        raise WeightsError(Problem(f"cannot be read: {reason(error)}", str(path))) from error
     for number, line in enumerate(lines, 1):
         words = line.partition("#")[0].split()
         if not words:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from fcnproto.datasets.figures import figure, rendered
-from fcnproto.errors import DataError, FcnprotoError, Problem
+from fcnproto.errors import DataError, FcnprotoError, Problem, reason
 from fcnproto.files import replacing
 
 
@@ -53,7 +53,7 @@ class Log:
             with self.path.open("a", newline="") as file:
                 csv.writer(file).writerow(_cells(row))
         except OSError as error:
-            message = f"cannot be written: {error.strerror or error}"
+            message = f"cannot be written: {reason(error)}"
             raise FcnprotoError(Problem(message, str(self.path))) from error
 
 

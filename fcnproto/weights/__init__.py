@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.errors import Problem, Severity, WeightsError, reason
 from fcnproto.files import replacing
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
@@ -87,7 +87,7 @@ def _head(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as file:
             head, size = file.read(HEAD), path.stat().st_size
     except OSError as error:
-        raise broken(path, f"cannot be read: {error.strerror or error}") from error
+        raise broken(path, f"cannot be read: {reason(error)}") from error
     if not size:
         raise broken(path, "it is empty: Caffe loads it without a word, and loads nothing")
     return head, size

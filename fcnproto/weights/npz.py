@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from fcnproto.errors import reason
 from fcnproto.parallel import quiet
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import (
@@ -52,7 +53,7 @@ def read(path: Path) -> Arrays:
                     arrays[key] = _member(path, key, stream, member.file_size)
             return arrays
     except _FLAWS as error:
-        raise broken(path, f"it is not a whole .npz: {_first_line(error)}") from error
+        raise broken(path, f"it is not a whole .npz: {reason(error)}") from error
 
 
 def is_reference(path: Path) -> bool:
@@ -63,11 +64,6 @@ def is_reference(path: Path) -> bool:
     except _FLAWS:
         return False
     return {"in", "out"} <= parts
-
-
-def _first_line(error: Exception) -> str:
-    """NumPy quotes the header that it cannot read, however long that is."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def mapped(path: Path) -> np.ndarray[Any, Any]:
         order: Literal["F", "C"] = "F" if header.fortran else "C"
         return np.memmap(path, header.dtype, "r", start, header.shape, order)
     except _FLAWS as error:
-        raise broken(path, f"it is not a whole .npy: {_first_line(error)}") from error
+        raise broken(path, f"it is not a whole .npy: {reason(error)}") from error
 
 
 def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
@@ -116,9 +112,7 @@ def _header(path: Path, key: str, stream: IO[bytes]) -> _Header:
         with quiet:  # of files that Python 2 wrote, which are read well
             shape, fortran, dtype = reader(stream)
     except _HEADER_FLAWS as error:
-        raise broken(
-            path, f"'{key}' has a header that cannot be read: {_first_line(error)}"
-        ) from error
+        raise broken(path, f"'{key}' has a header that cannot be read: {reason(error)}") from error
     return _Header(tuple(map(int, shape)), fortran, dtype)
 
 
@@ -166,7 +160,7 @@ def read_npy(path: Path) -> Arrays:
             header = _header(path, path.name, file)
             start = file.tell()
     except _FLAWS as error:
-        raise broken(path, f"it is not a whole .npy: {_first_line(error)}") from error
+        raise broken(path, f"it is not a whole .npy: {reason(error)}") from error
     if header.dtype.hasobject:
         raise broken(
             path,

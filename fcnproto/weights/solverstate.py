@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnproto.errors import Problem, WeightsError
+from fcnproto.errors import Problem, WeightsError, reason
 from fcnproto.files import replacing
 from fcnproto.proto.caffe_pb2 import SolverState
 from fcnproto.types import Floats, Shape, show
@@ -47,7 +47,7 @@ def read(path: Path) -> Stop:
             raise broken(path, "it is empty")
         return _read_hdf5(path) if is_hdf5 else _read_binary(path)
     except OSError as error:
-        raise broken(path, f"cannot be read: {error.strerror or error}") from error
+        raise broken(path, f"cannot be read: {reason(error)}") from error
 
 
 def write(path: Path, stop: Stop) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcnproto.errors import Problem, ZooError
+from fcnproto.errors import Problem, ZooError, reason
 from fcnproto.zoo import strict
 from fcnproto.zoo.strict import Parser
 
@@ -38,8 +38,7 @@ class Table:
         try:
             return cls(tomllib.loads(path.read_text(encoding="utf-8")), path)
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ZooError(Problem(f"cannot be read: {reason}", str(path))) from error
+            raise ZooError(Problem(f"cannot be read: {reason(error)}", str(path))) from error
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -95,13 +94,8 @@ class Table:
         return self._list(key, strict.number, "a number")
 
     def rows(self, key: str) -> tuple[tuple[float, ...], ...]:
-        """A list of lists of numbers, all of one length."""
-        rows = self._list(key, list)
-        for row in rows:
-            if len(row) != len(rows[0]) or not all(_is(value, float) for value in row):
-                self.complain(f"'{key}' must be lists of numbers of one length, found {row}")
-                return ()
-        return tuple(tuple(map(float, row)) for row in rows)
+        """A list of lists of numbers, empty if it is not there."""
+        return self._list(key, strict.list_of(strict.number), "a list of numbers")
 
     def colours(self, key: str) -> tuple[tuple[int, int, int], ...]:
         """A list of [red, green, blue], each from 0 to 255, empty if it is not there."""
