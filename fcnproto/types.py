@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ INT_MAX = 2**31 - 1
 """The largest C int, which Caffe counts sizes with."""
 
 
-def show(shape: Shape) -> str:
-    """A shape as people write it: 1×3×500×500."""
+def show(shape: Iterable[object]) -> str:
+    """A shape as people write it, of sizes or their names: 1×3×500×500."""
     return "×".join(map(str, shape)) or "() (a scalar)"
 
 

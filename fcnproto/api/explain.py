@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,6 +75,6 @@ class FieldExplanation(Shown):
         return "".join(map(fields.text, self.accounts)).rstrip("\n")
 
     def _repr_png_(self) -> bytes:
-        content = io.BytesIO()
-        self.picture().save(content, "PNG")
-        return content.getvalue()
+        from fcnproto.runtime.images import png_of
+
+        return png_of(self.picture())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -217,9 +216,7 @@ def segmenter(model: SegmentsImages, on: On = On("auto")) -> Segmenter:
     if isinstance(model, str) and is_model(model) and not model.lower().endswith(".onnx"):
         model = export(load_net(model), model)
     if isinstance(model, Model):
-        content = io.BytesIO()
-        model.write(content)
-        return Segmenter(on.session(content.getvalue()), scores=False)
+        return Segmenter(on.session(model.to_bytes()), scores=False)
     return Segmenter(on.session(Path(model)), scores=False)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,9 +160,9 @@ def explain_field(
     photo = None if image is None else _one_image(image)
     found = _loaded(**net).explain_field(blob, pixel, photo)
     if output is not None:
-        buffer = io.BytesIO()
-        found.picture().save(buffer, "PNG")
-        write_output(output, buffer.getvalue(), force)
+        from fcnproto.runtime.images import png_of
+
+        write_output(output, png_of(found.picture()), force)
     if as_json:
         echo(json.dumps(found.as_json(), indent=2))
     elif output != "-":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -153,9 +152,9 @@ def score(
 
 def _draw(results: Mapping[str, Score], picture: str, force: bool) -> None:
     """A picture for each label map; those after the first have the top in their names."""
+    from fcnproto.runtime.images import png_of
+
     for number, (top, score) in enumerate(results.items()):
         path = Path(picture)
         file = beside(path, f".{top}{path.suffix}") if number else path
-        content = io.BytesIO()
-        score.picture().save(content, "PNG")
-        write_output(str(file), content.getvalue(), force)
+        write_output(str(file), png_of(score.picture()), force)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -105,11 +104,8 @@ class Files:
         """A model as `Segmenter` takes it. Raises FcnprotoError if it cannot be read."""
         if isinstance(model, str | PathLike):
             return cls._read(Path(model))
-        if not isinstance(model, bytes):
-            content = io.BytesIO()
-            model.write(content)
-            model = content.getvalue()
-        return cls("model", {"model.onnx": np.frombuffer(model, np.uint8)})
+        content = model if isinstance(model, bytes) else model.to_bytes()
+        return cls("model", {"model.onnx": np.frombuffer(content, np.uint8)})
 
     @classmethod
     def _read(cls, path: Path) -> Files:

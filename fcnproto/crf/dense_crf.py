@@ -28,7 +28,7 @@ from fcnproto.crf.kernels import (
 )
 from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.errors import CrfError
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 Compatibility: TypeAlias = "float | Array"
 """A number w: Potts, μ(X) = −w X, so that w > 0 smooths. A vector v (C): μ(X) = diag(v) X. A matrix
@@ -149,7 +149,7 @@ class DenseCRF:
         if image.ndim == 2:
             image = image[:, :, np.newaxis]
         if image.ndim != 3 or 0 in image.shape:
-            shape = "×".join(map(str, image.shape))
+            shape = show(image.shape)
             raise CrfError(f"an image must be height × width × channels, found {shape}")
         if not np.isfinite(image).all():
             raise CrfError("the image's values are not all finite numbers")
@@ -254,7 +254,7 @@ def _check_compat(compat: Compatibility) -> None:
         message = "a compatibility is a number, C numbers or C × C of them, found rows unlike"
         raise CrfError(message) from error
     if values.ndim > 2 or (values.ndim == 2 and values.shape[0] != values.shape[1]):
-        shape = "×".join(map(str, values.shape))
+        shape = show(values.shape)
         raise CrfError(f"a compatibility is a number, C numbers or C × C of them, found {shape}")
     if not np.isfinite(values).all():
         raise CrfError("a compatibility must be finite numbers")

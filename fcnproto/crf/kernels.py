@@ -13,7 +13,7 @@ from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.crf.permutohedral import Lattice
 from fcnproto.errors import CrfError
 from fcnproto.parallel import spread
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 _LEAST = np.float32(1e-20)  # what keeps the originals from dividing by 0
 
@@ -125,7 +125,7 @@ def checked_scores(scores: Array, size: tuple[int, ...]) -> Array:
     """
     scores = np.asarray(scores)
     if scores.ndim != 3:
-        shape = "×".join(map(str, scores.shape))
+        shape = show(scores.shape)
         raise CrfError(f"scores must be classes × height × width, found {shape}")
     classes, *own = scores.shape
     if tuple(own) != size:

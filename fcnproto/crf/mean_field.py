@@ -26,7 +26,7 @@ from fcnproto.crf.kernels import (
 )
 from fcnproto.crf.memory import COPIES, check_memory
 from fcnproto.errors import CrfError
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Weights:
         shapes = {array.shape for array in (self.spatial, self.bilateral, self.compatibility)}
         (first, *others) = shapes
         if others or len(first) != 2 or first[0] != first[1]:
-            found = ", ".join(sorted("×".join(map(str, shape)) for shape in shapes))
+            found = ", ".join(sorted(map(show, shapes)))
             raise CrfError(f"the mean field's three matrices must be C × C, found {found}")
 
     @property
@@ -105,7 +105,7 @@ class MeanField:
         `first` is the row and column of its first pixel, if it is a part of a larger image.
         """
         if image.ndim != 3 or 0 in image.shape:
-            shape = "×".join(map(str, image.shape))
+            shape = show(image.shape)
             raise CrfError(f"an image must be channels × height × width, found {shape}")
         channels, height, width = image.shape
         places = self.theta_gamma, self.theta_gamma

@@ -26,7 +26,7 @@ from fcnproto.datasets.drawing import (
 from fcnproto.datasets.folder import IMAGE_FOLDERS
 from fcnproto.datasets.pictures import IMAGES, read_mask, read_stored
 from fcnproto.errors import DataError, Problem, Severity, reason
-from fcnproto.types import Array, Colour
+from fcnproto.types import Array, Colour, show
 from fcnproto.words import quoted, some
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import VOID, Legend, LegendClass
@@ -183,7 +183,7 @@ class _Images:
         path = self._file(drawing)
         size = read_stored(path).upright
         if drawing.size is not None and drawing.size != size:
-            drawn, there = ("×".join(map(str, each)) for each in (drawing.size, size))
+            drawn, there = map(show, (drawing.size, size))
             message = f"is drawn over {drawn} pixels, and the image {path} is {there}"
             raise DataError(Problem(message, str(drawing.source)))
         place = path.relative_to(self._folder)

@@ -15,6 +15,7 @@ from fcnproto.errors import DataError, Problem, Severity, raise_if_any
 from fcnproto.files import read_lines
 from fcnproto.proto.caffe_pb2 import BlobProto
 from fcnproto.types import Array
+from fcnproto.zoo.legend import name_of
 
 RARE = 0.005
 """A class with a smaller share of the pixels is rare: a loss without weights hardly sees it."""
@@ -76,7 +77,7 @@ def balance(maps: Iterable[Array], names: tuple[str, ...] = ()) -> Balance:
     there = pixels > 0
     weights = np.zeros(classes)
     weights[there] = np.median(frequencies[there]) / frequencies[there]
-    titles = names or tuple(f"class {number}" for number in range(classes))
+    titles = names or tuple(map(name_of, range(classes)))
     return Balance(titles, pixels, weights)
 
 

@@ -32,7 +32,7 @@ from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
 from fcnproto.parallel import spread
 from fcnproto.runtime.images import write_labels
-from fcnproto.types import Array, Colour
+from fcnproto.types import Array, Colour, show
 from fcnproto.words import some
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import LABEL_MAP, LEGEND, VOID, Legend, LegendClass, write_legend
@@ -194,7 +194,7 @@ class _Work:
             message = f"{given} pixels of blended colours were given to the nearest class"
             yield Problem(message, path, severity=warning)
         if old != new:
-            sizes = " to ".join("×".join(map(str, each)) for each in (old, new))
+            sizes = " to ".join(map(show, (old, new)))
             yield Problem(f"brought from {sizes}, as its image is", path, severity=Severity.NOTE)
 
 

@@ -14,7 +14,7 @@ from fcnproto.errors import DataError, Problem
 from fcnproto.parallel import quiet
 from fcnproto.proto.caffe_pb2 import Datum
 from fcnproto.runtime.images import BROKEN, open_image
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 
 class Database:
@@ -73,7 +73,7 @@ class Database:
             else np.array(datum.float_data, np.float32)
         )
         if min(shape) < 1 or len(values) != count:
-            found = "×".join(map(str, shape))
+            found = show(shape)
             raise self._broken(f"{place} says that it is {found}, and holds {len(values)} numbers")
         return values.reshape(shape), datum.label
 

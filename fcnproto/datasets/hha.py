@@ -19,7 +19,7 @@ from fcnproto.datasets.pictures import by_name, read_depth_map
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
 from fcnproto.runtime.images import ImageError, ImageSource
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 # Of each channel: red is disparity, green height, blue the angle.
 DISPARITY = 310.0
@@ -68,7 +68,7 @@ class Camera:
         """
         crops = {(480, 640): (0, 0), (425, 560): (45, 40)}
         if size not in crops:
-            known = " and ".join("×".join(map(str, each)) for each in crops)
+            known = " and ".join(map(show, crops))
             message = (
                 f"is {size[0]}×{size[1]}, and NYUDv2's camera is known for {known}: say yours with"
                 " --camera fx,fy,cx,cy, in pixels"

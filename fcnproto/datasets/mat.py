@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fcnproto.errors import DataError, Problem
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 from fcnproto.words import quoted, some
 
 LARGEST_ARRAY = 2**28
@@ -91,7 +91,7 @@ def _holds(names: list[str]) -> str:
 
 
 def _what(value: Any) -> str:
-    return "×".join(map(str, value.shape)) if isinstance(value, np.ndarray) else str(value)
+    return show(value.shape) if isinstance(value, np.ndarray) else str(value)
 
 
 # MATLAB 5 to 7 ------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class _Matrix:
             return _CLASSES.get(self.kind, f"class {self.kind}")
         numbers = self.rest.numbers()
         if min(self.shape, default=0) < 0 or prod(self.shape) != len(numbers):
-            found = "×".join(map(str, self.shape))
+            found = show(self.shape)
             raise ValueError(f"its matrix is {found} and has {len(numbers)} numbers")
         return numbers.reshape(self.shape, order="F")
 

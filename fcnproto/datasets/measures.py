@@ -7,7 +7,6 @@ classes n_ii / (t_i + Σ_j n_ji − n_ii), frequency weighted IU Σ t_i·IU_i / 
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -119,9 +118,9 @@ class Score(Shown):
     def _repr_html_(self) -> str:
         from base64 import b64encode  # needed in notebooks only
 
-        content = io.BytesIO()
-        self.picture().save(content, "PNG")
-        data = b64encode(content.getvalue()).decode()
+        from fcnproto.runtime.images import png_of
+
+        data = b64encode(png_of(self.picture())).decode()
         return f'{super()._repr_html_()}<img alt="" src="data:image/png;base64,{data}">'
 
 

@@ -27,7 +27,7 @@ from fcnproto.parallel import spread
 from fcnproto.types import Array, Colour
 from fcnproto.words import some
 from fcnproto.zoo import specs
-from fcnproto.zoo.legend import LEGEND, VOID, Legend, LegendClass
+from fcnproto.zoo.legend import LEGEND, VOID, Legend, LegendClass, name_of
 
 Progress = Callable[[], object]
 
@@ -231,7 +231,7 @@ def number_them(seen: Seen, legend: Legend, folder: Path, nearest: bool) -> Numb
         )
         raise DataError(Problem(message, str(folder)))
     colours = map(unpack, sorted(seen.colours.keys() - mixed))
-    entries = [LegendClass(f"class {number}", colour) for number, colour in enumerate(colours)]
+    entries = [LegendClass(name_of(number), colour) for number, colour in enumerate(colours)]
     return Numbering.of_legend(Rule.NEW, entries)
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from fcnproto.errors import DataError, Problem, WeightsError, reason
 from fcnproto.parallel import quiet
 from fcnproto.runtime.images import BROKEN, open_image
-from fcnproto.types import Array, Colour
+from fcnproto.types import Array, Colour, show
 from fcnproto.weights import npz
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
@@ -89,7 +89,7 @@ def read_depth(path: Path) -> Array:
     """A depth map as H×W float32, in the unit that it is stored in. Raises DataError."""
     depth: Array = _guarded(path, lambda image: np.asarray(image, np.float32))
     if depth.ndim != 2:
-        message = f"expected a depth map of one channel, found an array {_by(depth.shape)}"
+        message = f"expected a depth map of one channel, found an array {show(depth.shape)}"
         raise DataError(Problem(message, str(path)))
     return depth
 
@@ -104,7 +104,7 @@ def read_depth_map(path: Path) -> tuple[Array, bool]:
     else:
         depth = _guarded(path, lambda image: np.asarray(image))
     if depth.ndim != 2 or 0 in depth.shape or depth.dtype.kind not in "iuf":
-        message = f"expected a depth map of one channel, found {depth.dtype} {_by(depth.shape)}"
+        message = f"expected a depth map of one channel, found {depth.dtype} {show(depth.shape)}"
         raise DataError(Problem(message, str(path)))
     if depth.dtype.kind in "iu" and depth.dtype.itemsize == 1:
         message = (
@@ -291,7 +291,7 @@ def _read_npy(path: Path) -> Array:
     found = _read_array(path)
     shape = found.shape
     if found.dtype.kind not in "iub" or len(shape) < 2 or set(shape[:-2]) - {1}:
-        message = f"expected H×W whole numbers, found {found.dtype} {_by(shape)}"
+        message = f"expected H×W whole numbers, found {found.dtype} {show(shape)}"
         if found.dtype.kind == "f":
             message += "; if these are scores, save their argmax over the classes"
         raise DataError(Problem(message, str(path)))
@@ -310,7 +310,3 @@ def _guarded(path: Path, action: Callable[[Image.Image], Any]) -> Any:
 
 def _unreadable(path: Path, error: Exception) -> DataError:
     return DataError(Problem(f"cannot be read: {reason(error)}", str(path)))
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

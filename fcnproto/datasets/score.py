@@ -15,7 +15,7 @@ from fcnproto.datasets.map_sets import Folder, Maps, Truth
 from fcnproto.datasets.measures import MOST_CLASSES, Classes, Score
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.parallel import ahead, spread
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 from fcnproto.words import some
 
 if TYPE_CHECKING:  # a runtime is heavy, and readers are listed with this module
@@ -49,7 +49,7 @@ def counted_pair(
     The paths are what problems name.
     """
     if truth.shape != prediction.shape:
-        message = f"is {_by(prediction)}, and the truth {truth_path} is {_by(truth)}"
+        message = f"is {show(prediction.shape)}, and the truth {truth_path} is {show(truth.shape)}"
         return classes.empty(), [Problem(message, prediction_path)]
     maps = ((truth, truth_path), (prediction, prediction_path))
     problems = [problem for each, path in maps for problem in _beyond(classes, each, path)]
@@ -81,10 +81,6 @@ def _no_class(classes: Classes, values: Sequence[int], path: str) -> Problem:
     if values == [IGNORE] or values == [1, IGNORE]:
         hint = "; a mask of 0 and 255 becomes classes by `fcnproto dataset convert`"
     return Problem(f"holds {shown}, and {classes}{hint}", path)
-
-
-def _by(array: Array) -> str:
-    return "×".join(map(str, array.shape))
 
 
 def near_boundaries(truth: Array, width: int | None, ignore: int = IGNORE) -> Array:

@@ -24,6 +24,7 @@ from fcnproto.runtime.segmenter import ImageLike, Segmenter
 from fcnproto.runtime.sheet import Captioned, Cell, sheet
 from fcnproto.types import Array, Colour, Shown, show
 from fcnproto.words import columns
+from fcnproto.zoo.legend import name_of
 
 MOST_ROWS = 6
 """So many images are drawn; all are scored."""
@@ -69,7 +70,7 @@ class SideBySide(Shown):
         has_truth = any(row.truth is not None for row in self.rows)
         rows = [self._cells(row) for row in self.rows]
         legend = [
-            (self._name(number), colour)
+            (name_of(number, self.classes), colour)
             for number, colour in enumerate(self.palettes[0][: len(self.classes) or None])
             if number in self._there
         ]
@@ -94,9 +95,6 @@ class SideBySide(Shown):
         """The classes that are drawn anywhere."""
         maps = [each for row in self.rows for each in (*row.labels, row.truth) if each is not None]
         return {int(number) for each in maps for number in np.unique(each)} - {IGNORE}
-
-    def _name(self, number: int) -> str:
-        return self.classes[number] if number < len(self.classes) else f"class {number}"
 
     def as_json(self) -> dict[str, Any]:
         """The scores for JSON, of all images and of each that is drawn."""

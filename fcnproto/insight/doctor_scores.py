@@ -19,7 +19,7 @@ from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Shapes
 from fcnproto.runtime.session import Session
 from fcnproto.surgery.layouts import image_mean
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 _SURE = 0.99  # a net that is so sure cannot be told surer
 
@@ -78,7 +78,7 @@ def examine_image(graph: Graph, weights: Weights, picture: Array, name: str = ""
     """
     net = inference(graph, weights)
     if [(len(sizes), *sizes[1:2]) for sizes in net.inputs.values()] != [(4, 3)]:
-        listed = ", ".join(f"'{blob}' {_by(sizes)}" for blob, sizes in net.inputs.items())
+        listed = ", ".join(f"'{blob}' {show(sizes)}" for blob, sizes in net.inputs.items())
         message = f"a net with one input N×3×H×W is needed, found {listed}"
         raise NetError(Problem(message, graph.path))
     ((blob, sizes),) = net.inputs.items()
@@ -150,10 +150,6 @@ def _dead(maxima: Mapping[str, Array]) -> Iterator[Finding]:
                 " learning rate",
                 layer,
             )
-
-
-def _by(sizes: Sequence[int | str]) -> str:
-    return "×".join(map(str, sizes))
 
 
 def _complete(net: Inference, weights: Weights) -> dict[str, list[Array]]:

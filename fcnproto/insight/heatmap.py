@@ -36,6 +36,7 @@ from fcnproto.surgery.convolutionize import convolutionize, is_convolutional
 from fcnproto.surgery.fit import LayerFit, WeightSource
 from fcnproto.surgery.rules import Action
 from fcnproto.types import Array, Shown, show
+from fcnproto.zoo.legend import name_of
 
 SHOWN = 3
 """So many classes are shown where none are named: those with the highest values."""
@@ -81,7 +82,7 @@ class Heatmap(Shown):
 
     def name(self, number: int) -> str:
         """What a class is called: its name, or `class 7`."""
-        return self.classes[number] if number < len(self.classes) else f"class {number}"
+        return name_of(number, self.classes)
 
     def number(self, which: int | str) -> int:
         """The class of a number or a name; FcnprotoError if there is none."""

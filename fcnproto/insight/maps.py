@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,10 +70,8 @@ def eye(net: Prepared, blobs: Sequence[str], about: Metadata, name: str = "", on
     proto = part(whole.proto, [image], blobs)
     read = {name for node in proto.graph.node for name in node.input}
     model = Model(proto, {name: array for name, array in whole.tensors.items() if name in read})
-    content = io.BytesIO()
-    model.write(content)
     mean = about.mean.get(image) or image_mean([graph.name, name])
-    return Eye(on.session(content.getvalue()), image, tuple(blobs), tuple(mean))
+    return Eye(on.session(model.to_bytes()), image, tuple(blobs), tuple(mean))
 
 
 def axes_of(net: Prepared, blob: str, image: str) -> Axes | None:

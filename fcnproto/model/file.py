@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,6 +74,12 @@ class Model:
                     _write(file, array)
             model_file.write_bytes(proto.SerializeToString(deterministic=True))
         return path, data
+
+    def to_bytes(self) -> bytes:
+        """The model as one message, as `write` writes it."""
+        content = io.BytesIO()
+        self.write(content)
+        return content.getvalue()
 
     def write(self, file: BinaryIO) -> None:
         """Write the model as one message: the bytes that `to_proto` would be serialized to.

@@ -40,18 +40,14 @@ class EngineError(FcnprotoError):
 def installed() -> dict[str, str]:
     """The engines whose packages are installed, and the modules that they bring."""
     found: dict[str, str] = {}
-    for package in metadata.distributions():
-        title = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()
-        if not title.startswith(_PREFIX):
-            continue
-        name = re.sub(r"-cu\d+$", "", title.removeprefix(_PREFIX))
+    for name, package in _packages():
         modules = {
             file.parts[0]
             for file in package.files or ()
             if len(file.parts) == 2 and file.name == "__init__.py"
         }
         if modules:
-            found[_ALIASES.get(name, name)] = min(modules)
+            found[name] = min(modules)
     return dict(sorted(found.items()))
 
 
@@ -62,12 +58,16 @@ def is_known(name: str) -> bool:
 
 def version(name: str) -> str:
     """The version of the package that brings an engine."""
+    return next((package.version for engine, package in _packages() if engine == name), "")
+
+
+def _packages() -> Iterator[tuple[str, metadata.Distribution]]:
+    """The packages that bring engines, with the engines' names."""
     for package in metadata.distributions():
         title = re.sub(r"[-_.]+", "-", package.metadata["Name"] or "").lower()
-        short = re.sub(r"-cu\d+$", "", title.removeprefix(_PREFIX))
-        if title.startswith(_PREFIX) and _ALIASES.get(short, short) == name:
-            return package.version
-    return ""
+        if title.startswith(_PREFIX):
+            name = re.sub(r"-cu\d+$", "", title.removeprefix(_PREFIX))
+            yield _ALIASES.get(name, name), package
 
 
 def devices(name: str) -> list[Any]:

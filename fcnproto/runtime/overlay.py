@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fcnproto.errors import printable
 from fcnproto.types import Array, Colour
 
 MOST_LISTED = 16
@@ -106,4 +107,4 @@ def _legend(width: int, entries: tuple[tuple[tuple[int, ...], str], ...]) -> Arr
 
 
 def _shown(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name[:40])
+    return printable(name)[:40]

@@ -17,7 +17,7 @@ from fcnproto.runtime.refining import Refining, as_input, starts
 from fcnproto.runtime.resizing import enlarged, resized, resized_scores
 from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import Staged
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 from fcnproto.zoo.specs import voc_palette
 
 Picture = Mapping[str, Array]
@@ -303,7 +303,7 @@ class Runner:
     def _fitted(self, name: str, output: Array, size: tuple[int, int]) -> Array:
         """An output at the size of what went in; scores are scaled, labels cannot be."""
         if not output.size:
-            shape = "×".join(map(str, output.shape))
+            shape = show(output.shape)
             raise ImageError(Problem(f"output '{name}' is empty: {shape}"))
         if output.shape[-2:] == size:
             return output

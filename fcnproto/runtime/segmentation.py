@@ -14,8 +14,9 @@ from PIL import Image
 from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.files import beside, replacing
 from fcnproto.runtime import overlay as overlays
-from fcnproto.runtime.images import label_png
+from fcnproto.runtime.images import label_png, png_of
 from fcnproto.types import Array, Colour
+from fcnproto.zoo.legend import name_of
 
 _ROWS = 2**20  # labels that are counted at once, for what is counted becomes numbers of 8 bytes
 
@@ -80,7 +81,7 @@ class Segmentation:
     def name(self, number: int, blob: str | None = None) -> str:
         """What a class is called: its name, or `class 7`."""
         names = self.classes.get(self._first if blob is None else blob, ())
-        return names[number] if number < len(names) else f"class {number}"
+        return name_of(number, names)
 
     def overlay(self, *, legend: bool = True) -> Image.Image:
         """The image with its classes' colours over it, contours, and a legend below."""
@@ -145,9 +146,7 @@ class Segmentation:
     def _repr_png_(self) -> bytes | None:
         if self.error is not None:
             return None
-        content = io.BytesIO()
-        self.overlay().save(content, "PNG")
-        return content.getvalue()
+        return png_of(self.overlay())
 
 
 def _counted(labels: Array) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -337,8 +336,5 @@ def _session(
         return model
     if isinstance(model, str | PathLike):
         return Session(Path(model), device, fast=fast)
-    if not isinstance(model, bytes):
-        content = io.BytesIO()
-        model.write(content)
-        model = content.getvalue()
-    return Session(model, device, fast=fast)
+    content = model if isinstance(model, bytes) else model.to_bytes()
+    return Session(content, device, fast=fast)

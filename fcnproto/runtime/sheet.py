@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fcnproto.errors import printable
 from fcnproto.types import Colour
 
 _CELL, _GAP, _LINE = 336, 12, 30
@@ -75,7 +76,7 @@ def _captioned(cell: Cell) -> Captioned:
 
 def _cut(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
     """As much of a text as fits a column, without what cannot be printed."""
-    text = "".join(c if c.isprintable() else "?" for c in text[:200])
+    text = printable(text[:200])
     if font.getlength(text) <= _CELL:
         return text
     while text and font.getlength(f"{text}…") > _CELL:

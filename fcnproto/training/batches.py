@@ -29,7 +29,7 @@ from fcnproto.layers.reading import Form, Reading
 from fcnproto.net.nodes import Graph, Node
 from fcnproto.training.net import Feed
 from fcnproto.training.transforms import transformed
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 Key = tuple[int, tuple[int, ...]]
 """The number of a batch, which decides its chance, and those of its items."""
@@ -121,7 +121,7 @@ class Batches:
         for column in columns:
             sizes = {array.shape for array in column}
             if len(sizes) > 1:
-                found = ", ".join("×".join(map(str, size)) for size in sorted(sizes)[:3])
+                found = ", ".join(map(show, sorted(sizes)[:3]))
                 message = (
                     f"a batch holds items of one size, found {found}: give a crop or a new size, or"
                     " batch_size 1"

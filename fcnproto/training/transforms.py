@@ -7,7 +7,7 @@ import numpy as np
 from fcnproto.datasets.pictures import resized
 from fcnproto.errors import DataError
 from fcnproto.layers.reading import LabelMap, Transform
-from fcnproto.types import Array, Floats
+from fcnproto.types import Array, Floats, show
 
 
 def transformed(
@@ -32,11 +32,10 @@ def transformed(
         if transform.size or transform.scales or transform.between:
             labels = resized(labels, divided)
         if label_map.divide == 1 and labels.shape != size:
-            raise DataError(
-                f"image and label map must have one size, found {_by(size)} and {_by(labels.shape)}"
-            )
+            found = f"{show(size)} and {show(labels.shape)}"
+            raise DataError(f"image and label map must have one size, found {found}")
     if mean is not None and mean.shape[1:] not in ((1, 1), size):
-        found = f"{_by(mean.shape[1:])} and {_by(size)}"
+        found = f"{show(mean.shape[1:])} and {show(size)}"
         raise DataError(f"mean and image must have one size, found {found}")
     image = image.astype(np.float32)
     if mean is not None:
@@ -114,7 +113,7 @@ def _cut(
     assert transform.crop is not None
     (height, width), own = transform.crop, image.shape[1:]
     if height > own[0] or width > own[1]:
-        raise DataError(f"a crop of {height}×{width} does not fit an image of {_by(own)}")
+        raise DataError(f"a crop of {height}×{width} does not fit an image of {show(own)}")
     spare = own[0] - height, own[1] - width
     top, left = (int(rng.integers(each + 1)) if transform.random else each // 2 for each in spare)
     top = spare[0] if transform.crop_bottom else top
@@ -133,10 +132,6 @@ def _sliced(labels: Array, label_map: LabelMap) -> Array:
         label_map.offset, label_map.stride, label_map.dim, labels.shape, strict=True
     ):
         if start < 0 or step < 1 or count < 1 or start + step * (count - 1) >= size:
-            raise DataError(f"label_slice reaches beyond labels of {_by(labels.shape)}")
+            raise DataError(f"label_slice reaches beyond labels of {show(labels.shape)}")
         parts.append(slice(start, start + step * (count - 1) + 1, step))
     return labels[tuple(parts)]
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))

@@ -30,6 +30,11 @@ MOST_OF_DATA = 255
 """So many one to learn from: its numbers are of 8 bits, and 255 is ignored."""
 
 
+def name_of(number: int, names: Sequence[str] = ()) -> str:
+    """What a class is called: its name, or `class 7` where that is not known."""
+    return names[number] if number < len(names) else f"class {number}"
+
+
 @dataclass(frozen=True)
 class LegendClass:
     """A class of a legend: its name, and the colour (RGB) that stands for it in pictures."""
@@ -71,7 +76,7 @@ class Legend:
         if isinstance(classes, int):
             if not 1 <= classes <= MOST:
                 raise DataError(f"there are 1 to {MOST} classes, found {classes}")
-            classes = [f"class {number}" for number in range(classes)]
+            classes = [name_of(number) for number in range(classes)]
         if not isinstance(classes, str | PathLike):
             return cls(Path(), tuple(LegendClass(name, None) for name in classes))
         path = Path(classes)
