@@ -44,6 +44,9 @@ FLOOR_PERCENTILE = 0.1
 PLAUSIBLE = (0.1, 50.0)
 """The median depth of a room, in metres, in any unit that is understood right."""
 
+SHORTEST, FARTHEST = 1e-3, 1_000_000
+"""The numbers of a camera, in pixels; beyond them nothing can be computed of its rays."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -55,10 +58,13 @@ class Camera:
     cy: float
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy))):
-            raise DataError("a camera's numbers must be finite")
+        if not all(abs(each) <= FARTHEST for each in (self.fx, self.fy, self.cx, self.cy)):
+            raise DataError(f"a camera's numbers are in pixels, at most {FARTHEST:,}")
         if self.fx <= 0 or self.fy <= 0:
             raise DataError(f"focal lengths must be positive, found {self.fx:g} and {self.fy:g}")
+        if min(self.fx, self.fy) < SHORTEST:
+            message = f"focal lengths are in pixels, at least {SHORTEST:g}"
+            raise DataError(f"{message}, found {self.fx:g} and {self.fy:g}")
 
     @classmethod
     def of_nyud(cls, size: tuple[int, int]) -> Camera:

@@ -166,9 +166,27 @@ def test_the_camera_of_nyud_is_for_its_own_sizes(tmp_path):
     trees.save(tmp_path / "a.png", np.full((240, 320), 2000, np.uint16))
     with pytest.raises(DataError, match=r"a\.png: error: is 240×320, .* --camera fx,fy,cx,cy"):
         encode_file(tmp_path / "a.png")
-    for wrong in ((0, 1, 0, 0), (1, float("nan"), 0, 0)):
-        with pytest.raises(DataError):
-            Camera(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((0, 1, 0, 0), "must be positive, found 0 and 1"),
+        ((1, float("nan"), 0, 0), "in pixels, at most 1,000,000"),
+        ((1e308, 1, 0, 0), "in pixels, at most 1,000,000"),
+        ((1, 1, 0, -1e300), "in pixels, at most 1,000,000"),
+        ((1e-308, 1, 0, 0), "in pixels, at least 0.001, found 1e-308 and 1"),
+    ],
+)
+def test_numbers_of_no_camera(numbers, message):
+    with pytest.raises(DataError, match=message):
+        Camera(*numbers)
+
+
+@pytest.mark.parametrize("numbers", [(1e-3, 1e-3, 1e6, -1e6), (1e6, 1e-3, 0, 0), (1e6,) * 4])
+def test_an_odd_camera_computes_without_a_warning(numbers):
+    depth = 2 + np.random.default_rng(0).random((40, 50))
+    assert encode(depth, Camera(*numbers)).image.shape == (40, 50, 3)
 
 
 def test_a_folder_goes_on_after_a_bad_file(tmp_path):
