@@ -14,6 +14,7 @@ from fcnproto.model.builder import NAMELESS, unused
 from fcnproto.net.graph import Graph, Node, State
 from fcnproto.proto.caffe_pb2 import LayerParameter, NetParameter
 from fcnproto.proto.source import NetSource
+from fcnproto.words import quoted, some
 
 
 @dataclass(frozen=True)
@@ -223,14 +224,9 @@ def _averaged(blob: str, bottom: str, samples: int) -> list[Node]:
     return [Node(Slice(cutting), (bottom,), parts), Node(Eltwise(adding), parts, (blob,))]
 
 
-_MOST_LISTED = 4
-
-
 def _listed(nodes: Sequence[Node]) -> str:
     """Their names, the first few."""
-    names = ", ".join(f"'{node.title}'" for node in nodes[:_MOST_LISTED])
-    more = len(nodes) - _MOST_LISTED
-    return f"{names} and {more} more" if more > 0 else names
+    return some(quoted(node.title for node in nodes), 4)
 
 
 def obstacles(net: Graph) -> Iterator[Problem]:

@@ -356,9 +356,7 @@ def _arrays(path: Path) -> Arrays:
 
 
 def _listed(values: Sequence[Value]) -> str:
-    return ", ".join(
-        f"'{value.name}' {value.dtype} {'×'.join(map(str, value.sizes))}" for value in values
-    )
+    return ", ".join(f"'{value.name}' {value.dtype} {show(value.sizes)}" for value in values)
 
 
 def table(comparison: Comparison) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any
+from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any, reason
 from fcnproto.proto import printer, schema, tokens
 from fcnproto.proto import reader as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
@@ -202,8 +202,7 @@ def _read(path: str | Path, limit: int) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PrototxtError(Problem(f"cannot be read: {reason}", _name(path))) from error
+        raise PrototxtError(Problem(f"cannot be read: {reason(error)}", _name(path))) from error
 
 
 def _is_binary(content: bytes) -> bool:

@@ -22,6 +22,7 @@ from fcnproto.weights.arrays import (
     check_dtype,
     check_unfolded,
 )
+from fcnproto.words import some
 
 _ROOT = "data"
 
@@ -129,7 +130,7 @@ def _datasets(h5py: ModuleType, path: Path, root: Any, layer: str) -> dict[int, 
 
 
 def _some(names: Iterable[object]) -> str:
-    return ", ".join(sorted(map(str, names))[:8])
+    return some(sorted(map(str, names)), 8)
 
 
 def _checked(h5py: ModuleType, path: Path, dataset: Any) -> Any:
