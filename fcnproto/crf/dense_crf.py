@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from fcnproto.crf.kernels import (
+    MOST_ITERATIONS,
     Kernel,
     Normalization,
     bilateral_features,
@@ -130,6 +131,9 @@ class DenseCRF:
     def __post_init__(self) -> None:
         if self.iterations < 0:
             raise CrfError(f"iterations must not be negative, found {self.iterations}")
+        if self.iterations > MOST_ITERATIONS:
+            message = f"iterations must be at most {MOST_ITERATIONS}, found {self.iterations}"
+            raise CrfError(message)
         if not 0 <= self.clip < 1:
             raise CrfError(f"clip must be a probability below 1, found {self.clip:g}")
         object.__setattr__(self, "terms", tuple(self.terms))

@@ -18,6 +18,10 @@ from fcnproto.types import Array, show
 _LEAST = np.float32(1e-20)  # what keeps the originals from dividing by 0
 
 
+MOST_ITERATIONS = 1000
+"""Of mean-field inference, which converges in some ten: a number out of a file bounds the time."""
+
+
 class Normalization(StrEnum):
     """How a kernel K is made one whose sums are about 1; k = K 1, for each pixel."""
 

@@ -15,6 +15,7 @@ from math import ceil
 import numpy as np
 
 from fcnproto.crf.kernels import (
+    MOST_ITERATIONS,
     Kernel,
     Normalization,
     bilateral_features,
@@ -93,6 +94,9 @@ class MeanField:
             check_positive(name, getattr(self, name))
         if self.iterations < 2:  # as in Caffe
             raise CrfError(f"num_iterations must be greater than 1, found {self.iterations}")
+        if self.iterations > MOST_ITERATIONS:
+            message = f"num_iterations must be at most {MOST_ITERATIONS}, found {self.iterations}"
+            raise CrfError(message)
 
     @property
     def reach(self) -> int:

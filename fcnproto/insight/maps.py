@@ -61,7 +61,7 @@ def eye(net: Prepared, blobs: Sequence[str], about: Metadata, name: str = "", on
     graph = net.inference.graph
     if [sizes[1:2] for sizes in net.inference.inputs.values()] != [(3,)]:
         listed = ", ".join(
-            f"'{blob}' {'×'.join(map(str, sizes))}" for blob, sizes in net.inference.inputs.items()
+            f"'{blob}' {show(sizes)}" for blob, sizes in net.inference.inputs.items()
         )
         message = f"a net with one input of 3 channels is needed, found {listed}"
         raise NetError(Problem(message, graph.path))

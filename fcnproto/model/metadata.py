@@ -73,6 +73,11 @@ class Metadata:
         """The kind of image that an input takes: color, hha or depth."""
         return self.images.get(blob, blob if blob in (HHA, DEPTH) else COLOR)
 
+    @property
+    def starts(self) -> frozenset[str]:
+        """Outputs that are no scores of their own: what mean fields start from."""
+        return frozenset(on.start for blob, on in self.mean_fields.items() if on.start != blob)
+
     def to_props(self) -> dict[str, str]:
         """As ONNX's metadata_props."""
         props = {
@@ -185,8 +190,7 @@ def missing(metadata: Metadata, blobs: Blobs) -> Iterator[Problem]:
         if blob not in metadata.mean:
             yield warn(f"the mean of input '{blob}' is not known: --dataset D or --mean B,G,R")
     for blob, count in blobs.scores.items():
-        names = metadata.classes.get(blob)
-        if names is None:
+        if blob not in metadata.classes and blob not in metadata.starts:
             number = "" if count is None else f"{count} "
             yield warn(
                 f"the {number}classes of '{blob}' have no names: --dataset D or --classes FILE"

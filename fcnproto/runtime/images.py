@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.files import replacing
 from fcnproto.parallel import quiet
-from fcnproto.types import Array, Colour
+from fcnproto.types import Array, Colour, show
 
 LISTS = (".txt", ".lst", ".list")
 """The endings of files that name images, one in each line."""
@@ -160,7 +160,7 @@ def as_rgb(image: Image.Image | Array, title: str) -> Array:
         return rgb
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        found = f"{'×'.join(map(str, array.shape)) or 'a scalar'} {array.dtype}"
+        found = f"{show(array.shape)} {array.dtype}"
         raise ImageError(Problem(f"expected an array H×W×3 uint8, RGB; found {found}", title))
     return array
 
@@ -169,7 +169,7 @@ def as_depth(image: Image.Image | Array, title: str) -> Array:
     """A depth map in memory as H×W float32; ImageError if it is none."""
     array: Array = np.asarray(image)
     if array.ndim != 2 or array.dtype.kind not in "uif" or not array.size:
-        found = f"{'×'.join(map(str, array.shape)) or 'a scalar'} {array.dtype}"
+        found = f"{show(array.shape)} {array.dtype}"
         raise ImageError(Problem(f"expected a depth map H×W of numbers, found {found}", title))
     return array.astype(np.float32)
 

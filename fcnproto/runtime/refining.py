@@ -61,10 +61,6 @@ class Refining:
             else:
                 yield f"mean field '{on.top}' of '{blob}' is left out"
 
-    def starts(self) -> frozenset[str]:
-        """Outputs that are no scores of their own: what mean fields start from."""
-        return starts(self.fields)
-
     def __call__(
         self,
         scores: Mapping[str, Array],
@@ -78,7 +74,7 @@ class Refining:
         """
         refined: dict[str, Array] = {}
         for blob, score in scores.items():
-            if blob in self.starts():
+            if blob in metadata.starts:
                 continue
             if self.crf is not None:
                 refined[blob] = _by_crf(self.crf, score, _colour(picture), tile)
@@ -89,11 +85,6 @@ class Refining:
             else:
                 refined[blob] = score
         return refined
-
-
-def starts(fields: Mapping[str, OnScores]) -> frozenset[str]:
-    """Outputs that are no scores of their own: what mean fields start from."""
-    return frozenset(on.start for blob, on in fields.items() if on.start != blob)
 
 
 def _by_crf(crf: DenseCRF, score: Array, image: Array, tile: int | None) -> Array:

@@ -13,7 +13,7 @@ from fcnproto.model.metadata import Metadata
 from fcnproto.model.tiles import Span, spans
 from fcnproto.runtime.images import ImageError
 from fcnproto.runtime.outputs import fixed, is_image, label_maps, labels_of, plane_of
-from fcnproto.runtime.refining import Refining, as_input, starts
+from fcnproto.runtime.refining import Refining, as_input
 from fcnproto.runtime.resizing import enlarged, resized, resized_scores
 from fcnproto.runtime.session import Session
 from fcnproto.runtime.staged import Staged
@@ -76,8 +76,7 @@ class Runner:
         self.session, self.metadata, self.plan = session, metadata, plan
         self.inputs = {value.name: value for value in session.inputs}
         self.refining = Refining.of(plan.refine, metadata)
-        hidden = starts(metadata.mean_fields)
-        self.maps = tuple(each for each in label_maps(session) if each.blob not in hidden)
+        self.maps = tuple(each for each in label_maps(session) if each.blob not in metadata.starts)
         problems = [*self._input_problems(), *self._plan_problems()]
         if problems:
             raise FcnprotoError(*problems)
@@ -221,7 +220,8 @@ class Runner:
             ]
         whole: dict[str, Array] = {}
         wanted = {each.blob: each.score for each in self.maps if each.score is not None}
-        wanted |= {name: name for name in self.refining.starts()}
+        if self.refining.fields:
+            wanted |= {name: name for name in self.metadata.starts}
         for piece in self._run(pictures, list(wanted.values())):
             for blob, name in wanted.items():
                 part = piece.outputs[name]
@@ -348,8 +348,7 @@ class Runner:
         path = self.session.path
         if not self.maps:
             found = ", ".join(
-                f"'{each.name}' is {'×'.join(map(str, each.sizes))}"
-                for each in self.session.outputs
+                f"'{each.name}' is {show(each.sizes)}" for each in self.session.outputs
             )
             yield Problem(f"it gives no score or label for each pixel: {found}", path)
         for each in self.maps:
@@ -377,7 +376,7 @@ class Runner:
         sizes = [size for axis in plane_of(value) if (size := fixed(value.sizes[axis])) is not None]
         if sizes and (self.plan.tile is not None or self.plan.scales != (1.0,)):
             yield Problem(
-                f"its input is fixed at {'×'.join(map(str, sizes))} pixels: no --tile, no --scale",
+                f"its input is fixed at {show(sizes)} pixels: no --tile, no --scale",
                 path,
             )
 

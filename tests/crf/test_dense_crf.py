@@ -98,6 +98,7 @@ def test_a_matrix_counts_by_its_symmetric_part():
         (lambda: Gaussian(3, float("nan")), "finite"),
         (lambda: Gaussian(3, np.zeros((2, 3))), "found 2×3"),
         (lambda: DenseCRF([], -1), "iterations must not be negative, found -1"),
+        (lambda: DenseCRF([], 10**9), "iterations must be at most 1000, found 1000000000"),
         (lambda: DenseCRF([], clip=2), "clip must be a probability"),
         (lambda: CRF.refine(SCORES[:, :5], IMAGE), "9×12 pixels, but its scores 5×12"),
         (lambda: CRF.refine(SCORES[:1], IMAGE), "at least two classes, found 1"),

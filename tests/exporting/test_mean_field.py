@@ -105,6 +105,31 @@ def test_segment_says_it_loudly(tmp_path):
     assert (labels["crf"] != labels[None]).any()
 
 
+def test_what_a_mean_field_starts_from_is_no_label_map_that_lacks_names(tmp_path):
+    """Q0 is another layer's, and caffe-tvg's index is read by nothing that is left."""
+    net = tmp_path / "net.prototxt"
+    net.write_text("""
+        input: "data" input_shape { dim: 1 dim: 3 dim: 20 dim: 28 }
+        input: "index" input_shape { dim: 1 dim: 1 dim: 1 dim: 1 }
+        layer { name: "a" type: "Convolution" bottom: "data" top: "unary"
+          convolution_param { num_output: 4 kernel_size: 1 weight_filler { type: "xavier" } } }
+        layer { name: "b" type: "Convolution" bottom: "data" top: "Q0"
+          convolution_param { num_output: 4 kernel_size: 1 weight_filler { type: "xavier" } } }
+        layer { name: "c" type: "MultiStageMeanfield" bottom: "unary" bottom: "Q0" bottom: "data"
+          bottom: "index" top: "pred" top: "y" multi_stage_meanfield_param {
+          num_iterations: 2 theta_alpha: 80 theta_beta: 5 theta_gamma: 3 } }
+    """)
+    run("export-onnx", net, "--init", "-o", tmp_path / "net.onnx", "--mean", "0,0,0")
+    Image.new("RGB", (28, 20), (9, 99, 199)).save(tmp_path / "a.png")
+    done = run(
+        "segment", tmp_path / "a.png", "--model", tmp_path / "net.onnx", "-o", tmp_path / "o"
+    )
+    assert "classes of 'unary' have no names" in done.stderr and "'Q0'" not in done.stderr
+    assert [file.name for file in (tmp_path / "o").glob("*.png")] == ["a.png"]
+    run("segment", tmp_path / "a.png", "--model", tmp_path / "net.onnx", "-o", tmp_path / "none",
+        "--refine", "none")  # fmt: skip
+
+
 def test_the_image_may_go_in_as_it_is(tmp_path):
     path, other = exported("crfrnn_net_it10", tmp_path), tmp_path / "bytes"
     other.mkdir()
@@ -127,6 +152,7 @@ def text(name):
         ),
         (("is_no_class_weights: true", "ho_potentials_enabled: true"), "asks for superpixels"),
         (("num_iterations: 3", "num_iterations: 1"), "must be greater than 1, found 1"),
+        (("num_iterations: 3", "num_iterations: 4000000000"), "must be at most 1000, found 4000"),
         (("theta_beta: 5", "theta_beta: 0"), "theta_beta must be a number greater than 0, found 0"),
         (("theta_gamma: 3", "theta_gamma: nan"), "theta_gamma .* found nan"),
         (("theta_gamma: 3", ""), "theta_gamma"),
