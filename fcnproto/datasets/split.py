@@ -60,7 +60,7 @@ def split_folder(
     """Share out the images of a folder that have label maps.
 
     `val` is the share of the images that is measured on; at least one is, and at least one trains.
-    Raises DataError for less than two images, and for label maps that cannot be read.
+    Raises DataError for fewer than two images, and for label maps that cannot be read.
     """
     layout = Layout.of(folder)
     if layout is None:
@@ -77,7 +77,7 @@ def split_folder(
 def share_out(maps: Mapping[str, Array], val: float = SHARE, seed: int = SEED) -> Split:
     """Share out images by the pixels of each label in them; 255 is no class.
 
-    Raises DataError for less than two images.
+    Raises DataError for fewer than two images.
     """
     if len(maps) < 2:
         raise DataError(_too_few(len(maps)))

@@ -117,7 +117,7 @@ def _by_mean_field(
 def _windows(score: Array, tile: int | None, reach: int) -> tuple[int, int]:
     """The side of a window and what is seen around it; without tiles all is one window.
 
-    A window is as large as what is seen on both sides of it, lest the surroundings cost more.
+    A window is as large as what is seen on both sides of it, or the surroundings would cost more.
     """
     return (max(score.shape), reach) if tile is None else (max(tile, 2 * reach), reach)
 
