@@ -93,8 +93,9 @@ def joined(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address != AUTO:
-        _knock(address)
+    named = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
+    if named not in (AUTO, "local"):
+        _knock(named)
     # A cluster that is started here tells nobody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

@@ -52,3 +52,9 @@ def test_a_run_that_finds_no_cluster_leaves_nothing_unfinished(tmp_path):
 def test_no_cluster_at_an_address(address):
     with pytest.raises(FcnprotoError, match="there is no cluster to join"), joined(address):
         pass
+
+
+def test_the_address_of_the_environment_is_knocked_at_too(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(FcnprotoError, match=r"127\.0\.0\.1:1: error: there is no"), joined("auto"):
+        pass
