@@ -280,7 +280,7 @@ def _open_axes(
     """
     reference, told = walk(net, base)
     raise_if_any(NetError, told)
-    before = set(told)
+    before, constant = set(told), _constant(net)
     trials, probes = [base], [reference]
     names: dict[Axis, str] = {}
     fixed: list[Problem] = []
@@ -303,7 +303,10 @@ def _open_axes(
             if (
                 node.title in said
                 or shapes.weights.get(index) != reference.weights.get(index)
-                or (node.layer.size_is_fixed and _planes(node, shapes) != _planes(node, reference))
+                or (
+                    (node.layer.size_is_fixed or (node.layer.crops and node.bottoms[1] in constant))
+                    and _planes(node, shapes) != _planes(node, reference)
+                )
             ):
                 return shapes, node
         return shapes, None
@@ -345,6 +348,18 @@ def _open_axes(
                 node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
                 fixed.append(_fixed(net, blob, axis, shape, node, period))
     return names, trials, probes, fixed
+
+
+def _constant(net: Graph) -> set[str]:
+    """The blobs that are the same whatever goes in: of one size, and what is cut to it of one too.
+
+    Of a larger image only a part would be left, which must not be taken for the whole.
+    """
+    moving: set[str] = set()
+    for node in net.nodes:
+        if node.layer.feeds or moving.intersection(node.bottoms):
+            moving.update(node.tops)
+    return set(net.blobs) - moving
 
 
 def _planes(node: Node, shapes: Shapes) -> list[Shape]:

@@ -228,6 +228,8 @@ class Layer:
     """Whether it belongs to a net that finds boxes."""
     decides_at: ClassVar[float] = 0.0
     """Above which a number of its top says yes, where one channel tells two classes apart."""
+    zeros_are_sound: ClassVar[bool] = False
+    """Whether weights of 0 let what comes in through, such as a bias that nothing has moved."""
     hands_on: ClassVar[bool] = False
     """Whether its top's numbers are its first bottom's at other places, or lie between those."""
     kind: ClassVar[Kind] = Kind.OTHER

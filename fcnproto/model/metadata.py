@@ -151,7 +151,7 @@ def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
             problems.append(
                 Problem(
                     f"--mean has {len(given.mean)} channels, which must be those of one input;"
-                    f" {found}"
+                    f" {found or 'none is an image'}"
                 )
             )
     problems += [

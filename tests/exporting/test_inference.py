@@ -85,3 +85,17 @@ def test_data_of_fewer_tops_than_caffe_makes_are_exported(tmp_path: Path) -> Non
         ' image_data_param { source: "list" } transform_param { crop_size: 32 } }'
     )
     assert sizes(data + SCORE, tmp_path) == [0, 0]  # open
+
+
+def test_a_crop_to_one_size_fixes_the_image(tmp_path):
+    """Of a larger image only a corner would be left, which would be taken for the whole."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 40 dim: 48 } } }"
+        'layer { name: "k" type: "DummyData" top: "k" dummy_data_param { shape {'
+        " dim: 1 dim: 3 dim: 32 dim: 40 } } }"
+        'layer { name: "cut" type: "Crop" bottom: "data" bottom: "%s" top: "cut" crop_param {'
+        " axis: 2 offset: %d } }"
+    )
+    assert sizes(text % ("k", 3) + SCORE, tmp_path) == [40, 48]
+    assert sizes(text % ("data", 0) + SCORE, tmp_path) != [40, 48]
