@@ -54,8 +54,22 @@ def stranger(head: bytes) -> str | None:
     return next(inner, None) or next(starts, None)
 
 
+def is_state(head: bytes) -> bool:
+    """Whether a file begins as a binary SolverState: an iteration, then the name of its weights.
+
+    An ONNX model may too: a version, then a name, but one that no file of weights has.
+    """
+    name = head.find(b"\x12", 1, 8)
+    if head[:1] != b"\x08" or name < 0:
+        return False
+    learned = head[name + 2 : name + 2 + head[name + 1]] if name + 1 < len(head) else b""
+    return learned.endswith((b".caffemodel", b".h5")) or head[1] not in _ONNX_IR
+
+
 def mistaken(head: bytes) -> str | None:
     """What a file is that is no weight file, by its first bytes; None if nothing tells."""
+    if is_state(head):
+        return "a solver's state, which train --resume takes (its weights are in the .caffemodel)"
     if (
         head[:1] == b"\x08"
         and len(head) > 2
@@ -63,8 +77,6 @@ def mistaken(head: bytes) -> str | None:
         and head[2:3] in (b"\x12", b":")
     ):
         return "an ONNX model (segment --model takes it; weights are in .caffemodel or .npz)"
-    if head[:1] == b"\x08" and b"\x12" in head[1:8]:
-        return "a solver's state, which train --resume takes (its weights are in the .caffemodel)"
     kind = stranger(head)
     if kind is not None or _CONTROL.search(head):
         return kind
