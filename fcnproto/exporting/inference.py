@@ -347,6 +347,26 @@ def _open_axes(
             else:
                 node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
                 fixed.append(_fixed(net, blob, axis, shape, node, period))
+    # Rows and columns that may each grow alone need not both: a Reshape counts their product.
+    while len(names) > 1:
+        both = (tried(list(names), step)[1] for step in _SMALL_STEPS)
+        in_both = next((node for node in both if node is not None), None)
+        if in_both is None:
+            break
+        name = list(names.values())[-1]
+        for blob, axis in [each for each, other in names.items() if other == name]:
+            del names[blob, axis]
+            fixed.append(_fixed(net, blob, axis, base[blob], in_both, None))
+        kept = [
+            index
+            for index, trial in enumerate(trials)
+            if not any(
+                size != base[blob][axis] and (blob, axis) not in names
+                for blob, shape in trial.items()
+                for axis, size in enumerate(shape)
+            )
+        ]
+        trials, probes = [trials[index] for index in kept], [probes[index] for index in kept]
     return names, trials, probes, fixed
 
 

@@ -99,3 +99,18 @@ def test_a_crop_to_one_size_fixes_the_image(tmp_path):
     )
     assert sizes(text % ("k", 3) + SCORE, tmp_path) == [40, 48]
     assert sizes(text % ("data", 0) + SCORE, tmp_path) != [40, 48]
+
+
+def test_rows_and_columns_that_can_only_grow_apart(tmp_path):
+    """H × 48 and 32 × W hold whole rows of 16, 33 × 49 does not: one of them is fixed."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 32 dim: 48 } } }"
+        'layer { name: "rows" type: "Reshape" bottom: "data" top: "rows" reshape_param { shape {'
+        " dim: 0 dim: 0 dim: -1 dim: 16 } } }"
+    )
+    assert sizes(text, tmp_path) == [0, 48]
+    Image.new("RGB", (33, 17)).save(tmp_path / "i.png")
+    arguments = ["segment", tmp_path / "i.png", "--model", tmp_path / "net.onnx", "--mean", "0,0,0"]
+    result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
