@@ -283,7 +283,7 @@ def _open_axes(
     before, constant = set(told), _constant(net)
     trials, probes = [base], [reference]
     names: dict[Axis, str] = {}
-    fixed: list[Problem] = []
+    fixed = [problem for problem in told if problem.severity is Severity.WARNING]
 
     def grown(axes: Sequence[Axis], step: int) -> dict[str, Shape]:
         """The inputs, larger along some axes."""

@@ -114,3 +114,21 @@ def test_rows_and_columns_that_can_only_grow_apart(tmp_path):
     arguments = ["segment", tmp_path / "i.png", "--model", tmp_path / "net.onnx", "--mean", "0,0,0"]
     result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
+
+
+def test_a_net_that_scrambles_at_its_own_size_is_warned_of(tmp_path):
+    """Caffe computes it too: places counted in rows of 8 are taken in rows of 9."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 8 dim: 8 } } }"
+        'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"'
+        ' pooling_param { kernel_size: 2 stride: 2 } } layer { name: "up" type: "Upsample"'
+        ' bottom: "pool" bottom: "mask" top: "up" upsample_param { upsample_h: 9 upsample_w: 9 } }'
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    model = tmp_path / "m.onnx"
+    arguments = ["export-onnx", str(tmp_path / "net.prototxt"), "--init", "-o", str(model)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.output.count("warning: layer 'up'") == 1
+    assert "values land elsewhere" in result.output
