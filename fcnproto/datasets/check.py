@@ -13,12 +13,12 @@ from fcnproto.datasets.folder import FolderSegDataLayer, Layout, no_layout, pair
 from fcnproto.datasets.pictures import (
     CONVERT,
     LABELS,
-    LOSSY,
+    UNFIT,
     LabelPicture,
     by_name,
-    jpeg,
     read_label_picture,
     read_stored,
+    unfit,
 )
 from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.files import read_lines
@@ -130,7 +130,7 @@ def _pairs(
     if found is None:
         labels = by_name(folder, LABELS)
         if not labels:
-            lossy = [jpeg(path) for path in by_name(folder, LOSSY).values()]
+            lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
             raise DataError(*(lossy or [Problem(message, str(folder))]))
         yield LabelledSet(None, labels, read_label_picture, *_known(folder, classes))
@@ -175,7 +175,7 @@ def _plain(
     assert layout is not None  # its reader was found by it
     images, labels = layout.image_files(), layout.label_files()
     lossy = layout.lossy_files()
-    problems += [jpeg(path) for name, path in lossy.items() if name not in labels]
+    problems += [unfit(path) for name, path in lossy.items() if name not in labels]
     files = layout.lists if lists is None else {p.stem: p for p in sorted(lists.glob("*.txt"))}
     pairs, wrong = _listed(files, images, labels)
     if not pairs:

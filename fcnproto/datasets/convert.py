@@ -17,9 +17,9 @@ from fcnproto.datasets.pictures import (
     IMAGES,
     LABELS,
     LOSSY,
+    UNFIT,
     by_name,
     holds,
-    jpeg,
     read_colours,
     read_labels,
     read_mode,
@@ -27,6 +27,7 @@ from fcnproto.datasets.pictures import (
     read_stored,
     resized,
     turned,
+    unfit,
 )
 from fcnproto.errors import DataError, Problem, Severity
 from fcnproto.files import replacing
@@ -83,7 +84,7 @@ def convert(
         if drawings is not None:
             return _draw(drawings, folder, output, progress)
     if not labels:
-        lossy = [jpeg(path) for path in by_name(place, LOSSY).values()] if place != folder else []
+        lossy = [unfit(path) for path in by_name(place, UNFIT).values()] if place != folder else []
         raise DataError(*lossy or [Problem("there are no label pictures, .png", str(place))])
     numbering = number_them(look(tuple(labels.values()), progress), legend, folder, nearest)
     whole = place != folder
@@ -105,7 +106,7 @@ _PICTURES = tuple(ending for ending in LABELS if ending != ".npy")
 def _label_folder(folder: Path) -> Path:
     """The first of the usual folders with label pictures in it; the folder itself if none is."""
     found = [folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()]
-    full = (each for each in found if holds(each, (*LABELS, *LOSSY)))
+    full = (each for each in found if holds(each, (*LABELS, *UNFIT)))
     return next(full, found[0] if found else folder)
 
 

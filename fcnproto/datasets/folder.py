@@ -14,13 +14,13 @@ from fcnproto.datasets.base import IGNORE, FileReader, as_classes
 from fcnproto.datasets.pictures import (
     IMAGES,
     LABELS,
-    LOSSY,
+    UNFIT,
     by_name,
     holds,
-    jpeg,
     read_image,
     read_labels,
     read_palette,
+    unfit,
 )
 from fcnproto.errors import DataError, Problem
 from fcnproto.files import read_lines
@@ -54,7 +54,7 @@ class Layout:
         labels = [folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()]
         if not images or not labels:
             return None
-        full = (each for each in labels if holds(each, (*LABELS, *LOSSY)))
+        full = (each for each in labels if holds(each, (*LABELS, *UNFIT)))
         return cls(folder, images[0], next(full, labels[0]))
 
     @cached_property
@@ -76,8 +76,8 @@ class Layout:
         return by_name(self.labels, LABELS)
 
     def lossy_files(self) -> dict[str, Path]:
-        """JPEGs where label maps should be."""
-        return by_name(self.labels, LOSSY) if self.labels != self.images else {}
+        """Pictures from which no label map is read, where label maps should be."""
+        return by_name(self.labels, UNFIT) if self.labels != self.images else {}
 
 
 _PASCAL_NAME = re.compile(r"\d{4}_\d{6}", re.ASCII)
@@ -168,7 +168,7 @@ class FolderSegDataLayer(FileReader):
         yield from super()._missing()
         lossy = self.layout.lossy_files()
         labels = (self._listed[name] for name in self.names)
-        yield from (jpeg(lossy[each]) for each in labels if each in lossy.keys() - self._labels)
+        yield from (unfit(lossy[each]) for each in labels if each in lossy.keys() - self._labels)
 
     def _setting_problems(self) -> Iterator[Problem]:
         yield from super()._setting_problems()
@@ -245,7 +245,7 @@ def spec(folder: Path, classes: int | None = None) -> FolderSpec:
         raise DataError(no_layout(folder))
     legend, labels = Legend.of(folder), layout.label_files()
     if not labels:
-        lossy = [jpeg(path) for path in layout.lossy_files().values()]
+        lossy = [unfit(path) for path in layout.lossy_files().values()]
         raise DataError(*lossy or [Problem("there are no label maps", str(layout.labels))])
     names = legend.names or Legend.given(classes or _highest(labels) + 1).names
     own = read_palette(next(iter(labels.values())))

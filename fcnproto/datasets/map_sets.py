@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fcnproto.datasets.base import Reader
-from fcnproto.datasets.pictures import LABELS, by_name, read_labels
+from fcnproto.datasets.pictures import LABELS, UNFIT, by_name, read_labels, unfit
 from fcnproto.errors import DataError, Problem
 from fcnproto.types import Array
 
@@ -41,7 +41,9 @@ class Folder:
             raise DataError(Problem("there is no such folder", str(folder)))
         self._files = by_name(folder, LABELS)
         if not self._files:
-            raise DataError(Problem("there are no label maps, .png or .npy", str(folder)))
+            unread = [unfit(path) for path in by_name(folder, UNFIT).values()]
+            none = Problem("there are no label maps, .png, .npy, .bmp or .tif", str(folder))
+            raise DataError(*unread or [none])
         self.names: Sequence[str] = tuple(self._files)
 
     def path(self, name: str) -> str:

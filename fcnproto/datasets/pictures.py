@@ -21,6 +21,8 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".tif", ".tiff", ".webp")
 LABELS = (".png", ".npy", ".bmp", ".tif", ".tiff")
 LOSSY = (".jpg", ".jpeg")
 """The endings of JPEGs, which lose classes where two of them meet."""
+UNFIT = (*LOSSY, ".webp", ".gif", ".jp2")
+"""The endings of pictures from which no label map is read."""
 
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 """Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""
@@ -259,18 +261,22 @@ def read_greys(path: Path) -> Array:
 
 
 def _indices(path: Path, image: Image.Image) -> Array:
-    if image.format == "JPEG":
-        raise DataError(jpeg(path))
+    if image.format == "JPEG":  # whatever it is called
+        raise DataError(Problem(_JPEG, str(path)))
     if image.mode not in INDEXED:
         message = f"is {image.mode}, and a label map has one class number a pixel; {CONVERT}"
         raise DataError(Problem(message, str(path)))
     return _numbers(image)
 
 
-def jpeg(path: Path) -> Problem:
-    """That a label map is a JPEG."""
-    message = "is a JPEG, which mixes classes where they meet: save label maps as PNG"
-    return Problem(message, str(path))
+def unfit(path: Path) -> Problem:
+    """That a label map is a picture of a kind from which none is read."""
+    if path.suffix.lower() in LOSSY:
+        return Problem(_JPEG, str(path))
+    return Problem(f"is a {path.suffix.lower()} picture: save label maps as PNG", str(path))
+
+
+_JPEG = "is a JPEG, which mixes classes where they meet: save label maps as PNG"
 
 
 def _numbers(image: Image.Image) -> Array:

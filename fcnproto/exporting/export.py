@@ -25,7 +25,7 @@ from fcnproto.model.given import Given
 from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.model.parts import part, reads_only_sizes
 from fcnproto.model.tiles import Tiling
-from fcnproto.net.graph import Graph, assemble
+from fcnproto.net.graph import Graph, Node, assemble
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
@@ -75,17 +75,43 @@ class Prepared:
     @property
     def thresholds(self) -> dict[str, float]:
         """The outputs of one channel, with the number above which each means class 1."""
-        made = {top: node.layer for node in self.inference.graph.nodes for top in node.tops}
         return {
-            blob: made[blob].decides_at
+            blob: self._decided(blob).layer.decides_at
             for blob, sizes in self.inference.outputs.items()
-            if len(sizes) == 4 and sizes[1] == 1
+            if len(sizes) == 4
+            and sizes[1] == 1
+            and sizes[2:] != (1, 1)  # one number for the whole image, such as ArgMax's of it
+            and blob not in self.label_maps
         }
+
+    @property
+    def label_maps(self) -> dict[str, int]:
+        """The outputs that number the classes themselves, with how many there are."""
+        found = {
+            blob: self._decided(blob)
+            for blob, sizes in self.inference.outputs.items()
+            if len(sizes) == 4
+        }
+        dims = self.inference.dims
+        return {
+            blob: classes
+            for blob, node in found.items()
+            if node.bottoms
+            and (classes := node.layer.numbered_classes([dims[each] for each in node.bottoms]))
+        }
+
+    def _decided(self, blob: str) -> Node:
+        """The layer that makes the numbers of a blob, which others may have moved since."""
+        made = {top: node for node in self.inference.graph.nodes for top in node.tops}
+        node = made[blob]
+        while node.layer.hands_on and node.bottoms:
+            node = made[node.bottoms[0]]
+        return node
 
     @property
     def blobs(self) -> Blobs:
         """The channels of its inputs and the classes of its outputs."""
-        binary = self.thresholds
+        numbered = {**dict.fromkeys(self.thresholds, 2), **self.label_maps}
         return Blobs(
             {
                 blob: channels
@@ -93,7 +119,7 @@ class Prepared:
                 if (channels := _second(sizes)) is not None
             },
             {
-                blob: 2 if blob in binary else _second(sizes)
+                blob: numbered.get(blob, _second(sizes))
                 for blob, sizes in self.inference.outputs.items()
                 if len(sizes) > 1
             },
@@ -204,6 +230,7 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
         about,
         tiling=_tiling(net.inference),
         thresholds=net.thresholds,
+        label_maps=net.label_maps,
         mean_fields=net.mean_fields,
     )
 
@@ -238,7 +265,14 @@ def interface_of(
             )
         )
     images = _images(net.inference, about, net.blobs) if image_input else {}
-    return Interface(result, images, about.scale, list(filter(about.is_color, images)))
+    return Interface(
+        result,
+        images,
+        about.scale,
+        list(filter(about.is_color, images)),
+        about.thresholds,
+        about.label_maps,
+    )
 
 
 @np.errstate(all="ignore")

@@ -280,10 +280,10 @@ def _open_axes(
     """
     reference, told = walk(net, base)
     raise_if_any(NetError, told)
-    before = set(told)
+    before, constant = set(told), _constant(net)
     trials, probes = [base], [reference]
     names: dict[Axis, str] = {}
-    fixed: list[Problem] = []
+    fixed = [problem for problem in told if problem.severity is Severity.WARNING]
 
     def grown(axes: Sequence[Axis], step: int) -> dict[str, Shape]:
         """The inputs, larger along some axes."""
@@ -303,7 +303,10 @@ def _open_axes(
             if (
                 node.title in said
                 or shapes.weights.get(index) != reference.weights.get(index)
-                or (node.layer.size_is_fixed and _planes(node, shapes) != _planes(node, reference))
+                or (
+                    (node.layer.size_is_fixed or (node.layer.crops and node.bottoms[1] in constant))
+                    and _planes(node, shapes) != _planes(node, reference)
+                )
             ):
                 return shapes, node
         return shapes, None
@@ -344,7 +347,39 @@ def _open_axes(
             else:
                 node, period = next((each for each in in_the_way if each[1]), in_the_way[0])
                 fixed.append(_fixed(net, blob, axis, shape, node, period))
+    # Rows and columns that may each grow alone need not both: a Reshape counts their product.
+    while len(names) > 1:
+        both = (tried(list(names), step)[1] for step in _SMALL_STEPS)
+        in_both = next((node for node in both if node is not None), None)
+        if in_both is None:
+            break
+        name = list(names.values())[-1]
+        for blob, axis in [each for each, other in names.items() if other == name]:
+            del names[blob, axis]
+            fixed.append(_fixed(net, blob, axis, base[blob], in_both, None))
+        kept = [
+            index
+            for index, trial in enumerate(trials)
+            if not any(
+                size != base[blob][axis] and (blob, axis) not in names
+                for blob, shape in trial.items()
+                for axis, size in enumerate(shape)
+            )
+        ]
+        trials, probes = [trials[index] for index in kept], [probes[index] for index in kept]
     return names, trials, probes, fixed
+
+
+def _constant(net: Graph) -> set[str]:
+    """The blobs that are the same whatever goes in: of one size, and what is cut to it of one too.
+
+    Of a larger image only a part would be left, which must not be taken for the whole.
+    """
+    moving: set[str] = set()
+    for node in net.nodes:
+        if node.layer.feeds or moving.intersection(node.bottoms):
+            moving.update(node.tops)
+    return set(net.blobs) - moving
 
 
 def _planes(node: Node, shapes: Shapes) -> list[Shape]:

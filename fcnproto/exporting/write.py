@@ -50,6 +50,10 @@ class Interface:
     """By what inputs are multiplied after that, where it is not 1."""
     reversed: Collection[str] = ()
     """Those of them that are RGB, where the net takes BGR."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Above which a score blob of one channel means class 1."""
+    label_maps: Mapping[str, int] = field(default_factory=dict)
+    """The blobs that are label maps in their first channel, with the number of classes."""
     every_blob: bool = False
     """Whether all blobs are outputs, not only the net's."""
 
@@ -89,7 +93,7 @@ def write(
     raise_if_any(NetError, problems)
     wanted = _wanted(net, interface)
     _settle_names(wanted, net, builder, values)
-    outputs = [value for blob in wanted for value in _results(net, builder, blob, interface.result)]
+    outputs = [value for blob in wanted for value in _results(net, builder, blob, interface)]
     return model_of(
         builder, graph.name or "net", inputs, outputs, metadata, ("fcnproto", __version__)
     )
@@ -137,16 +141,16 @@ def _wanted(net: Inference, interface: Interface) -> list[str]:
     ]
 
 
-def _results(net: Inference, builder: Builder, blob: str, result: Result) -> list[Value]:
+def _results(net: Inference, builder: Builder, blob: str, interface: Interface) -> list[Value]:
     """The outputs for a blob: itself, its label map, or both."""
     dims = net.dims[blob]
     sizes = net.outputs.get(blob) or tuple(
         f"{blob}_{axis}" if size is None else size for axis, size in enumerate(dims)
     )
     score = (blob, TensorProto.FLOAT, sizes)
-    if result is Result.SCORE:
+    if interface.result is Result.SCORE:
         return [score]
-    classes = dims[1] if len(dims) > 1 else None
+    classes = interface.label_maps.get(blob, dims[1] if len(dims) > 1 else None)
     if classes is None or classes > 2**16:
         raise NetError(
             Problem(f"output '{blob}' has no axis of classes, so it has no labels", net.graph.path)
@@ -154,11 +158,21 @@ def _results(net: Inference, builder: Builder, blob: str, result: Result) -> lis
     kind = TensorProto.UINT8 if classes <= 2**8 else TensorProto.UINT16
     name = "labels" if len(net.outputs) == 1 else f"{blob}_labels"
     builder.stand_beside(name)
-    best = builder.node("ArgMax", blob, axis=1, keepdims=0)
+    best = _labels(builder, blob, interface)
     labels = builder.node("Cast", best, to=kind)
     rename(builder.nodes[-1:], {labels: name})
     values = (name, kind, (sizes[0], *sizes[2:]))
-    return [score, values] if result is Result.BOTH else [values]
+    return [score, values] if interface.result is Result.BOTH else [values]
+
+
+def _labels(builder: Builder, blob: str, interface: Interface) -> str:
+    """The class of each pixel: the blob's own number, what a threshold says, or the greatest."""
+    if blob in interface.label_maps:
+        return builder.node("Gather", blob, builder.literal(0, np.int64), axis=1)
+    if blob in interface.thresholds:
+        number = builder.node("Gather", blob, builder.literal(0, np.int64), axis=1)
+        return builder.node("Greater", number, builder.literal(interface.thresholds[blob]))
+    return builder.node("ArgMax", blob, axis=1, keepdims=0)
 
 
 def _settle_names(

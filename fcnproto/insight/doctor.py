@@ -110,6 +110,8 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
         )
     elif (statistics := target.layer.statistics(arrays)) is not None:
         yield from _statistics(target, arrays, *statistics)
+    elif not kernels.any() and target.layer.zeros_are_sound:
+        return
     elif not kernels.any():
         yield Finding(Severity.ERROR, *_all_zero(target), target.name)
     elif target.upsamples:
@@ -117,10 +119,11 @@ def _layer(graph: Graph, target: Target, arrays: Sequence[Array]) -> Iterator[Fi
     elif target.fixed:
         return  # a filter that somebody chose, such as a mean over windows
     elif kernels.size > 1 and kernels.min() == kernels.max():
+        alike = ": all of its outputs are alike" * (kernels.ndim > 1)  # else channels stay apart
         yield Finding(
             Severity.WARNING,
             f"all of its {kernels.size:,} weights are {kernels.flat[0]:g}",
-            "it was filled with a constant and never trained: all of its outputs are alike",
+            f"it was filled with a constant and never trained{alike}",
             target.name,
         )
     else:

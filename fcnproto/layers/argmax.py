@@ -19,7 +19,7 @@ from fcnproto.layers.base import (
 )
 from fcnproto.layers.spatial import CoordMap
 from fcnproto.proto.caffe_pb2 import ArgMaxParameter
-from fcnproto.types import Shape, show
+from fcnproto.types import Dims, Shape, show
 
 if TYPE_CHECKING:
     from fcnproto.model.builder import Builder
@@ -59,6 +59,12 @@ class ArgMax(Layer):
         )
         ones = (1,) * (len(bottom) - 3)
         return [(bottom[0], 2 if self.param.out_max_val else 1, top_k, *ones)]
+
+    def numbered_classes(self, bottoms: Sequence[Dims]) -> int | None:
+        """All channels, where it says of each pixel which is the greatest."""
+        (bottom,) = bottoms
+        along = self.param.HasField("axis") and self.param.axis in (1, 1 - len(bottom))
+        return bottom[1] if along and not self.param.out_max_val else None
 
     def coord_map(self) -> CoordMap:
         """The identity, if the axis is not that of rows or columns."""

@@ -17,6 +17,7 @@ class AutoCrop(Layer):
     """
 
     type = "AutoCrop"
+    hands_on = True
     fork = "fcn of 2015, rcf"
     bottoms = exactly(2)
     kind = Kind.CROP

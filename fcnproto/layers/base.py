@@ -26,7 +26,7 @@ from fcnproto.layers.spatial import (
     shifted,
 )
 from fcnproto.proto.caffe_pb2 import TEST, FillerParameter, LayerParameter, ParamSpec
-from fcnproto.types import Array, Shape, show
+from fcnproto.types import Array, Dims, Shape, show
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,6 +228,10 @@ class Layer:
     """Whether it belongs to a net that finds boxes."""
     decides_at: ClassVar[float] = 0.0
     """Above which a number of its top says yes, where one channel tells two classes apart."""
+    zeros_are_sound: ClassVar[bool] = False
+    """Whether weights of 0 let what comes in through, such as a bias that nothing has moved."""
+    hands_on: ClassVar[bool] = False
+    """Whether its top's numbers are its first bottom's at other places, or lie between those."""
     kind: ClassVar[Kind] = Kind.OTHER
     other_settings: ClassVar[tuple[str, ...]] = ()
     """Further fields of LayerParameter that this type reads, such as loss_param."""
@@ -413,6 +417,13 @@ class Layer:
     def matrices(self, arrays: Sequence[Array]) -> Weights:
         """What the weights of a mean field mean: three matrices, C × C."""
         raise self._silent("a mean field")
+
+    def numbered_classes(self, bottoms: Sequence[Dims]) -> int | None:
+        """How many classes the first channel of its top numbers; None if that holds no labels.
+
+        `bottoms` have None where a size is open.
+        """
+        return None
 
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""

@@ -18,6 +18,7 @@ class Bias(Broadcast):
     """Adds an operand, learned or the second bottom (bias_layer.cpp)."""
 
     type = "Bias"
+    zeros_are_sound = True
     settings = "bias_param"
     kind = Kind.NORMALIZATION
 

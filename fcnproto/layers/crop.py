@@ -32,6 +32,7 @@ class Crop(Layer):
     """
 
     type = "Crop"
+    hands_on = True
     settings = "crop_param"
     bottoms = exactly(2)
     kind = Kind.CROP

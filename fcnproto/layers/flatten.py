@@ -18,6 +18,7 @@ class Flatten(Layer):
     """The axes from `axis` to `end_axis`, both included, made one (flatten_layer.cpp)."""
 
     type = "Flatten"
+    hands_on = True
     settings = "flatten_param"
     in_place = InPlace.REFUSED
     shares_memory = True  # Blob::ShareData

@@ -35,6 +35,7 @@ class Interp(Layer):
     """
 
     type = "Interp"
+    hands_on = True
     fork = "pspnet"
     settings = "interp_param"
     bottoms = between(1, 2)

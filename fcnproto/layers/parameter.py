@@ -18,6 +18,7 @@ class Parameter(Layer):
     """A learned array as a blob; zeros until it is loaded or learned (parameter_layer.hpp)."""
 
     type = "Parameter"
+    zeros_are_sound = True
     settings = "parameter_param"
     bottoms = exactly(0)
 

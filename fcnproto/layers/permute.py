@@ -21,6 +21,7 @@ class Permute(Layer):
     """
 
     type = "Permute"
+    hands_on = True
     fork = "ssd"
     settings = "permute_param"
 

@@ -22,6 +22,7 @@ class PReLU(Pointwise):
     """
 
     type = "PReLU"
+    zeros_are_sound = True
     settings = "prelu_param"
 
     param: PReLUParameter

@@ -23,6 +23,7 @@ class Reshape(Layer):
     """
 
     type = "Reshape"
+    hands_on = True
     settings = "reshape_param"
     in_place = InPlace.REFUSED
     shares_memory = True  # Blob::ShareData

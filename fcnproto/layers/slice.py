@@ -31,6 +31,7 @@ class Slice(Layer):
     """Its bottom cut along `axis`, at each slice_point or into equal parts (slice_layer.cpp)."""
 
     type = "Slice"
+    hands_on = True
     settings = "slice_param"
     tops = at_least(1)
 

@@ -130,6 +130,10 @@ class ImageMaps(DataLayer):
     other_settings: ClassVar[tuple[str, ...]] = ("transform_param",)
 
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape | None]:
-        """Unknown without the images, but where a size stands in for theirs."""
+        """Unknown without the images, but where a size stands in for theirs.
+
+        Tops that the net does not name are made all the same (net.cpp, AutoTopBlobs).
+        """
         self.check_transform()
-        return [self.images(), *[None] * (len(self.proto.top) - 1)]
+        tops = max(len(self.proto.top), self.tops.least)
+        return [self.images(), *[None] * (tops - 1)]

@@ -19,6 +19,7 @@ class Split(Pointwise):
     """
 
     type = "Split"
+    hands_on = True
     tops = at_least(1)
     in_place = InPlace.REFUSED
     shares_memory = True  # Blob::ShareData

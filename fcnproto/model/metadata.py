@@ -25,6 +25,7 @@ from fcnproto.zoo.strict import (
     Parser,
     check,
     colour,
+    integer,
     list_of,
     mapping_of,
     number,
@@ -62,6 +63,8 @@ class Metadata:
     tiling: Tiling | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Above which a score blob of one channel means class 1, below it class 0."""
+    label_maps: Mapping[str, int] = field(default_factory=dict)
+    """The outputs N×C×H×W whose first channel is a label map, with how many classes it numbers."""
     mean_fields: Mapping[str, OnScores] = field(default_factory=dict)
     """The mean field that follows each score blob, which the model itself does not compute."""
 
@@ -86,7 +89,7 @@ class Metadata:
             "channel_order": CHANNEL_ORDER,
             "fcnproto_version": __version__,
         }
-        for key in ("images", "mean", "scale", "classes", "palette", "thresholds"):
+        for key in ("images", "mean", "scale", "classes", "palette", "thresholds", "label_maps"):
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
         props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
@@ -110,6 +113,7 @@ class Metadata:
             palette=read("palette", list_of(colour)) or (),
             tiling=read("tiling", _tiling),
             thresholds=read("thresholds", mapping_of(number)) or {},
+            label_maps=read("label_maps", mapping_of(_classes)) or {},
             mean_fields=read("mean_fields", mapping_of(_on_scores)) or {},
         )
         if read.problems:
@@ -152,7 +156,7 @@ def completed(metadata: Metadata, given: Given, blobs: Blobs) -> Metadata:
             problems.append(
                 Problem(
                     f"--mean has {len(given.mean)} channels, which must be those of one input;"
-                    f" {found}"
+                    f" {found or 'none is an image'}"
                 )
             )
     problems += [
@@ -267,6 +271,12 @@ class _Reader:
 def _plain(tiling: Tiling) -> dict[str, Any]:
     """A tiling as JSON has it; a net of one stage says nothing of stages."""
     return {key: value for key, value in asdict(tiling).items() if value is not None}
+
+
+def _classes(value: Any) -> int:
+    count = integer(value)
+    check(0 < count <= 2**16)
+    return count
 
 
 def _tiling(value: Any) -> Tiling:

@@ -150,7 +150,9 @@ class _Assembly:
         if not self.state.keeps(proto):
             return
         kind = layer_types().get(proto.type)
-        if kind is None:
+        if kind is None and proto.type == "" and proto.name in self._of_refused_type:
+            pass
+        elif kind is None:
             if proto.type not in self.strangers:
                 hint = self._suggested(proto.type, layer_types())
                 complain(f"unknown layer type '{proto.type}'{hint}")
@@ -208,6 +210,15 @@ class _Assembly:
         """A suggestion, for the first few names that are not known: each takes its time."""
         self.suggestions += 1
         return nearest(name, list(known)) if self.suggestions <= _MOST_SUGGESTIONS else ""
+
+    @cached_property
+    def _of_refused_type(self) -> set[str]:
+        """The layers of which the text's reader has said already what is wrong with their type."""
+        return {
+            problem.layer or ""
+            for problem in self.source.problems
+            if problem.severity is Severity.ERROR and problem.message.startswith("type ")
+        }
 
     @cached_property
     def _makers(self) -> dict[str, list[tuple[int, str]]]:

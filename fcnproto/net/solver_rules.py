@@ -72,6 +72,11 @@ def _net_refusals(solver: SolverParameter) -> Iterator[Complaint]:
     if len(given) != 1:
         found = " and ".join(given) or "none"
         yield "net", f"give one of {', '.join(_TRAIN_NETS)}, found {found}"
+    for field in given:
+        if getattr(solver, field) == "":
+            yield field, f"{field} names no file"
+    if "" in solver.test_net:
+        yield "test_net", "test_net names no file"
     tests = len(solver.test_net) + len(solver.test_net_param)
     generic = solver.HasField("net") + solver.HasField("net_param")
     iterations = len(solver.test_iter)

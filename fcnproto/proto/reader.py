@@ -20,6 +20,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from fcnproto.errors import Problem, PrototxtError, Severity, nearest
+from fcnproto.proto.caffe_pb2 import V1LayerParameter
 from fcnproto.proto.schema import Field, fields, layer_name, put
 from fcnproto.proto.tokens import (
     BOOLS,
@@ -421,11 +422,17 @@ class _Reader:
             token = str(number)
             number = number if number in field.values.values() else None
         else:
-            self.refuse(f"a name without quotes, such as {names[0]}", where)
+            self.refuse(f"a name without quotes, such as {names[0]}{_form(names)}", where)
         if number is None:
-            hint = nearest(token, names) or f"; it may be {', '.join(names)}"
+            hint = nearest(token, names) or _form(names) or f"; it may be {', '.join(names)}"
             raise ValueProblemError(f"cannot be '{short(token)}'{hint}")
         return number
+
+
+def _form(names: tuple[str, ...]) -> str:
+    """What to do where a type is wanted of the days when types were an enum's names."""
+    is_type = names == tuple(V1LayerParameter.LayerType.keys())
+    return " (or write layer for layers: types are then in quotes)" if is_type else ""
 
 
 _SCALARS: Mapping[int, Callable[[_Reader, Field, FieldPath], object]] = {

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from fcnproto.errors import NetError, Problem, PrototxtError, Severity, raise_if_any, reason
+from fcnproto.kinds import HEAD, no_prototxt
 from fcnproto.proto import printer, schema, tokens
 from fcnproto.proto import reader as prototxt
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter
@@ -213,10 +214,12 @@ def _is_binary(content: bytes) -> bool:
 def _decode(content: bytes, path: str) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise PrototxtError(Problem("is UTF-16, as some editors save; save it as UTF-8", path))
+    kind = no_prototxt(content[:HEAD])
+    if kind is not None:
+        raise PrototxtError(Problem(f"is {kind}, expected a prototxt", path))
     if _is_binary(content):
-        kind = "an HDF5 file" if content.startswith(_HDF5) else "a binary file"
         hint = "weights such as a .caffemodel do not stand in for the net"
-        raise PrototxtError(Problem(f"is {kind}, expected a prototxt; {hint}", path))
+        raise PrototxtError(Problem(f"is a binary file, expected a prototxt; {hint}", path))
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcnproto.errors import FcnprotoError, Problem, reason
+from fcnproto.kinds import HEAD, no_model
 from fcnproto.runtime import engines
 from fcnproto.runtime.cache import CachePlace
 from fcnproto.runtime.devices import GET_CUDA, Device, DeviceError, cuda_devices
@@ -133,10 +134,19 @@ class Loader:
                 )
             return onnxruntime.InferenceSession(source, options)  # the options name the provider
         except Exception as error:  # onnxruntime's own exceptions have no other common base
-            path = str(self.source.path) if self.source.path else None
-            raise FcnprotoError(
-                Problem(f"is no model that onnxruntime can load: {reason(error)}", path)
-            ) from error
+            path = self.source.path
+            kind = no_model(_head(path)) if path else None
+            what = (
+                f"is {kind}, no ONNX model"
+                if kind is not None
+                else f"is no model that onnxruntime can load: {reason(error)}"
+            )
+            raise FcnprotoError(Problem(what, str(path) if path else None)) from error
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,10 @@ def label_maps(session: Session) -> tuple[LabelMap, ...]:
         if len(value.sizes) != 4 or value.dtype.kind != "f":
             continue
         classes = fixed(value.sizes[1])
+        if value.name in about.label_maps:
+            classes = about.label_maps[value.name]
+            maps[value.name] = LabelMap(value.name, None, value.name, classes, kind_of(classes))
+            continue
         if classes == 1:
             if value.name not in about.thresholds:
                 continue  # one number for each pixel, such as its depth
@@ -87,6 +91,18 @@ def fixed(size: int | str | None) -> int | None:
 def kind_of(classes: int | None) -> np.dtype[Any]:
     """The type that labels of so many classes are held in."""
     return np.dtype(np.uint8 if classes is None or classes <= 2**8 else np.uint16)
+
+
+def labels_in(numbers: Array, classes: int) -> Array:
+    """The labels that a model gives as numbers itself, in the first channel: N×C×H×W → N×H×W.
+
+    Raises FcnprotoError for what is no class.
+    """
+    labels = np.rint(_filled(numbers)[:, 0])
+    if not ((labels >= 0) & (labels < classes)).all():
+        raise FcnprotoError(f"the model gives labels that are none of its {classes} classes")
+    found: Array = labels.astype(kind_of(classes))
+    return found
 
 
 def _filled(score: Array) -> Array:

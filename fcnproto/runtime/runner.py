@@ -12,7 +12,7 @@ from fcnproto.errors import FcnprotoError, Problem
 from fcnproto.model.metadata import Metadata
 from fcnproto.model.tiles import Span, spans
 from fcnproto.runtime.images import ImageError
-from fcnproto.runtime.outputs import fixed, is_image, label_maps, labels_of, plane_of
+from fcnproto.runtime.outputs import fixed, is_image, label_maps, labels_in, labels_of, plane_of
 from fcnproto.runtime.refining import Refining, as_input
 from fcnproto.runtime.resizing import enlarged, resized, resized_scores
 from fcnproto.runtime.session import Session
@@ -144,6 +144,8 @@ class Runner:
         return Found(found, scores)
 
     def _labels(self, blob: str, score: Array) -> Array:
+        if blob in self.metadata.label_maps:
+            return labels_in(score, self.metadata.label_maps[blob])
         threshold = self.metadata.thresholds.get(blob)
         if threshold is None or score.shape[1] != 1:
             return labels_of(score)
@@ -307,6 +309,8 @@ class Runner:
             raise ImageError(Problem(f"output '{name}' is empty: {shape}"))
         if output.shape[-2:] == size:
             return output
+        if name in self.metadata.label_maps and self.plan.tile is None:
+            return enlarged(output[:, 0], *size)[:, np.newaxis]
         if output.ndim == 4 and self.plan.tile is None:
             return resized_scores(output, *size)
         raise ImageError(

@@ -17,7 +17,7 @@ from fcnproto.runtime.devices import Device, DeviceError
 from fcnproto.runtime.engines import FATAL
 from fcnproto.runtime.loading import Loaded, Loader
 from fcnproto.runtime.source import ModelSource
-from fcnproto.types import Array
+from fcnproto.types import Array, show
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -115,11 +115,12 @@ class Session:
             else:
                 results = self._session.run(names, dict(feeds), self._options(feeds))
         except Exception as error:  # onnxruntime's own exceptions have no other common base
-            raise FcnprotoError(Problem(self._failed(error), self.path)) from error
+            raise FcnprotoError(Problem(self._failed(error, feeds), self.path)) from error
         return dict(zip(names, results, strict=True))
 
-    def _failed(self, error: Exception) -> str:
-        message = f"cannot be run: {reason(error)}"
+    def _failed(self, error: Exception, feeds: Mapping[str, Array]) -> str:
+        sizes = " and ".join(show(array.shape) for array in feeds.values())
+        message = f"cannot be run at {sizes}, which it may not fit: {reason(error)}"
         if self.device.kind == "cpu":
             return message
         return f"{message}; --tile N needs less of {self.device}'s memory, --device cpu none"

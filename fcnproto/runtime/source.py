@@ -31,7 +31,8 @@ class ModelSource:
         if isinstance(model, bytes):
             return cls(message=model)
         if not model.is_file():
-            raise FcnprotoError(Problem("there is no such file", str(model)))
+            what = "is a folder, no ONNX model" if model.is_dir() else "there is no such file"
+            raise FcnprotoError(Problem(what, str(model)))
         real = model.resolve()
         message = outline(real)
         return cls(model) if message is None else cls(model, message, real.parent)

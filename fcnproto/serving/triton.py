@@ -46,7 +46,17 @@ _TYPES = {
     },
 }
 
-_ABOUT = ("net", "dataset", "channel_order", "images", "mean", "classes", "palette", "thresholds")
+_ABOUT = (
+    "net",
+    "dataset",
+    "channel_order",
+    "images",
+    "mean",
+    "classes",
+    "palette",
+    "thresholds",
+    "label_maps",
+)
 """What a client has to know of a model, as the model's own metadata say it."""
 
 

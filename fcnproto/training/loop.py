@@ -28,7 +28,7 @@ from fcnproto.training.batches import Batches
 from fcnproto.training.curve import Log, LogRow, draw
 from fcnproto.training.data import Data, WiredReader, label_problem
 from fcnproto.training.net import Feed, Net, caffes_precision
-from fcnproto.training.solver import Solver
+from fcnproto.training.solver import Solver, check
 
 
 class TrainingError(FcnprotoError):
@@ -251,6 +251,7 @@ def _label_problems(
 
 def prepare(solver: SolverSource, data: Path | None, seed: int) -> tuple[Data, list[Data]]:
     """What a solver's nets are fed: the one that is trained, and those that are tested."""
+    check(solver)
     trained = rules.train_net(solver)
     tested = rules.test_nets(solver)
     return (

@@ -46,7 +46,7 @@ class Solver:
         processes: Processes = ALONE,
         seed: int | None = None,
     ) -> None:
-        raise_if_any(PrototxtError, (*source.problems, *_refusals(source)))
+        check(source)
         self.source = source
         self.param: SolverParameter = source.solver
         self.device = device
@@ -286,18 +286,17 @@ def _learns(parameter: Parameter) -> bool:
     return parameter.tensor.requires_grad
 
 
-def _refusals(source: SolverSource) -> list[Problem]:
-    """What is wrong with a solver's own fields; without a policy there is no rate to learn at."""
+def check(source: SolverSource) -> None:
+    """Raise PrototxtError with all that is wrong with a solver's own fields."""
     complaints = list(rules.refusals(source.solver))
-    if not source.solver.HasField("lr_policy"):
-        complaints.append(("lr_policy", "lr_policy must be given: fixed, step, poly, …"))
     if source.solver.iter_size < 1:
         found = source.solver.iter_size
         complaints.append(("iter_size", f"iter_size must be at least 1, found {found}"))
-    return [
+    problems = [
         Problem(message, source.path, source.line(name), severity=Severity.ERROR)
         for name, message in complaints
     ]
+    raise_if_any(PrototxtError, (*source.problems, *problems))
 
 
 def _listed(names: Iterable[str]) -> list[str]:

@@ -21,9 +21,9 @@ import numpy as np
 
 from fcnproto.errors import Problem, Severity, WeightsError, reason
 from fcnproto.files import replacing
+from fcnproto.kinds import HEAD, mistaken
 from fcnproto.types import Floats
 from fcnproto.weights.arrays import Arrays, Weights, broken, by_layer, keyed
-from fcnproto.weights.kinds import HEAD, mistaken
 
 if TYPE_CHECKING:
     from fcnproto.proto.caffe_pb2 import NetParameter

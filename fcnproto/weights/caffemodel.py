@@ -19,9 +19,9 @@ from typing import BinaryIO
 import numpy as np
 
 from fcnproto.errors import Problem, Severity, WeightsError
+from fcnproto.kinds import HEAD, mistaken
 from fcnproto.types import Floats, Shape, show
 from fcnproto.weights.arrays import MOST_AXES, NO_LAYER, Weights, broken
-from fcnproto.weights.kinds import HEAD, mistaken
 from fcnproto.wire import Field, Wire, WireError, fields, read_varint, signed
 
 LARGEST_MESSAGE = 2**31 - 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from fcnproto.errors import Problem, WeightsError, reason
 from fcnproto.files import replacing
+from fcnproto.kinds import HEAD, is_state, mistaken
 from fcnproto.proto.caffe_pb2 import SolverState
 from fcnproto.types import Floats, Shape, show
 from fcnproto.weights import caffemodel, caffemodel_writer, hdf5
@@ -42,9 +43,13 @@ def read(path: Path) -> Stop:
     """A solver's state in either form; WeightsError if it is none, or not whole."""
     try:
         with path.open("rb") as file:
-            is_hdf5 = file.read(8) == b"\x89HDF\r\n\x1a\n"
-        if path.stat().st_size == 0:
+            head = file.read(HEAD)
+        is_hdf5 = head.startswith(b"\x89HDF\r\n\x1a\n")
+        if not head:
             raise broken(path, "it is empty")
+        kind = None if is_state(head) else mistaken(head)
+        if kind is not None:
+            raise broken(path, f"this is {kind}, not a solver's state")
         return _read_hdf5(path) if is_hdf5 else _read_binary(path)
     except OSError as error:
         raise broken(path, f"cannot be read: {reason(error)}") from error
@@ -67,6 +72,8 @@ def _read_binary(path: Path) -> Stop:
         numbers, net, history = caffemodel.blobs_of(
             path, file, content, _LEARNED_NET, _HISTORY, (_ITER, _CURRENT_STEP)
         )
+    if _ITER not in numbers and not history:
+        raise broken(path, "it has no iteration, as a solver's state has: weights go to --weights")
     return Stop(numbers.get(_ITER, 0), net, numbers.get(_CURRENT_STEP, 0), history)
 
 

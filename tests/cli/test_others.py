@@ -5,6 +5,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from exporting import session_of
+from PIL import Image
 
 from fcnproto.cli import main
 from fcnproto.weights import read, write
@@ -223,3 +224,70 @@ def test_fields_for_training_have_no_effect(tmp_path, whole, layer, conv):
             lines = [line for line in told.splitlines() if f" {name} is a field" in line]
             assert lines and all("for training, and has no effect here" in line for line in lines)
             assert len(lines) == sum(name in each for each in (whole, layer, conv)), told
+
+
+LABELS_BY = {
+    "ArgMax": 'layer { name: "a" type: "ArgMax" bottom: "c" top: "a" argmax_param { axis: 1 } }',
+    "ArgMax from behind": 'layer { name: "a" type: "ArgMax" bottom: "c" top: "a" argmax_param {'
+    " axis: -3 } }",
+    "the best two": 'layer { name: "a" type: "ArgMax" bottom: "c" top: "a" argmax_param {'
+    " axis: 1 top_k: 2 } }",
+    "ArgMax, cut": 'layer { name: "a" type: "ArgMax" bottom: "c" top: "a" argmax_param { axis: 1 }'
+    ' } layer { name: "r" type: "Crop" bottom: "a" bottom: "data" top: "r" crop_param { axis: 2 }'
+    " }",
+    "probabilities": 'layer { name: "p" type: "Softmax" bottom: "c" top: "p" } layer { name: "a"'
+    ' type: "ArgMax" bottom: "p" top: "a" argmax_param { axis: 1 } }',
+    "Sigmoid": 'layer { name: "s" type: "Sigmoid" bottom: "one" top: "s" }',
+    "Sigmoid, cut": 'layer { name: "s" type: "Sigmoid" bottom: "one" top: "s" } layer { name: "r"'
+    ' type: "Crop" bottom: "s" bottom: "data" top: "r" crop_param { axis: 2 } }',
+    "Sigmoid, other axes": 'layer { name: "s" type: "Sigmoid" bottom: "one" top: "s" } layer {'
+    ' name: "i" type: "Interp" bottom: "s" top: "i" interp_param { zoom_factor: 1 } }',
+    "Threshold": 'layer { name: "t" type: "Threshold" bottom: "one" top: "t" }',
+}
+
+
+@pytest.mark.parametrize("result", ["score", "labels", "both"])
+@pytest.mark.parametrize("kind", LABELS_BY)
+def test_labels_that_a_net_makes_itself(tmp_path, kind, result):
+    """Three classes by ArgMax and two by a threshold, whichever output is asked for."""
+    rng = np.random.default_rng(0)
+    one = "one" in LABELS_BY[kind].split('"')
+    top, count = ("one", 1) if one else ("c", 3)
+    net = tmp_path / "n.prototxt"
+    net.write_text(INPUT % 3 + CONV % ("c", "data", top, count, 1) + LABELS_BY[kind])
+    kernels = rng.standard_normal((count, 3, 1, 1)).astype(np.float32) / 50
+    bias = rng.standard_normal(count).astype(np.float32)
+    np.savez(tmp_path / "n.npz", **{"c/0": kernels, "c/1": bias})
+    rgb = rng.integers(0, 256, (9, 11, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "i.png")
+    model = tmp_path / "m.onnx"
+    verb("export-onnx", net, "--mean", "0,0,0", "--result", result, "-o", model)
+    verb("segment", tmp_path / "i.png", "--model", model, "-o", tmp_path / "out")
+    scores = np.einsum("kc,hwc->hwk", kernels[:, :, 0, 0], rgb[..., ::-1].astype(float)) + bias
+    expected = scores[..., 0] > 0 if one else scores.argmax(-1)
+    assert len(np.unique(expected)) > 1
+    with Image.open(tmp_path / "out/i.png") as labels:
+        np.testing.assert_array_equal(np.asarray(labels), expected)
+
+
+def test_a_label_map_at_another_size_mixes_no_classes(tmp_path):
+    """A net of one size: between classes 0 and 2 there must not be a class 1."""
+    net = tmp_path / "n.prototxt"
+    net.write_text(
+        "input: 'data' input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8"
+        " layer { name: 'r' type: 'Reshape' bottom: 'data' top: 'r' reshape_param { shape {"
+        " dim: 0 dim: 3 dim: 8 dim: 8 } } } layer { name: 'c' type: 'Convolution' bottom: 'r'"
+        " top: 'c' convolution_param { num_output: 3 kernel_size: 1 } }"
+        " layer { name: 'a' type: 'ArgMax' bottom: 'c' top: 'a' argmax_param { axis: 1 } }"
+    )
+    kernels = np.zeros((3, 3, 1, 1), np.float32)
+    kernels[2] = 1
+    bias = np.array([100, 0, 0], np.float32)
+    np.savez(tmp_path / "n.npz", **{"c/0": kernels, "c/1": bias})
+    rgb = np.zeros((24, 20, 3), np.uint8)
+    rgb[:, 10:] = 255
+    Image.fromarray(rgb).save(tmp_path / "i.png")
+    verb("export-onnx", net, "--mean", "0,0,0", "-o", tmp_path / "m.onnx")
+    verb("segment", tmp_path / "i.png", "--model", tmp_path / "m.onnx", "-o", tmp_path / "out")
+    with Image.open(tmp_path / "out/i.png") as labels:
+        assert set(np.unique(labels)) == {0, 2}

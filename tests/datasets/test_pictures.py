@@ -2,8 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from fcnproto.cli import main
 from fcnproto.datasets.pictures import read_image, read_stored
 
 ORIENTATION = 274
@@ -33,3 +35,25 @@ def test_exif_behind_the_pixels_of_a_png(tmp_path: Path):
     chunk, rest = content[start : start + length], content[:start] + content[start + length :]
     path.write_bytes(rest[:-12] + chunk + rest[-12:])
     assert read_stored(path).upright == (6, 4) == read_image(path, upright=True).shape[:2]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".JPEG", ".gif", ".webp"])
+def test_label_pictures_of_unfit_kinds_are_named_once(tmp_path, ending):
+    """Wherever label maps are looked for: one line for each, and none that follows from it."""
+    for place, suffix in (("images", ".png"), ("labels", ending)):
+        (tmp_path / place).mkdir()
+        Image.new("L", (8, 6)).save(tmp_path / place / f"a{suffix}")
+    (tmp_path / "train.txt").write_text("a\n")
+    labels = tmp_path / "labels"
+    verbs = [
+        ["dataset", "check", tmp_path],
+        ["dataset", "convert", tmp_path, "-o", tmp_path / "out"],
+        ["score", "--pred", labels, "--truth", labels],
+        ["train", tmp_path, "-o", tmp_path / "run"],
+    ]
+    for verb in verbs:
+        result = CliRunner().invoke(main, [*map(str, verb)])
+        errors = [line for line in result.output.splitlines() if " error: " in line]
+        assert result.exit_code == 1
+        assert len(errors) == 1, result.output
+        assert f"a{ending}" in errors[0] and "save label maps as PNG" in errors[0]

@@ -85,3 +85,50 @@ def test_data_of_fewer_tops_than_caffe_makes_are_exported(tmp_path: Path) -> Non
         ' image_data_param { source: "list" } transform_param { crop_size: 32 } }'
     )
     assert sizes(data + SCORE, tmp_path) == [0, 0]  # open
+
+
+def test_a_crop_to_one_size_fixes_the_image(tmp_path):
+    """Of a larger image only a corner would be left, which would be taken for the whole."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 40 dim: 48 } } }"
+        'layer { name: "k" type: "DummyData" top: "k" dummy_data_param { shape {'
+        " dim: 1 dim: 3 dim: 32 dim: 40 } } }"
+        'layer { name: "cut" type: "Crop" bottom: "data" bottom: "%s" top: "cut" crop_param {'
+        " axis: 2 offset: %d } }"
+    )
+    assert sizes(text % ("k", 3) + SCORE, tmp_path) == [40, 48]
+    assert sizes(text % ("data", 0) + SCORE, tmp_path) != [40, 48]
+
+
+def test_rows_and_columns_that_can_only_grow_apart(tmp_path):
+    """H × 48 and 32 × W hold whole rows of 16, 33 × 49 does not: one of them is fixed."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 32 dim: 48 } } }"
+        'layer { name: "rows" type: "Reshape" bottom: "data" top: "rows" reshape_param { shape {'
+        " dim: 0 dim: 0 dim: -1 dim: 16 } } }"
+    )
+    assert sizes(text, tmp_path) == [0, 48]
+    Image.new("RGB", (33, 17)).save(tmp_path / "i.png")
+    arguments = ["segment", tmp_path / "i.png", "--model", tmp_path / "net.onnx", "--mean", "0,0,0"]
+    result = CliRunner().invoke(main, [*map(str, arguments), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+
+
+def test_a_net_that_scrambles_at_its_own_size_is_warned_of(tmp_path):
+    """Caffe computes it too: places counted in rows of 8 are taken in rows of 9."""
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape {'
+        " dim: 1 dim: 3 dim: 8 dim: 8 } } }"
+        'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"'
+        ' pooling_param { kernel_size: 2 stride: 2 } } layer { name: "up" type: "Upsample"'
+        ' bottom: "pool" bottom: "mask" top: "up" upsample_param { upsample_h: 9 upsample_w: 9 } }'
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    model = tmp_path / "m.onnx"
+    arguments = ["export-onnx", str(tmp_path / "net.prototxt"), "--init", "-o", str(model)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0
+    assert result.output.count("warning: layer 'up'") == 1
+    assert "values land elsewhere" in result.output

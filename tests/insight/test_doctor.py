@@ -443,3 +443,16 @@ def test_files_that_are_not_there(fcnproto, healthy):
     result = fcnproto("doctor", "net.prototxt", "good.npz", "nowhere.png")
     assert result.exit_code == 1
     assert "nowhere.png" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["PReLU", "Bias"])
+def test_zeros_that_let_everything_through_are_no_alarm(healthy, kind):
+    """Slopes of 0 are ReLU's, and a bias of 0 is none; a scale of 0 leaves nothing."""
+
+    def told(kind):
+        layer = f'layer {{ name: "it" type: "{kind}" bottom: "conv1_1" top: "conv1_1" }} '
+        text = NET.replace('layer { name: "pool"', layer + 'layer { name: "pool"')
+        return [f.layer for f in examine(net(text), {**healthy, "it": [np.zeros(64, np.float32)]})]
+
+    assert told(kind) == []
+    assert told("Scale") == ["it"]

@@ -568,5 +568,7 @@ def test_settings_are_fields_and_forks_are_named(kind):
 
 @pytest.mark.parametrize("kind", KNOWN)
 def test_layers_that_are_only_known_say_nothing_of_their_tops(kind):
-    assert layer(kind, tops=2).output_shapes([IMAGE]) == [None, None]
+    tops = layer(kind, tops=2).output_shapes([IMAGE])
+    assert len(tops) == max(2, layer_types()[kind].tops.least)
+    assert set(tops) == {None}
     assert layer(kind).weights([IMAGE]) == ()

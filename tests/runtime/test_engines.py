@@ -322,7 +322,7 @@ def test_an_engine_that_fails_in_the_middle(tmp_path, monkeypatch, error, said):
     result = runner.invoke(main, ["segment", *arguments, "-o", str(out), "--device", "webgpu"])
     assert result.exit_code == 1
     (line,) = [line for line in result.stderr.splitlines() if "error:" in line]
-    assert line.startswith(f"{images[2]}: error: cannot be run: ") and said in line
+    assert line.startswith(f"{images[2]}: error: cannot be run at ") and said in line
     assert line.endswith("--tile N needs less of webgpu's memory, --device cpu none")
     made = {path.stem for path in out.iterdir() if path.suffix == ".png"}
     assert made == {path.stem for path in images} - {images[2].stem}

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from fcnproto.cli import main
 from fcnproto.errors import DataError, LayerError
 from fcnproto.net.graph import State, build
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, Datum
@@ -459,3 +461,24 @@ def test_transforms_that_cannot_be_done(tmp_path, settings, message, kind):
 def test_layers_whose_data_are_not_read(tmp_path):
     layer = 'type: "WindowData" window_data_param { source: "x" batch_size: 1 } transform_param { crop_size: 3 }'  # noqa: E501
     refused(layer, tmp_path, "data of type WindowData are not read here", (DataError, LayerError))
+
+
+def test_deeplabs_images_without_the_top_of_their_sizes(tmp_path):
+    """DeepLab's training nets name two tops; Caffe makes the third itself (AutoTopBlobs)."""
+    written(tmp_path, images(), maps())
+    (tmp_path / "list.txt").write_text("/images/0.png /labels/0.png\n")
+    (tmp_path / "net.prototxt").write_text(
+        'layers { name: "d" type: IMAGE_SEG_DATA top: "data" top: "label" image_data_param {'
+        ' source: "list.txt" batch_size: 1 label_type: PIXEL } }'
+        ' layers { name: "c" type: CONVOLUTION bottom: "data" top: "c" convolution_param {'
+        ' num_output: 5 kernel_size: 1 weight_filler { type: "xavier" } } }'
+        ' layers { name: "l" type: SOFTMAX_LOSS bottom: "c" bottom: "label"'
+        " loss_param { ignore_label: 255 } }"
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        f'net: "{tmp_path}/net.prototxt" base_lr: 0.001 lr_policy: "fixed" max_iter: 1'
+        f' snapshot_prefix: "{tmp_path}/run"'
+    )
+    result = CliRunner().invoke(main, ["train", str(tmp_path / "solver.prototxt")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run_iter_1.caffemodel").is_file()

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from paths import GOLDEN
 
+from fcnproto import weights
+from fcnproto.cli import main
 from fcnproto.errors import FcnprotoError, NetError, PrototxtError, WeightsError
 from fcnproto.proto.caffe_pb2 import NetParameter, SolverParameter, SolverState
 from fcnproto.proto.source import parse_solver
@@ -433,7 +436,7 @@ def test_what_caffe_refuses_is_refused(case, tmp_path, monkeypatch):
 
 
 def test_a_solver_without_a_policy_is_refused(tmp_path):
-    with pytest.raises(PrototxtError, match="lr_policy must be given"):
+    with pytest.raises(PrototxtError, match="there is no lr_policy"):
         solver_of(tmp_path, MLP, "base_lr: 1")
 
 
@@ -466,3 +469,38 @@ def test_the_prefix_of_snapshots_is_caffes(tmp_path):
     assert solver_of(tmp_path, MLP, text).prefix == str(tmp_path / "s")
     assert solver_of(tmp_path, MLP, text.replace(str(tmp_path), "a/b")).prefix == "a/b"
     assert SolverParameter().snapshot_prefix == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ["there is no lr_policy", "give one of net"]),
+        ("lr_policy: 'fixed'", ["give one of net"]),
+        ("lr_policy: 'fixed' net: ''", ["net names no file"]),
+        ("net: 'n.prototxt'", ["there is no lr_policy"]),
+    ],
+)
+def test_the_verb_says_once_what_a_solver_lacks(text, said, tmp_path):
+    """A solver without a net was told that the directory '' is one, and of its policy twice."""
+    path = tmp_path / "solver.prototxt"
+    path.write_text(text)
+    result = CliRunner().invoke(main, ["train", str(path)])
+    lines = result.output.splitlines()
+    assert result.exit_code == 1 and len(lines) == len(said), result.output
+    assert all(each in line for each, line in zip(said, lines, strict=True)), lines
+
+
+def test_weights_and_states_that_change_places(tmp_path):
+    """A state of a small iteration begins like an ONNX model."""
+    state, stored = tmp_path / "a.solverstate", tmp_path / "a.caffemodel"
+    for iteration in (3, 40, 4000):
+        solverstate.write(state, solverstate.Stop(iteration, "a.caffemodel", 0, []))
+        with pytest.raises(WeightsError, match="a solver's state, which train --resume takes"):
+            weights.load(state)
+        assert solverstate.read(state).iteration == iteration
+    weights.write(stored, {"c": [np.zeros((2, 2), np.float32)]})
+    with pytest.raises(WeightsError, match="weights go to --weights"):
+        solverstate.read(stored)
+    stored.write_bytes(b"\xff\xd8\xff\xe0" + bytes(40))
+    with pytest.raises(WeightsError, match="a JPEG image, not a solver's state"):
+        solverstate.read(stored)
