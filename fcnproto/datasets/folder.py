@@ -164,6 +164,17 @@ class FolderSegDataLayer(FileReader):
         self._listed = dict(pairs)
         return tuple(name for name, _ in pairs)
 
+    def _no_split(self, path: Path) -> Problem:
+        problem = super()._no_split(path)
+        if "lists" in self.settings or self.layout.lists:
+            return problem
+        made = "`fcnproto dataset split DIR -o DIR` makes them"
+        return replace(problem, message=f"{problem.message}; {made}")
+
+    def _splits(self, folder: Path) -> list[str]:
+        lists = super()._splits(folder)
+        return [name for name in lists if f"{name}.txt" not in (LEGEND, LABEL_MAP)]
+
     def _missing(self) -> Iterator[Problem]:
         yield from super()._missing()
         lossy = self.layout.lossy_files()

@@ -329,7 +329,7 @@ def _fitted(weights: str, deploy: str, say: Say) -> Weights:
     fitted = fit([WeightSource(weights, kept)], graph, shapes)
     new = [entry.layer for entry in fitted.report if entry.action is Action.FILLER]
     if new:
-        say(f"{weights}: has nothing that fits {', '.join(new)}: left as their fillers made them")
+        say(f"{weights}: has nothing that fits {', '.join(new)}; it stays as its filler makes it")
     return fitted.weights
 
 

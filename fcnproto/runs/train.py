@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from fcnproto.training.devices import chosen_device
 from fcnproto.training.loop import Training, Watcher
 from fcnproto.training.processes import Processes, joined
 from fcnproto.training.solver import Solver
+from fcnproto.types import whole
 
 MINUTES = 10.0
 """How long it trains by default."""
@@ -220,15 +222,15 @@ def _refuse(
 ) -> None:
     if minutes is not None and iterations is not None:
         raise FcnprotoError("how long it trains is said by minutes or by iterations, not by both")
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise FcnprotoError(f"minutes must be more than 0, found {minutes:g}")
+    if minutes is not None and (not isinstance(minutes, Real) or not 0 < minutes < math.inf):
+        raise FcnprotoError(f"minutes must be a number more than 0, found {minutes!r}")
     for name, value in (
         ("iterations", iterations),
         ("batch", batch),
         ("patience", patience),
     ):
-        if value is not None and not 1 <= value < 2**31:
-            raise FcnprotoError(f"{name} must be at least 1, found {value}")
+        if value is not None:
+            whole(value, name, 1)
 
 
 def _checked(folder: Path, say: Say) -> Split | None:
@@ -252,7 +254,8 @@ def _checked(folder: Path, say: Say) -> Split | None:
         split.write(Path(lists))
         problems = check_folder(folder, lists=Path(lists))
     _tell([replace(each, path=_short(each.path, lists)) for each in problems], say)
-    say(f"there is no val.txt: {len(split.val)} of the images are measured on")
+    count = len(split.val)
+    say(f"there is no val.txt: {count} of the images {'is' if count == 1 else 'are'} measured on")
     return split
 
 

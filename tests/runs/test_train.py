@@ -227,7 +227,7 @@ def test_patience_ends_it(place, tmp_path, monkeypatch):
     options = ["--iterations", 8, "--patience", 3]
     result = trained(place / "data", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
-    assert "the last 3 measurements were no better: it ends here" in result.stderr
+    assert "3 measurements in a row were no better: it ends here" in result.stderr
     rows = curve.read(tmp_path / "run" / "log.csv")
     assert [row.iteration for row in rows if row.mean_iu is not None] == [1, 2, 3, 4]
     assert max(row.iteration for row in rows if row.loss is not None) == 3
