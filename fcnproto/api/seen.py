@@ -27,7 +27,7 @@ from fcnproto.insight.windows import WindowCheck
 from fcnproto.model.given import Mean, said
 from fcnproto.runtime.images import ImageSource, png_of
 from fcnproto.runtime.segmenter import ImageLike, Segmenter, image_of, title_of
-from fcnproto.types import Array, Shown
+from fcnproto.types import Array, Shown, size_of, words_of
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import ClassesLike
 
@@ -73,7 +73,7 @@ def heatmap(
 
 def slide(slider: Slider, image: ImageLike, size: tuple[int, int] | None = None) -> Heatmap:
     """The map of one image."""
-    return slider(heating.resized(image_of(image), size), title_of(image))
+    return slider(heating.resized(image_of(image), size_of(size)), title_of(image))
 
 
 def heatmap_windows(
@@ -160,7 +160,7 @@ def explain_maps(
         loaded.source,
         source_of(weights),
         rgb,
-        blobs,
+        words_of(blobs),
         name=loaded.zoo_name,
         given=said(dataset, mean, classes),
         on=On(device),
@@ -188,7 +188,8 @@ def compare(
     Raises FcnprotoError where a model or all images cannot be used; images that cannot be are left
     out, and are `problems` of the result.
     """
-    if isinstance(models, str | PathLike | Segmenter | Model) or len(models) < 2:
+    models = [models] if isinstance(models, str | PathLike | Segmenter | Model) else list(models)
+    if len(models) < 2:
         raise FcnprotoError("at least two models are compared")
     many = (
         [images]

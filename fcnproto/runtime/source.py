@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ class ModelSource:
         """A model from a file or a message; FcnprotoError if there is no such file."""
         if isinstance(model, bytes):
             return cls(message=model)
-        if not model.is_file():
+        if not os.path.isfile(model):  # noqa: PTH113 (Path's raises for names that are too long)
             raise FcnprotoError(Problem("there is no such file", str(model)))
         real = model.resolve()
         message = outline(real)
