@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
-from fcnproto.datasets.folder import FolderSegDataLayer, Layout, no_layout, pair
+from fcnproto.datasets.folder import FolderSegDataLayer, Layout, drawn, no_layout, pair
 from fcnproto.datasets.pictures import (
     CONVERT,
     LABELS,
@@ -189,11 +189,14 @@ def _plain(
         label: images[image] for label in labels if (image := partner.get(label, label)) in images
     }
     paired = {partner.get(label, label) for label in by_label} | lossy.keys()
-    problems += _alone(images, images.keys() - paired, "label map")
+    mended = None if labels or lossy else drawn(folder)
+    if mended is None:
+        problems += _alone(images, images.keys() - paired, "label map")
     problems += _alone(labels, labels.keys() - by_label.keys(), "image")
     problems += wrong
     if not labels and not lossy:
-        problems.append(Problem("there are no label maps", str(layout.labels)))
+        message = f"there are no label maps{', ' + mended if mended else ''}"
+        problems.append(Problem(message, str(layout.labels)))
     if len(images) == 1:
         message = "there is one image: nothing is left to measure what it teaches"
         problems.append(Problem(message, str(layout.images), severity=Severity.WARNING))

@@ -273,12 +273,23 @@ def spec(folder: Path, classes: int | None = None) -> FolderSpec:
     return FolderSpec(layout, names, palette, layout.lists, count)
 
 
+def drawn(folder: Path) -> str | None:
+    """What to do with a folder that has annotations, as programs to draw with write them."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in (".json", ".xml"))
+    found = next(files, None)
+    if found is None:
+        return None
+    return f"but {found.name}: `fcnproto dataset convert` makes label maps of annotations"
+
+
 def no_layout(folder: Path) -> Problem:
     """That a folder has no images or no label maps, and what was expected."""
     if not folder.is_dir():
         return Problem("there is no such folder", str(folder))
     has_images = any((folder / name).is_dir() for name in IMAGE_FOLDERS)
     missing, places = ("label maps", LABEL_FOLDERS) if has_images else ("images", IMAGE_FOLDERS)
+    if has_images and (mended := drawn(folder)):
+        return Problem(f"there are no label maps, {mended}", str(folder))
     expected = ", ".join(f"{name}/" for name in places)
     return Problem(f"there are no {missing}: expected one of {expected}", str(folder))
 

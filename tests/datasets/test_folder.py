@@ -254,3 +254,17 @@ def test_a_split_that_is_not_there_says_who_makes_it(tmp_path):
         datasets.find(tmp_path)
     assert "dataset split DIR -o DIR` makes them" in str(caught.value)
     assert "classes" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["annotations/a.json", "coco.json", "annotations.xml"])
+def test_annotations_are_said_to_be_drawn_first(tmp_path, place):
+    trees.plain(tmp_path, ["a", "b"])
+    for each in (tmp_path / "labels").iterdir():
+        each.unlink()
+    (tmp_path / "labels").rmdir()
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    (problem,) = check_folder(tmp_path)
+    assert "there are no label maps, but " + path.name in problem.message
+    assert "`fcnproto dataset convert` makes label maps" in problem.message

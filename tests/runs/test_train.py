@@ -411,6 +411,16 @@ def test_what_cannot_be_resumed(place, run, tmp_path):
     assert result.exit_code == 1 and "this run was begun on" in result.stderr
     result = trained(place / "data", "--resume", tmp_path)
     assert result.exit_code == 1 and "there is no run here" in result.stderr
+    legend = place / "data" / "classes.txt"
+    written = legend.read_text()
+    try:
+        legend.write_text(written + "kite\n")
+        result = trained(place / "data", "--resume", run)
+    finally:
+        legend.write_text(written)
+    assert result.exit_code == 1
+    assert "begun with the classes ground, square, bar" in result.stderr
+    assert "ground, square, bar, kite now: begin another run" in result.stderr
     result = trained(place / "data", "--resume", run, "--iterations", 3)
     assert result.exit_code == 2 and "--iterations cannot change it" in result.stderr
 
