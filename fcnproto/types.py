@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from operator import index
+from os import PathLike
+from pathlib import Path
 from reprlib import repr
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -55,6 +57,13 @@ def chosen(value: object, what: str, known: Iterable[str]) -> str:
         return value
     close = nearest(value, words) if isinstance(value, str) else ""
     raise FcnprotoError(f"{what} must be one of {', '.join(words)}, found {repr(value)}{close}")
+
+
+def path_of(value: Any, what: str) -> Path:
+    """A path that a caller gives; FcnprotoError if it is something else."""
+    if not isinstance(value, str | PathLike):
+        raise FcnprotoError(f"expected {what}, found {repr(value)}")
+    return Path(value)
 
 
 def words_of(words: str | Iterable[str]) -> tuple[str, ...]:

@@ -109,7 +109,11 @@ def export(
         image_input=image_input,
         optimize=Optimize(chosen(optimize, "optimize", (each.value for each in Optimize))),
         given=said(dataset, mean, classes, palette),
-        asked=Asked(loaded.size, words_of(identity), samples),
+        asked=Asked(
+            loaded.size,
+            words_of(identity),
+            None if samples is None else whole(samples, "samples", 1),
+        ),
     )
     costs = Costs(found.before, found.after, optimize)
     return Model(found.model.proto, found.model.tensors, found.notes, costs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -27,7 +27,7 @@ from fcnproto.insight.windows import WindowCheck
 from fcnproto.model.given import Mean, said
 from fcnproto.runtime.images import ImageSource, png_of
 from fcnproto.runtime.segmenter import ImageLike, Segmenter, image_of, title_of
-from fcnproto.types import Array, Shown, size_of, words_of
+from fcnproto.types import Array, Shown, path_of, size_of, words_of
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import ClassesLike
 
@@ -218,7 +218,8 @@ def segmenter(model: SegmentsImages, on: On = On("auto")) -> Segmenter:
         model = export(load_net(model), model)
     if isinstance(model, Model):
         return Segmenter(on.session(model.to_bytes()), scores=False)
-    return Segmenter(on.session(Path(model)), scores=False)
+    path = path_of(model, "a model: the path of an ONNX file, a net of the zoo, or a value")
+    return Segmenter(on.session(path), scores=False)
 
 
 def _titles(models: Sequence[SegmentsImages]) -> list[str]:
@@ -241,6 +242,8 @@ def _truths(truth: TruthLike | None, images: Sequence[ImageLike]) -> list[Array 
     if truth is None:
         return [None] * len(images)
     if not isinstance(truth, str | PathLike):
+        if not isinstance(truth, Iterable):
+            raise FcnprotoError(f"expected truth: label maps, or files of them; found {truth!r}")
         listed = [truth] if isinstance(truth, np.ndarray) else list(truth)
         if len(listed) != len(images):
             raise FcnprotoError(f"there are {len(listed)} truths for {len(images)} images")

@@ -234,7 +234,7 @@ def test_a_model_is_shown_in_few_lines(model):
 )
 def test_how_long_nothing_can_be_trained(tmp_path, named):
     pytest.importorskip("torch")
-    assert "must be a" in said(fp.train, tmp_path, **named)
+    assert "must be " in said(fp.train, tmp_path, **named)
 
 
 def test_a_net_is_no_solver(tmp_path):
@@ -244,3 +244,55 @@ def test_a_net_is_no_solver(tmp_path):
     assert "it is a net; name the solver that trains it" in said(fp.Solver.from_file, path)
     path.write_text("base_lr: 1\n")
     assert "it names no net to train" in said(fp.Solver.from_file, path)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"trimap": -1}, "trimap must be at least 1"),
+        ({"trimap": 1.5}, "trimap must be a whole number"),
+        ({"ignore": "x"}, "ignore must be a whole number"),
+        ({"truth": ["a"]}, "expected truth as a folder, found ['a']"),
+    ],
+)
+def test_how_nothing_can_be_measured(tmp_path, named, expected):
+    assert expected in said(fp.score, **{"pred": tmp_path, "truth": tmp_path} | named)
+
+
+def test_what_cannot_be_compared(model):
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert "expected a model" in said(fp.compare, [None, model], [image])
+    assert "expected truth" in said(fp.compare, [model, model], [image], truth=3)
+    line = said(fp.compare, [model, model], [image], truth=np.zeros((4, 5), int))
+    assert line.endswith("is 8×8, and the truth that is given is 4×5")
+    assert "expected a model" in said(fp.verify, None, model)
+    assert "there is no dataset '3'" in said(fp.export, SHAPES, SHAPES, dataset=3)
+    assert "samples must be at least 1" in said(fp.export, SHAPES, SHAPES, samples=-1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fp.Gaussian("a", 3),
+        lambda: fp.DenseCRF(fp.Gaussian(3, 3)),
+        lambda: fp.DenseCRF([3]),
+        lambda: fp.DenseCRF([fp.Gaussian(3, 3)], iterations="x"),
+        lambda: fp.DenseCRF([fp.Gaussian(3, 3)], clip=None),
+    ],
+)
+def test_what_makes_no_field(make):
+    assert "found" in said(make)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({"weights": {"a": [1]}}, "expected weights as a file or the name of a net"),
+        ({"net": None}, "expected the name of a net of the zoo"),
+        ({"device": None}, "there is no device 'None'"),
+    ],
+)
+def test_what_nothing_can_be_trained_from(tmp_path, named, expected):
+    pytest.importorskip("torch")
+    assert expected in said(fp.train, tmp_path, **named)
+    assert "expected a folder of data" in said(fp.train, None)
