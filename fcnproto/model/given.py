@@ -71,7 +71,7 @@ def _palette(palette: Sequence[Colour] | str | PathLike[str] | None) -> tuple[Co
     if isinstance(palette, str | PathLike):
         return tuple(_colours(Path(palette)))
     try:
-        return tuple(colour(map(index, each)) for each in palette)
+        return tuple(colour([index(part) for part in each]) for each in palette)
     except (TypeError, ValueError):
         message = "a palette is a colour for each class, three numbers up to 255"
         raise FcnprotoError(f"{message}; found {repr(palette)}") from None
