@@ -359,7 +359,7 @@ def _session(
         return model
     if isinstance(model, str | PathLike):
         return Session(Path(model), device, fast=fast)
-    if not isinstance(model, bytes) and not hasattr(model, "to_bytes"):
+    if not isinstance(model, bytes) and not hasattr(model, "tensors"):
         expected = "the path of an ONNX file, its bytes, or what export gives"
         raise FcnprotoError(f"expected a model: {expected}; found {type(model).__name__}")
     content = model if isinstance(model, bytes) else model.to_bytes()
