@@ -139,7 +139,9 @@ _LONGEST = 100  # comparing takes the product of both lengths, and a name may be
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A suggestion for a name that is not known, ready to be appended to a message."""
-    return _nearest(name, tuple(known)) if len(name) <= _LONGEST else ""
+    if not isinstance(name, str) or len(name) > _LONGEST:
+        return ""
+    return _nearest(name, tuple(known))
 
 
 @lru_cache

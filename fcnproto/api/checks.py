@@ -15,6 +15,7 @@ from fcnproto.net import diff as differing
 from fcnproto.net.graph import State
 from fcnproto.proto import printer
 from fcnproto.proto.source import NetSource, SolverSource
+from fcnproto.types import INT_MAX, size_of, whole, words_of
 
 
 def check(
@@ -34,10 +35,11 @@ def check(
     if isinstance(source, Net):
         return source.problems
     name, caffes = checked_phase(phase)
+    size = size_of(size)
     found = sources.any_source(source, name, lenient=lenient)
     if isinstance(found, SolverSource):
         return Problems(checking.check_solver(found, size))
-    state = State(caffes, level, tuple(stages))
+    state = State(caffes, whole(level, "a level", -INT_MAX), words_of(stages))
     return Problems(checking.check_net(found, state, size))
 
 

@@ -19,7 +19,7 @@ from fcnproto.exporting.write import DEFAULT_OPSET, Result
 from fcnproto.model import file
 from fcnproto.model.given import Mean, said
 from fcnproto.model.metadata import Metadata
-from fcnproto.types import Colour, Shown, show
+from fcnproto.types import Colour, Shown, chosen, show, whole, words_of
 from fcnproto.words import columns
 from fcnproto.zoo.legend import ClassesLike
 
@@ -53,6 +53,8 @@ class Model(file.Model, Shown):
     def metadata(self) -> Metadata:
         """What it says of itself: net, dataset, mean, classes, palette."""
         return Metadata.from_props({each.key: each.value for each in self.proto.metadata_props})
+
+    __repr__ = Shown.__repr__  # that of the file's model would show each node
 
     def __str__(self) -> str:
         values = [*self.proto.graph.input, *self.proto.graph.output]
@@ -102,12 +104,16 @@ def export(
         None if weights is None else source_of(weights),
         name=loaded.zoo_name,
         init=init,
-        opset=opset,
-        result=Result(result),
+        opset=whole(opset, "opset", 1),
+        result=Result(chosen(result, "result", (each.value for each in Result))),
         image_input=image_input,
-        optimize=Optimize(optimize),
+        optimize=Optimize(chosen(optimize, "optimize", (each.value for each in Optimize))),
         given=said(dataset, mean, classes, palette),
-        asked=Asked(loaded.size, tuple(identity), samples),
+        asked=Asked(
+            loaded.size,
+            words_of(identity),
+            None if samples is None else whole(samples, "samples", 1),
+        ),
     )
     costs = Costs(found.before, found.after, optimize)
     return Model(found.model.proto, found.model.tensors, found.notes, costs)

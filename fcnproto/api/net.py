@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
+from reprlib import repr
 from typing import TYPE_CHECKING
 
 from fcnproto.api import sources
@@ -20,7 +21,7 @@ from fcnproto.net.shapes import infer
 from fcnproto.proto import printer
 from fcnproto.proto.caffe_pb2 import Phase
 from fcnproto.proto.source import NetSource
-from fcnproto.types import Shape, Shown
+from fcnproto.types import INT_MAX, Shape, Shown, size_of, whole, words_of
 
 if TYPE_CHECKING:
     from fcnproto.api.explain import CropExplanation, FieldExplanation, PadExplanation
@@ -44,7 +45,7 @@ class Net(Shown):
         size: tuple[int, int] | None = None,
         zoo_name: str = "",
     ) -> None:
-        self.source, self.state, self.size = source, state, size
+        self.source, self.state, self.size = source, state, size_of(size)
         self.zoo_name = zoo_name
         """What the zoo calls it; empty if it is none of the zoo's."""
 
@@ -120,6 +121,8 @@ class Net(Shown):
         from fcnproto.api.explain import FieldExplanation
         from fcnproto.insight.explain_field import account
 
+        if pixel is not None:
+            pixel = _pixel(pixel)
         photo = None
         if image is not None:
             from fcnproto.runtime.segmenter import image_of  # numpy is heavy
@@ -147,6 +150,15 @@ class Net(Shown):
         except FcnprotoError:
             return table  # Graphviz is not there, or Caffe would refuse the net
         return f"{table}<div>{picture[picture.index('<svg') :]}</div>"  # without XML's head
+
+
+def _pixel(pixel: tuple[int, int]) -> tuple[int, int]:
+    """A pixel's row and column; FcnprotoError if it is something else."""
+    try:
+        row, column = pixel
+    except (TypeError, ValueError):
+        raise FcnprotoError(f"a pixel is (row, column), found {repr(pixel)}") from None
+    return whole(row, "a row", -INT_MAX), whole(column, "a column", -INT_MAX)
 
 
 class Drawing:
@@ -202,9 +214,9 @@ def load_net(
     PrototxtError where it cannot be read, and ZooError where there is no such net.
     """
     which, caffes = checked_phase(phase)
-    state = State(caffes, level, tuple(stages))
+    state = State(caffes, whole(level, "a level", -INT_MAX), words_of(stages))
     if isinstance(net, Net):
-        return Net(net.source, state, size or net.size, net.zoo_name)
+        return Net(net.source, state, net.size if size is None else size, net.zoo_name)
     source = sources.net_source(net, which, lenient=lenient)
     return Net(source, state, size, sources.zoo_name(net))
 
@@ -214,6 +226,7 @@ def checked_phase(phase: str) -> tuple[str, int]:
 
     FcnprotoError if there is no such phase.
     """
+    phase = phase if isinstance(phase, str) else repr(phase)
     if phase.upper() == "TRAIN":
         return "train", Phase.Value("TRAIN")
     if phase in ("deploy", "val") or phase.upper() == "TEST":

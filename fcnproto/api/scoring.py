@@ -14,6 +14,7 @@ from fcnproto.datasets.measures import Classes, Score
 from fcnproto.datasets.score import MapPairs, ModelPairs, Pairs
 from fcnproto.errors import DataError, Problem
 from fcnproto.runtime.segmenter import Segmenter
+from fcnproto.types import INT_MAX, path_of, whole
 from fcnproto.zoo.legend import ClassesLike, Legend
 
 if TYPE_CHECKING:
@@ -86,14 +87,14 @@ def scores(
     `progress` is told how many images there are, and gives what is called after each.
     """
     asked = Comparands(
-        data=None if data is None else Path(data),
-        pred=None if pred is None else Path(pred),
-        truth=None if truth is None else Path(truth),
+        data=None if data is None else path_of(data, "data as a folder"),
+        pred=None if pred is None else path_of(pred, "pred as a folder"),
+        truth=None if truth is None else path_of(truth, "truth as a folder"),
         dataset=dataset,
         split=split,
         classes=classes,
-        ignore=ignore,
-        trimap=trimap,
+        ignore=whole(ignore, "ignore", -INT_MAX),
+        trimap=None if trimap is None else whole(trimap, "trimap", 1, 1000),
     )
     asked.check(model is not None)
     if model is not None and not isinstance(model, Segmenter):

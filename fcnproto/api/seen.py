@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -27,7 +27,7 @@ from fcnproto.insight.windows import WindowCheck
 from fcnproto.model.given import Mean, said
 from fcnproto.runtime.images import ImageSource, png_of
 from fcnproto.runtime.segmenter import ImageLike, Segmenter, image_of, title_of
-from fcnproto.types import Array, Shown
+from fcnproto.types import Array, Shown, path_of, size_of, words_of
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import ClassesLike
 
@@ -73,7 +73,7 @@ def heatmap(
 
 def slide(slider: Slider, image: ImageLike, size: tuple[int, int] | None = None) -> Heatmap:
     """The map of one image."""
-    return slider(heating.resized(image_of(image), size), title_of(image))
+    return slider(heating.resized(image_of(image), size_of(size)), title_of(image))
 
 
 def heatmap_windows(
@@ -160,7 +160,7 @@ def explain_maps(
         loaded.source,
         source_of(weights),
         rgb,
-        blobs,
+        words_of(blobs),
         name=loaded.zoo_name,
         given=said(dataset, mean, classes),
         on=On(device),
@@ -188,7 +188,8 @@ def compare(
     Raises FcnprotoError where a model or all images cannot be used; images that cannot be are left
     out, and are `problems` of the result.
     """
-    if isinstance(models, str | PathLike | Segmenter | Model) or len(models) < 2:
+    models = [models] if isinstance(models, str | PathLike | Segmenter | Model) else list(models)
+    if len(models) < 2:
         raise FcnprotoError("at least two models are compared")
     many = (
         [images]
@@ -217,7 +218,8 @@ def segmenter(model: SegmentsImages, on: On = On("auto")) -> Segmenter:
         model = export(load_net(model), model)
     if isinstance(model, Model):
         return Segmenter(on.session(model.to_bytes()), scores=False)
-    return Segmenter(on.session(Path(model)), scores=False)
+    path = path_of(model, "a model: the path of an ONNX file, a net of the zoo, or a value")
+    return Segmenter(on.session(path), scores=False)
 
 
 def _titles(models: Sequence[SegmentsImages]) -> list[str]:
@@ -240,6 +242,8 @@ def _truths(truth: TruthLike | None, images: Sequence[ImageLike]) -> list[Array 
     if truth is None:
         return [None] * len(images)
     if not isinstance(truth, str | PathLike):
+        if not isinstance(truth, Iterable):
+            raise FcnprotoError(f"expected truth: label maps, or files of them; found {truth!r}")
         listed = [truth] if isinstance(truth, np.ndarray) else list(truth)
         if len(listed) != len(images):
             raise FcnprotoError(f"there are {len(listed)} truths for {len(images)} images")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
+from reprlib import repr
 
 from fcnproto.errors import Problem, PrototxtError, ZooError, nearest
 from fcnproto.proto.source import (
@@ -38,6 +40,9 @@ def any_source(
     Raises ZooError where there is neither such a file nor such a net, PrototxtError where the file
     cannot be read.
     """
+    if not isinstance(name, str | PathLike) or not str(name):
+        expected = "a name of the zoo, a path, or the text of a prototxt"
+        raise ZooError(f"expected a net: {expected}; found {repr(name)}")
     if is_text(name):
         text = str(name)
         return (parse_solver if is_solver(text) else parse_net)(text, lenient=lenient)
@@ -45,7 +50,9 @@ def any_source(
         from fcnproto.rendering.fcn import render  # jinja2 is needed for nets of the zoo only
 
         return parse_net(render(str(name), phase=phase), str(name))
-    if str(name) != "-" and not Path(name).exists():
+    if str(name) != "-" and not os.path.exists(name):  # noqa: PTH110 (Path's raises for long names)
+        if not isinstance(name, str) and str(name) in specs.net_names():
+            raise ZooError(f"there is no file '{name}': a net of the zoo is named by a str")
         raise ZooError(
             f"there is no file '{name}', and `fcnproto list` has no such net"
             f"{nearest(str(name), specs.net_names())}"

@@ -11,7 +11,7 @@ from fcnproto.errors import FcnprotoError
 from fcnproto.insight import verify as verifying
 from fcnproto.insight.verify import Comparison, Tolerance
 from fcnproto.model.file import Model
-from fcnproto.types import Array
+from fcnproto.types import Array, path_of
 
 if TYPE_CHECKING:
     from fcnproto.api.net import NetLike
@@ -36,7 +36,11 @@ def verify(
     of one (.onnx); or arrays in/<blob> and out/<blob>, or the path of such (.npz). The net's layers
     named in `identity` hand on their bottom. Raises FcnprotoError if nothing can be compared.
     """
-    ours = model.to_proto() if isinstance(model, Model) else Path(model)
+    ours = (
+        model.to_proto()
+        if isinstance(model, Model)
+        else path_of(model, "a model: the path of an ONNX file, or what export gives")
+    )
     tolerance = Tolerance(rtol, atol)
     if isinstance(reference, Mapping):
         return verifying.with_arrays(ours, reference, tolerance)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from reprlib import repr
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +23,10 @@ from fcnproto.surgery.classes_map import read_classes_map
 from fcnproto.surgery.convolutionize import convolutionize as convolutionize_graph
 from fcnproto.surgery.fit import LayerFit, WeightSource
 from fcnproto.surgery.naming import Layout, Rename
-from fcnproto.types import Array, Shown, show
+from fcnproto.types import Array, Shown, chosen, show, whole, words_of
 from fcnproto.weights import Loaded
 from fcnproto.weights import fetch as fetching
+from fcnproto.weights.arrays import as_float32, by_layer
 from fcnproto.words import columns
 
 
@@ -36,27 +39,18 @@ class Weights(Shown, Mapping[str, Sequence[Array]]):
 
     def __init__(
         self,
-        weights: Mapping[str, Sequence[Array]] | Loaded,
+        weights: Mapping[str, Sequence[Array]] | Mapping[str, Array] | Loaded,
         net: Net | None = None,
         title: str = "weights",
     ) -> None:
-        """From arrays by layer, of any kind of numbers; they are kept as float32.
+        """From arrays by layer, of any kind of numbers, PyTorch's too; they are kept as float32.
 
-        `net` is the one that they fit, which some formats hold too. Raises WeightsError for what
-        is no array of numbers.
+        With an array for each key they are as in a file of such keys: a state dict of PyTorch's,
+        say. `net` is the one that they fit, which some formats hold too. Raises WeightsError for
+        what is no array of numbers.
         """
         self.net, self.title = net, title
-        self.loaded = (
-            weights
-            if isinstance(weights, Loaded)
-            else Loaded(
-                Path(title),
-                {
-                    name: [_float32(array, name, title) for array in arrays]
-                    for name, arrays in weights.items()
-                },
-            )
-        )
+        self.loaded = weights if isinstance(weights, Loaded) else _loaded(weights, title)
 
     @property
     def notes(self) -> tuple[Problem, ...]:
@@ -100,17 +94,46 @@ class Weights(Shown, Mapping[str, Sequence[Array]]):
         return "\n".join([*lines, f"{len(self)} layers, {count:,} parameters"])
 
 
-def _float32(array: Array, layer: str, title: str) -> Array:
+def _loaded(weights: Mapping[str, Any], title: str) -> Loaded:
+    """Arrays by layer, or by key, as a file of them would be loaded."""
+    path = Path(title)
+    for name in weights:
+        if not isinstance(name, str):
+            raise WeightsError(Problem(f"expected a layer's name, found {repr(name)}", title))
+    if weights and all(hasattr(each, "__array__") for each in weights.values()):
+        keyed = {key: _float32(array, key, title) for key, array in weights.items()}
+        found = by_layer(path, keyed)
+        return Loaded(path, foreign=keyed) if found is None else Loaded(path, found)
+    by_name = {}
+    for name, arrays in weights.items():
+        if not isinstance(arrays, Iterable) or isinstance(arrays, str) or hasattr(arrays, "shape"):
+            raise _no_array(arrays, name, title, "a list of arrays")
+        by_name[name] = [_float32(array, name, title) for array in arrays]
+    return Loaded(path, by_name)
+
+
+def _float32(array: Any, layer: str, title: str) -> Array:
+    if hasattr(array, "detach"):  # PyTorch's, which may need a gradient, or be bfloat16 on a GPU
+        array = array.detach().cpu().float()
     try:
-        return np.asarray(array, np.float32)
+        found = np.asarray(array)
     except (ValueError, TypeError) as error:
-        raise WeightsError(
-            Problem(f"expected arrays of numbers, found {type(array).__name__}", title, layer=layer)
-        ) from error
+        raise _no_array(array, layer, title) from error
+    if found.dtype.kind not in "fiub":
+        raise _no_array(array, layer, title)
+    return as_float32(found)
 
 
-WeightsLike = Weights | Mapping[str, Sequence[Array]] | str | PathLike[str]
-"""Weights, arrays by layer, a path, or a name of the zoo whose weights are shipped or fetched."""
+def _no_array(
+    found: object, layer: str, title: str, expected: str = "arrays of numbers"
+) -> WeightsError:
+    what = found.dtype if isinstance(found, np.ndarray) else type(found).__name__
+    return WeightsError(Problem(f"expected {expected}, found {what}", title, layer=layer))
+
+
+WeightsLike = Weights | Mapping[str, Sequence[Array]] | Mapping[str, Array] | str | PathLike[str]
+"""Weights, arrays by layer or by key, a path, or a name of the zoo whose weights are shipped or
+fetched."""
 
 
 def load_weights(weights: WeightsLike) -> Weights:
@@ -123,6 +146,9 @@ def load_weights(weights: WeightsLike) -> Weights:
         return weights
     if isinstance(weights, Mapping):
         return Weights(weights)
+    if not isinstance(weights, str | PathLike):
+        expected = "a path, a name of the zoo, or arrays by layer"
+        raise WeightsError(f"expected weights: {expected}; found {type(weights).__name__}")
     path = fetching.locate(str(weights))
     return Weights(files.load(path), title=str(weights))
 
@@ -173,18 +199,13 @@ def convert(
 
     Raises WeightsError with every layer that does not fit, or if none does.
     """
-    many = _listed(weights)
+    many, suffixes = _listed(weights), words_of(suffixes)
+    if not many:
+        raise WeightsError("there are no weights to convert")
     if suffixes and len(suffixes) != len(many):
         raise FcnprotoError(f"there are {len(suffixes)} suffixes for {len(many)} sources")
     target = as_net(net)
     loaded = [load_weights(each) for each in many]
-    classes = (
-        read_classes_map(Path(classes_map))
-        if isinstance(classes_map, str | PathLike)
-        else None
-        if classes_map is None
-        else dict(classes_map)
-    )
     fitted = converting.convert(
         [
             converting.Given(each.title, each.loaded, suffix)
@@ -192,23 +213,38 @@ def convert(
         ],
         target.graph,
         net=target.zoo_name or target.source.path,
-        layout=None if layout is None else Layout(layout),
-        input_order=input_order,
+        layout=None
+        if layout is None
+        else Layout(chosen(layout, "layout", (each.value for each in Layout))),
+        input_order=None
+        if input_order is None
+        else chosen(input_order, "input_order", ("rgb", "bgr")),
         renames=[Rename.parse(text) for text in _written(renames)],
-        classes_map=classes,
+        classes_map=_classes_map(classes_map),
         strict=strict,
     )
     return Fitted(Weights(fitted.weights, target, target.name), fitted.report, fitted.notes)
 
 
+def _classes_map(given: Mapping[int, int] | str | PathLike[str] | None) -> dict[int, int] | None:
+    if given is None or isinstance(given, str | PathLike):
+        return None if given is None else read_classes_map(Path(given))
+    if not isinstance(given, Mapping):
+        raise WeightsError(f"expected a mapping of new classes to old ones, found {repr(given)}")
+    what = "a class of classes_map"
+    return {whole(new, what): whole(old, what) for new, old in given.items()}
+
+
 def _written(renames: Mapping[str, str] | Sequence[str]) -> Sequence[str]:
     if isinstance(renames, Mapping):
         return [f"{old}={new}" for old, new in renames.items()]
-    return renames
+    return words_of(renames)
 
 
 def _listed(weights: WeightsLike | Sequence[WeightsLike]) -> Sequence[WeightsLike]:
-    return [weights] if isinstance(weights, Mapping | str | PathLike) else list(weights)
+    if isinstance(weights, Mapping | str | PathLike) or not isinstance(weights, Iterable):
+        return [weights]
+    return list(weights)
 
 
 @dataclass(frozen=True, repr=False)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
+from reprlib import repr
 
+from fcnproto.errors import ZooError
 from fcnproto.files import replacing
-from fcnproto.types import Shown
+from fcnproto.types import Shown, size_of, whole
 from fcnproto.words import columns
 from fcnproto.zoo import specs
 from fcnproto.zoo.legend import ClassesLike, Legend
@@ -95,7 +98,11 @@ def render(
     from fcnproto.rendering.fcn import render_solver
 
     folder = None if data_dir is None else str(data_dir)
-    count = classes if isinstance(classes, int) else len(Legend.given(classes).names) or None
+    given = len(Legend.given(classes).names) or None
+    count = whole(classes, "classes") if isinstance(classes, Integral) else given
+    pad, size = None if pad is None else whole(pad, "pad"), size_of(size)
+    if not isinstance(net, str):
+        raise ZooError(f"expected the name of a net of the zoo, found {repr(net)}")
     if solver:
         text = render_solver(
             net,

@@ -23,7 +23,7 @@ from fcnproto.cli.common import (
 )
 from fcnproto.cli.outcomes import companions_of, row_of, show
 from fcnproto.errors import FcnprotoError, Problem
-from fcnproto.model.given import Mean
+from fcnproto.model.given import LARGEST_SCALE, Mean
 
 if TYPE_CHECKING:
     from fcnproto.datasets.hha import Camera
@@ -238,7 +238,7 @@ def verify(
 @click.option(
     "--scale",
     "scales",
-    type=click.FloatRange(0, min_open=True, max=16),
+    type=click.FloatRange(0, min_open=True, max=LARGEST_SCALE),
     multiple=True,
     metavar="S",
     help="Run images at this scale; scores of several are averaged.",

@@ -206,7 +206,7 @@ def _report(left: list[str], path: Path) -> None:
     """Say which layers a file of weights did not fill."""
     if left:
         names = ", ".join(left)
-        echo(f"{path}: has nothing for {names}: left as their fillers made them", err=True)
+        echo(f"{path}: has nothing for {names}; it stays as its filler makes it", err=True)
 
 
 def _check_labels(training: Training) -> None:

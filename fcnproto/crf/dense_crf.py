@@ -9,9 +9,10 @@ with unary energies U, normalised kernels K̃ₖ of the terms, and their compati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,13 +130,17 @@ class DenseCRF:
     """The least probability that scores stand for; 0 for none."""
 
     def __post_init__(self) -> None:
-        if self.iterations < 0:
+        if not isinstance(self.iterations, Integral) or self.iterations < 0:
             raise CrfError(f"iterations must not be negative, found {self.iterations}")
         if self.iterations > MOST_ITERATIONS:
             message = f"iterations must be at most {MOST_ITERATIONS}, found {self.iterations}"
             raise CrfError(message)
-        if not 0 <= self.clip < 1:
-            raise CrfError(f"clip must be a probability below 1, found {self.clip:g}")
+        if not isinstance(self.clip, Real) or not 0 <= self.clip < 1:
+            raise CrfError(f"clip must be a probability below 1, found {self.clip}")
+        if not isinstance(self.terms, Iterable) or not all(
+            isinstance(term, Gaussian | Bilateral) for term in self.terms
+        ):
+            raise CrfError(f"expected terms Gaussian and Bilateral in a list, found {self.terms}")
         object.__setattr__(self, "terms", tuple(self.terms))
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
+from numbers import Real
 
 import numpy as np
 
@@ -118,8 +119,8 @@ def softmax(scores: Array) -> Array:
 def check_positive(name: str, *values: float) -> None:
     """CrfError unless all are finite and more than 0."""
     for value in values:
-        if not (isfinite(value) and value > 0):
-            raise CrfError(f"{name} must be a number greater than 0, found {value:g}")
+        if not isinstance(value, Real) or not (isfinite(value) and value > 0):
+            raise CrfError(f"{name} must be a number greater than 0, found {value}")
 
 
 def checked_scores(scores: Array, size: tuple[int, ...]) -> Array:

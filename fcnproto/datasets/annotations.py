@@ -219,7 +219,8 @@ def _read(path: Path) -> _File:
         raise DataError(f"cannot be read: {reason(error)}") from error
     except (LookupError, TypeError, AttributeError, OverflowError) as error:
         # LookupError is that of an XML in an encoding that is none, too.
-        raise DataError(f"is not as annotations are: {reason(error)}") from error
+        lacking = "it has no " if isinstance(error, KeyError) else ""
+        raise DataError(f"is not as annotations are: {lacking}{reason(error)}") from error
     return found
 
 

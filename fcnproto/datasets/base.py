@@ -355,12 +355,16 @@ class FileReader(Reader):
         return line
 
     def _no_split(self, path: Path) -> Problem:
-        found = sorted(each.stem for each in path.parent.glob("*.txt") if each.stem[0] != ".")
+        found = self._splits(path.parent)
         shown = f"; found {some(found, 8)}" if found else ""
         return Problem(
             f"there is no split '{self.split}': expected a file with an image's name a line{shown}",
             str(path),
         )
+
+    def _splits(self, folder: Path) -> list[str]:
+        """The splits whose files are in a folder."""
+        return sorted(each.stem for each in folder.glob("*.txt") if each.stem[0] != ".")
 
     def _missing(self) -> Iterator[Problem]:
         for name in self.names:

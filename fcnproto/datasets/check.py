@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
-from fcnproto.datasets.folder import FolderSegDataLayer, Layout, no_layout, pair
+from fcnproto.datasets.folder import FolderSegDataLayer, Layout, drawn, no_layout, pair
 from fcnproto.datasets.pictures import (
     CONVERT,
     LABELS,
@@ -24,7 +24,7 @@ from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.files import read_lines
 from fcnproto.parallel import spread
 from fcnproto.types import Array, Colour
-from fcnproto.words import some
+from fcnproto.words import quoted, some
 from fcnproto.zoo.legend import LEGEND, ClassesLike, Legend
 
 SPLITS = ("train", "val", "trainval", "test")
@@ -189,14 +189,18 @@ def _plain(
         label: images[image] for label in labels if (image := partner.get(label, label)) in images
     }
     paired = {partner.get(label, label) for label in by_label} | lossy.keys()
-    problems += _alone(images, images.keys() - paired, "label map")
+    mended = None if labels or lossy else drawn(folder)
+    if mended is None:
+        problems += _alone(images, images.keys() - paired, "label map")
     problems += _alone(labels, labels.keys() - by_label.keys(), "image")
     problems += wrong
     if not labels and not lossy:
-        problems.append(Problem("there are no label maps", str(layout.labels)))
+        message = f"there are no label maps{', ' + mended if mended else ''}"
+        problems.append(Problem(message, str(layout.labels)))
     if len(images) == 1:
         message = "there is one image: nothing is left to measure what it teaches"
         problems.append(Problem(message, str(layout.images), severity=Severity.WARNING))
+    problems += _shared(pairs, files)
     splits = {title: frozenset(split.values()) for title, split in pairs.items()}
     return LabelledSet(by_label, labels, read_label_picture, *_known(folder, classes), splits, True)
 
@@ -209,6 +213,21 @@ def _alone(files: Mapping[str, Path], names: set[str], missing: str) -> Iterator
     for name in sorted(names):
         message = f"there is no {missing} of the name '{name}' to go with it{hint}"
         yield Problem(message, str(files[name]))
+
+
+def _shared(pairs: Mapping[str, Mapping[str, str]], files: Mapping[str, Path]) -> Iterator[Problem]:
+    """A warning for images of val that are in train too.
+
+    Lists that are alike are meant so: a net is tried on what it learns from.
+    """
+    train, val = (pairs.get(split, {}).keys() for split in ("train", "val"))
+    both = sorted(train & val)
+    if both and train != val:
+        message = (
+            f"{some(quoted(both))} in train.txt too: what was learned from is measured, so that the"
+            " measures are better than on other images"
+        )
+        yield Problem(message, str(files["val"]), severity=Severity.WARNING)
 
 
 def _known(folder: Path, classes: ClassesLike | None) -> tuple[int | None, tuple[str, ...]]:
@@ -315,7 +334,8 @@ def _size_problems(pairs: LabelledSet, name: str, labels: Array) -> Iterator[Pro
     if image is None:
         return
     try:
-        stored = read_stored(image)
+        # A file that was cut off says so here, and not while a net is trained.
+        stored = read_stored(image, whole=True)
     except DataError as error:
         yield from error.problems
         return
@@ -356,10 +376,13 @@ def _ranges(counted: Sequence[tuple[Path, Array]], classes: int | None) -> Itera
     for path, pixels in counted:
         wrong = [int(label) for label in np.flatnonzero(pixels[:IGNORE]) if label >= classes]
         if wrong:
+            known = f"are {classes} classes, 0 to {classes - 1}"
+            if classes == 1:
+                known = "is one class, 0"
             message = (
-                f"holds {_some(wrong)} ({int(pixels[wrong].sum())} pixels), and there are"
-                f" {classes} classes, 0 to {classes - 1}, and {IGNORE}, which is ignored; number"
-                f" the classes from 0, or list their colours in {LEGEND}: {CONVERT}"
+                f"holds {_some(wrong)} ({int(pixels[wrong].sum())} pixels), and there {known}, and"
+                f" {IGNORE}, which is ignored; number the classes from 0, or list their colours in"
+                f" {LEGEND}, one in each line: {CONVERT}"
             )
             yield Problem(message, str(path))
 

@@ -164,6 +164,17 @@ class FolderSegDataLayer(FileReader):
         self._listed = dict(pairs)
         return tuple(name for name, _ in pairs)
 
+    def _no_split(self, path: Path) -> Problem:
+        problem = super()._no_split(path)
+        if "lists" in self.settings or self.layout.lists:
+            return problem
+        made = "`fcnproto dataset split DIR -o DIR` makes them"
+        return replace(problem, message=f"{problem.message}; {made}")
+
+    def _splits(self, folder: Path) -> list[str]:
+        lists = super()._splits(folder)
+        return [name for name in lists if f"{name}.txt" not in (LEGEND, LABEL_MAP)]
+
     def _missing(self) -> Iterator[Problem]:
         yield from super()._missing()
         lossy = self.layout.lossy_files()
@@ -262,12 +273,23 @@ def spec(folder: Path, classes: int | None = None) -> FolderSpec:
     return FolderSpec(layout, names, palette, layout.lists, count)
 
 
+def drawn(folder: Path) -> str | None:
+    """What to do with a folder that has annotations, as programs to draw with write them."""
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in (".json", ".xml"))
+    found = next(files, None)
+    if found is None:
+        return None
+    return f"but {found.name}: `fcnproto dataset convert` makes label maps of annotations"
+
+
 def no_layout(folder: Path) -> Problem:
     """That a folder has no images or no label maps, and what was expected."""
     if not folder.is_dir():
         return Problem("there is no such folder", str(folder))
     has_images = any((folder / name).is_dir() for name in IMAGE_FOLDERS)
     missing, places = ("label maps", LABEL_FOLDERS) if has_images else ("images", IMAGE_FOLDERS)
+    if has_images and (mended := drawn(folder)):
+        return Problem(f"there are no label maps, {mended}", str(folder))
     expected = ", ".join(f"{name}/" for name in places)
     return Problem(f"there are no {missing}: expected one of {expected}", str(folder))
 

@@ -133,10 +133,15 @@ class Stored:
         return (width, height) if self.turn in _LYING else (height, width)
 
 
-def read_stored(path: Path) -> Stored:
-    """How an image lies in its file, without its pixels. Raises DataError."""
+def read_stored(path: Path, *, whole: bool = False) -> Stored:
+    """How an image lies in its file, without its pixels; with `whole`, they can be read too.
+
+    Raises DataError.
+    """
 
     def stored(image: Image.Image) -> Stored:
+        if whole:
+            image.load()
         turn = image.getexif().get(_ORIENTATION, 1) if _may_be_turned(path, image) else 1
         return Stored((image.height, image.width), turn if turn in range(1, 9) else 1)
 

@@ -216,7 +216,7 @@ def _pairs(
     if truth.ndim != 2 or truth.dtype.kind not in "ui":
         message = f"expected labels H×W of whole numbers, found {truth.dtype} {show(truth.shape)}"
         raise DataError(Problem(message, title))
-    named = path if "\n" not in path and len(path) < 1000 else f"the truth of {title}"
+    named = path if "\n" not in path and len(path) < 1000 else "that is given"
     found = [
         counted_pair(each, truth, result.labels, named, title)
         for each, result in zip(numbers, results, strict=True)

@@ -119,7 +119,8 @@ class Heatmap(Shown):
 
     def chosen(self, classes: Sequence[int | str] = ()) -> tuple[int, ...]:
         """The numbers of these classes; without any, of those with the highest values."""
-        return tuple(map(self.number, classes)) or self.highest[:SHOWN]
+        words = [classes] if isinstance(classes, str) else classes
+        return tuple(map(self.number, words)) or self.highest[:SHOWN]
 
     def lines(self, classes: Sequence[int | str] = ()) -> list[str]:
         """A line on the places, and one on each of these classes."""

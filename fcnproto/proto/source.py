@@ -95,7 +95,9 @@ def read_solver(path: str | Path, *, lenient: bool = False) -> SolverSource:
 
 
 def parse_solver(text: str, path: str = "<text>", *, lenient: bool = False) -> SolverSource:
-    """A solver from text, as by `read_solver`."""
+    """A solver from text, as by `read_solver`; PrototxtError for a net."""
+    if _leaning(text) < 0:
+        raise PrototxtError(Problem("it is a net; name the solver that trains it", path))
     document = prototxt.parse(text, path, SolverParameter, lenient=lenient)
     upgraded = _upgrade_solver(document)
     return SolverSource(path, upgraded.message, document.problems, document)
@@ -111,10 +113,15 @@ def read_any(path: str | Path, *, lenient: bool = False) -> NetSource | SolverSo
 
 def is_solver(text: str) -> bool:
     """Whether more of a text's outermost fields are a solver's than are a net's."""
+    return _leaning(text) > 0
+
+
+def _leaning(text: str) -> int:
+    """By how many of its outermost fields a text is a solver's rather than a net's."""
     names = set(tokens.top_level_names(text))
     solver = set(SolverParameter.DESCRIPTOR.fields_by_name)
     net = set(NetParameter.DESCRIPTOR.fields_by_name)
-    return len(names & (solver - net)) > len(names & (net - solver))
+    return len(names & (solver - net)) - len(names & (net - solver))
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,13 @@ class Job:
             message = f"this run was begun on {texts[0]}, which is not {data.resolve()}"
             raise DataError(Problem(message, str(file)))
         own = spec_of(data)
+        begun = said.get("classes", list(own.names))
+        if begun != list(own.names):
+            message = (
+                f"this run was begun with the classes {', '.join(map(str, begun))}; {data} has"
+                f" {', '.join(own.names)} now: begin another run"
+            )
+            raise DataError(Problem(message, str(file)))
         _, net, backbone, start, command = texts
         return cls(
             path.resolve(), data, own, net, backbone, recipe, start, command, settings, *more
@@ -174,6 +181,7 @@ class Job:
         """Write what `of` reads."""
         said = {
             "data": str(self.data.resolve()),
+            "classes": list(self.own.names),
             "net": self.net,
             "backbone": self.backbone,
             "start": self.start,
@@ -329,7 +337,7 @@ def _fitted(weights: str, deploy: str, say: Say) -> Weights:
     fitted = fit([WeightSource(weights, kept)], graph, shapes)
     new = [entry.layer for entry in fitted.report if entry.action is Action.FILLER]
     if new:
-        say(f"{weights}: has nothing that fits {', '.join(new)}: left as their fillers made them")
+        say(f"{weights}: has nothing that fits {', '.join(new)}; it stays as its filler makes it")
     return fitted.weights
 
 

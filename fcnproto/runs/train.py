@@ -7,7 +7,8 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from fcnproto.datasets.check import check_folder
 from fcnproto.datasets.folder import Layout
 from fcnproto.datasets.measures import Score
 from fcnproto.datasets.split import Split, split_folder
-from fcnproto.errors import DataError, FcnprotoError, Problem, condensed, raise_if_any
+from fcnproto.errors import DataError, FcnprotoError, Problem, ZooError, condensed, raise_if_any
 from fcnproto.runs import plan
 from fcnproto.runs import stages as staged
 from fcnproto.runs.board import board
@@ -32,6 +33,7 @@ from fcnproto.training.devices import chosen_device
 from fcnproto.training.loop import Training, Watcher
 from fcnproto.training.processes import Processes, joined
 from fcnproto.training.solver import Solver
+from fcnproto.types import path_of, whole
 
 MINUTES = 10.0
 """How long it trains by default."""
@@ -50,7 +52,7 @@ class Run:
     """The folder of everything."""
     model: Path | None
     """The best model, as ONNX; None if the training was stopped before its end."""
-    history: tuple[LogRow, ...]
+    history: tuple[LogRow, ...] = field(repr=False)
     """Each iteration and each measurement."""
     best: Score | None
     """The measures of the model on val."""
@@ -93,11 +95,21 @@ def train(
 
     Raises DataError for data that do not fit, ZooError for nets, WeightsError for weights.
     """
-    folder, output = Path(data), Path(output)
+    folder, output = path_of(data, "a folder of data"), path_of(output, "a folder for the run")
     wishes = (weights, minutes, iterations, batch, augment, patience)
     if resume and (class_weights or stages or any(wish is not None for wish in wishes)):
         raise FcnprotoError("a run is resumed as it was begun: all but the device stays")
-    _refuse(minutes, iterations, batch, patience)
+    _refuse(minutes)
+    iterations, batch, patience = (
+        None if value is None else whole(value, name, 1)
+        for name, value in (("iterations", iterations), ("batch", batch), ("patience", patience))
+    )
+    if minutes is not None and iterations is not None:
+        raise FcnprotoError("how long it trains is said by minutes or by iterations, not by both")
+    if not isinstance(net, str):
+        raise ZooError(f"expected the name of a net of the zoo, found {net!r}")
+    if weights is not None:
+        path_of(weights, "weights as a file or the name of a net")
     one = _One(folder, device, progress)
     if resume:
         begun = Stages.of(output, folder)
@@ -215,20 +227,9 @@ def _heed(training: Training, pretrained: bool, say: Say) -> None:
     training.check_labels()
 
 
-def _refuse(
-    minutes: float | None, iterations: int | None, batch: int | None, patience: int | None
-) -> None:
-    if minutes is not None and iterations is not None:
-        raise FcnprotoError("how long it trains is said by minutes or by iterations, not by both")
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise FcnprotoError(f"minutes must be more than 0, found {minutes:g}")
-    for name, value in (
-        ("iterations", iterations),
-        ("batch", batch),
-        ("patience", patience),
-    ):
-        if value is not None and not 1 <= value < 2**31:
-            raise FcnprotoError(f"{name} must be at least 1, found {value}")
+def _refuse(minutes: float | None) -> None:
+    if minutes is not None and (not isinstance(minutes, Real) or not 0 < minutes < math.inf):
+        raise FcnprotoError(f"minutes must be more than 0, found {minutes!r}")
 
 
 def _checked(folder: Path, say: Say) -> Split | None:
@@ -252,7 +253,8 @@ def _checked(folder: Path, say: Say) -> Split | None:
         split.write(Path(lists))
         problems = check_folder(folder, lists=Path(lists))
     _tell([replace(each, path=_short(each.path, lists)) for each in problems], say)
-    say(f"there is no val.txt: {len(split.val)} of the images are measured on")
+    count = len(split.val)
+    say(f"there is no val.txt: {count} of the images {'is' if count == 1 else 'are'} measured on")
     return split
 
 

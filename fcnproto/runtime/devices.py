@@ -37,7 +37,7 @@ class Device:
         """From auto, cpu, cuda:1, openvino:gpu …; DeviceError for anything else."""
         if text in ("auto", "cpu"):
             return cls(text)
-        kind, colon, rest = text.partition(":")
+        kind, colon, rest = str(text).partition(":")
         is_index = re.fullmatch(r"\d{1,3}", rest, re.ASCII) is not None
         is_plugin = kind != "cuda" and engines.is_known(kind)
         if (

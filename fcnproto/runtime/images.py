@@ -156,6 +156,7 @@ def as_rgb(image: Image.Image | Array, title: str) -> Array:
     """
     if isinstance(image, Image.Image):
         source = ImageSource(Path(title))
+        _check_pixels(image, source)
         rgb: Array = _guarded(source, lambda: np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
         return rgb
     array = np.asarray(image)
@@ -195,10 +196,14 @@ def is_eight_bit(source: ImageSource) -> bool:
 def _opened(source: ImageSource, *, large: bool) -> Image.Image:
     content = source.path if source.content is None else io.BytesIO(source.content)
     image: Image.Image = _guarded(source, lambda: open_image(content, large=large))
+    _check_pixels(image, source)
+    return image
+
+
+def _check_pixels(image: Image.Image, source: ImageSource) -> None:
     if 0 in image.size:
         width, height = image.size
         raise ImageError(Problem(f"it has no pixels: {width}×{height}", str(source.path)))
-    return image
 
 
 def open_image(

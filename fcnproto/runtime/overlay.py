@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -107,4 +108,18 @@ def _legend(width: int, entries: tuple[tuple[tuple[int, ...], str], ...]) -> Arr
 
 
 def _shown(name: str) -> str:
-    return printable(name)[:40]
+    return drawable(printable(name)[:40])
+
+
+def drawable(text: str) -> str:
+    """Text in letters that Pillow's own font has, which are ASCII's: é becomes e.
+
+    Letters that are no others with an accent become ?, where the font would draw boxes.
+    """
+    apart = unicodedata.normalize("NFKD", text)
+    letters = (c for c in apart if not unicodedata.combining(c))
+    return "".join(c if c.isascii() else _LETTERS.get(c, "?") for c in letters)
+
+
+_LETTERS = {"ß": "ss", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ł": "l"}
+_LETTERS |= {"Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "–": "-", "—": "-", "’": "'", "‘": "'"}

@@ -41,7 +41,7 @@ class Refining:
             return cls(metadata.mean_fields)
         if isinstance(text, DenseCRF):
             return cls({}, text)
-        kind, _, name = text.partition(":")
+        kind, _, name = str(text).partition(":")
         if text == NONE:
             return cls({})
         if kind != CRF:

@@ -71,12 +71,13 @@ class Segmentation:
     def all_shares(self) -> Mapping[str, Mapping[str, float]]:
         """The same for each label map, by its score blob."""
         self._check()
-        return {
-            blob: {
-                self.name(number, blob): count / labels.size for number, count in _counted(labels)
-            }
-            for blob, labels in self.label_maps.items()
-        }
+        found: dict[str, dict[str, float]] = {}
+        for blob, labels in self.label_maps.items():
+            shares = found[blob] = {}
+            for number, count in _counted(labels):
+                name = self.name(number, blob)  # which a stranger's model may give to two classes
+                shares[name] = shares.get(name, 0.0) + count / labels.size
+        return found
 
     def name(self, number: int, blob: str | None = None) -> str:
         """What a class is called: its name, or `class 7`."""
@@ -101,6 +102,10 @@ class Segmentation:
         self._check()
         if first.is_dir():
             first = first / f"{Path(self.title).stem}.png"
+        elif first.suffix.lower() != ".png":
+            raise FcnprotoError(
+                Problem("is no folder, and a label map's name ends in .png", str(first))
+            )
         if first.exists() and Path(self.title).exists() and first.samefile(self.title):
             raise FcnprotoError(
                 Problem(f"its result would be {first}, the image itself: name another", self.title)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from reprlib import repr
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 from PIL import Image
 
 from fcnproto.crf.dense_crf import DenseCRF
 from fcnproto.errors import FcnprotoError, Problem, Severity
-from fcnproto.model.given import Mean, said
+from fcnproto.model.given import LARGEST_SCALE, Mean, said
 from fcnproto.model.metadata import COLOR, DEPTH, Metadata, completed, missing
 from fcnproto.parallel import ahead, cores
 from fcnproto.runtime import images
@@ -23,7 +25,7 @@ from fcnproto.runtime.outputs import blobs_of
 from fcnproto.runtime.runner import BATCH_PIXELS, Picture, Prepared, Runner, Views
 from fcnproto.runtime.segmentation import Segmentation
 from fcnproto.runtime.session import Session
-from fcnproto.types import Array, Colour
+from fcnproto.types import Array, Colour, whole
 from fcnproto.zoo.legend import ClassesLike
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ ImageLike = str | PathLike[str] | ImageSource | Image.Image | np.ndarray[Any, An
 """An image: a path, one of Pillow's, or an array H×W×3 uint8 RGB; depth as an array H×W."""
 
 _ONE = (str, PathLike, ImageSource, Image.Image, np.ndarray, Mapping)
+_NONE = (bytes, bytearray, memoryview, io.IOBase)  # can be iterated over, but not for images
 
 Scene = ImageLike | Mapping[str, ImageLike]
 """An image, or for a model of several inputs an image of each kind: color, hha, depth."""
@@ -77,11 +80,12 @@ class Segmenter:
         Raises FcnprotoError if the model cannot be loaded or run so: if there is no such device,
         if it gives no score or label for each pixel, or if its mean is not known.
         """
+        tile = None if tile is None else whole(tile, "tile", 1)
         session = _session(model, device, fast)
         blobs = blobs_of(session)
         about_it = said(dataset, mean, classes, palette)
         about = completed(Metadata.from_props(session.metadata, session.path), about_it, blobs)
-        self._runner = Runner(session, about, Views(tile, tuple(scales) or (1.0,), flip, refine))
+        self._runner = Runner(session, about, Views(tile, _scales(scales), flip, refine))
         self._scores = scores
         self.warnings: tuple[Problem, ...] = tuple(missing(about, blobs))
         """What is not known of the model: names of classes, a palette."""
@@ -131,8 +135,8 @@ class Segmenter:
         reads ahead while the model runs, runs those of one size together, and holds few of them;
         one that fails is a Segmentation with an `error`, and the others go on.
         """
-        if isinstance(images, _ONE):
-            (result,) = self.stream([images])
+        if isinstance(images, _ONE + _NONE) or not isinstance(images, Iterable):
+            (result,) = self.stream([cast("Scene", images)])
             if result.error is not None:
                 raise result.error
             return result
@@ -317,16 +321,35 @@ def depth_of(image: ImageLike, *, large: bool = False) -> Array:
 
 
 def _source(image: str | PathLike[str] | ImageSource) -> ImageSource:
-    return image if isinstance(image, ImageSource) else ImageSource(Path(image))
+    if isinstance(image, ImageSource):
+        return image
+    if not isinstance(image, str | PathLike):
+        expected = "a path, one of Pillow's, or an array H×W×3 uint8, RGB"
+        found = type(image).__name__
+        raise ImageError(Problem(f"expected an image: {expected}; found {found}", "image"))
+    return ImageSource(Path(image))
 
 
 def title_of(image: ImageLike) -> str:
     """An image's path, or what it is called where it came from memory."""
     if isinstance(image, Image.Image):
         return str(getattr(image, "filename", "")) or "image"
-    if isinstance(image, np.ndarray):
-        return "image"
-    return str(image.path if isinstance(image, ImageSource) else Path(image))
+    if isinstance(image, str | PathLike):
+        return str(Path(image))
+    return str(image.path) if isinstance(image, ImageSource) else "image"
+
+
+def _scales(scales: Sequence[float]) -> tuple[float, ...]:
+    """Scales that an image may be run at; none is as one, its own."""
+    try:
+        found = tuple(map(float, scales))
+    except (TypeError, ValueError):
+        found = (0.0,)
+    if not all(0 < scale <= LARGEST_SCALE for scale in found):
+        raise FcnprotoError(
+            f"scales are numbers above 0, up to {LARGEST_SCALE}; found {repr(scales)}"
+        )
+    return found or (1.0,)
 
 
 def _session(
@@ -336,5 +359,8 @@ def _session(
         return model
     if isinstance(model, str | PathLike):
         return Session(Path(model), device, fast=fast)
+    if not isinstance(model, bytes) and not hasattr(model, "tensors"):
+        expected = "the path of an ONNX file, its bytes, or what export gives"
+        raise FcnprotoError(f"expected a model: {expected}; found {type(model).__name__}")
     content = model if isinstance(model, bytes) else model.to_bytes()
     return Session(content, device, fast=fast)

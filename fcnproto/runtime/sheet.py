@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from fcnproto.errors import printable
+from fcnproto.runtime.overlay import drawable
 from fcnproto.types import Colour
 
 _CELL, _GAP, _LINE = 336, 12, 30
@@ -42,7 +43,7 @@ def sheet(
     heights = [max(picture.height for picture in row) for row in shown]
     width = len(titles) * (_CELL + _GAP) + _GAP
     font = ImageFont.load_default(16)
-    entries = list(zip(classes, palette, strict=False))
+    entries = list(zip(map(drawable, classes), palette, strict=False))
     places, lines = _places([font.getlength(name) for name, _ in entries], width)
     above = _LINE * any(titles)
     below = lines * _LINE if entries else 0
@@ -50,14 +51,14 @@ def sheet(
     canvas = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(canvas)
     for column, title in enumerate(titles):
-        pen.text((_middle(column), _LINE // 2), _cut(title, font), _INK, font, "mm")
+        pen.text((_middle(column), _LINE // 2), _cut(drawable(title), font), _INK, font, "mm")
     top = above or _GAP // 2
     for row, pictures, tall, caption in zip(cells, shown, heights, captions, strict=True):
         for column, (cell, picture) in enumerate(zip(row, pictures, strict=True)):
             left = _middle(column) - picture.width // 2
             canvas.paste(picture, (left, top + (tall - picture.height) // 2))
             place = _middle(column), top + tall + _LINE // 2
-            pen.text(place, _cut(cell.caption, font), _INK, font, "mm")
+            pen.text(place, _cut(drawable(cell.caption), font), _INK, font, "mm")
         top += tall + caption + _GAP
     for (name, colour), (x, line) in zip(entries, places, strict=True):
         y = top + line * _LINE + _LINE // 2

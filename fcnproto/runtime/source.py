@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,9 @@ class ModelSource:
         """A model from a file or a message; FcnprotoError if there is no such file."""
         if isinstance(model, bytes):
             return cls(message=model)
-        if not model.is_file():
-            what = "is a folder, no ONNX model" if model.is_dir() else "there is no such file"
+        if not os.path.isfile(model):  # noqa: PTH113 (Path's raises for names that are too long)
+            is_folder = os.path.isdir(model)  # noqa: PTH112
+            what = "is a folder, no ONNX model" if is_folder else "there is no such file"
             raise FcnprotoError(Problem(what, str(model)))
         real = model.resolve()
         message = outline(real)

@@ -123,6 +123,9 @@ def triton(
     Raises FcnprotoError if it is no model that onnxruntime loads, if Triton has no such type of
     elements, or, without `force`, if the model is there with another configuration.
     """
+    if not isinstance(model, Model | str | PathLike):
+        expected = "the path of an ONNX file, or what export gives"
+        raise FcnprotoError(f"expected a model: {expected}; found {type(model).__name__}")
     title = _checked(name if name is not None else _title(model))
     folder = Path(repository) / title
     with ExitStack() as files:

@@ -14,7 +14,7 @@ def chosen_device(text: str) -> str:
 
     Raises FcnprotoError for anything else, and for a GPU that is not there.
     """
-    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", text, re.ASCII) is None:
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(text), re.ASCII) is None:
         raise FcnprotoError(f"there is no device '{text}': expected auto, cpu, cuda or cuda:1")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if text == "auto":

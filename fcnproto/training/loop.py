@@ -170,7 +170,7 @@ class Training:
         measured = [row.mean_iu for row in log.rows if row.mean_iu is not None]
         if not measured or len(measured) - 1 - measured.index(max(measured)) < self.patience:
             return False
-        self.watcher.text(f"the last {self.patience} measurements were no better: it ends here")
+        self.watcher.text(f"{self.patience} measurements in a row were no better: it ends here")
         return True
 
     def _replan(self) -> None:

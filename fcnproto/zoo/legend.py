@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
+from reprlib import repr
 
-from fcnproto.errors import DataError, Problem
+from fcnproto.errors import DataError, Problem, raise_if_any
 from fcnproto.files import read_lines, replacing
 from fcnproto.types import Colour
 from fcnproto.zoo.specs import voc_palette
@@ -18,7 +21,8 @@ LABEL_MAP = "labelmap.txt"
 VOID = "void"
 """What a legend calls the colour of what is ignored; it is no class."""
 
-_ENTRY = re.compile(r"(?P<name>.*?)(?:\s+(?P<colour>\d{1,3}\s+\d{1,3}\s+\d{1,3}))?", re.ASCII)
+_NUMBERS = r"\d{1,3}(?:\s*,\s*|\s+)\d{1,3}(?:\s*,\s*|\s+)\d{1,3}"
+_ENTRY = re.compile(rf"(?P<name>.*?)(?:\s+(?P<colour>{_NUMBERS}|#[0-9a-fA-F]{{6}}))?", re.ASCII)
 _MAPPED = re.compile(r"(?P<name>[^:]*):(?P<colour>\d{1,3},\d{1,3},\d{1,3})?(?::.*)?", re.ASCII)
 
 
@@ -73,15 +77,21 @@ class Legend:
         """
         if classes is None:
             return cls(Path())
-        if isinstance(classes, int):
-            if not 1 <= classes <= MOST:
+        if isinstance(classes, Integral) and not isinstance(classes, bool):
+            if not 1 <= int(classes) <= MOST:
                 raise DataError(f"there are 1 to {MOST} classes, found {classes}")
-            classes = [name_of(number) for number in range(classes)]
+            classes = [name_of(number) for number in range(int(classes))]
         if not isinstance(classes, str | PathLike):
-            return cls(Path(), tuple(LegendClass(name, None) for name in classes))
+            names = list(classes) if isinstance(classes, Iterable) else []
+            if not names or not all(isinstance(name, str) for name in names):
+                expected = "how many there are, their names, or a file of them"
+                raise DataError(f"expected classes: {expected}; found {repr(classes)}")
+            entries = tuple(LegendClass(name, None) for name in names)
+            raise_if_any(DataError, _twice(None, entries))
+            return cls(Path(), entries)
         path = Path(classes)
         mapped = path.name == LABEL_MAP
-        return cls(path, _read_mapped(path) if mapped else _read(path, _ENTRY, None))
+        return cls(path, _read_mapped(path) if mapped else _read(path, _ENTRY))
 
     @property
     def classes(self) -> tuple[LegendClass, ...]:
@@ -103,12 +113,23 @@ class Legend:
 
 
 def read_legend(path: Path) -> tuple[LegendClass, ...]:
-    """The entries of a file, one in each line: a name, with a colour as R G B or without.
+    """The entries of a file, one in each line: a name, with a colour or without.
+
+    A colour is R G B or #rrggbb.
 
     They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
     if there is no such file. Raises DataError.
     """
-    return _read(path, _ENTRY, None) if path.is_file() else ()
+    return _read(path, _ENTRY) if path.is_file() else ()
+
+
+def colour_of(text: str) -> Colour:
+    """A colour as R G B, with commas or without, or as #rrggbb; ValueError if it is none."""
+    digits = text.removeprefix("#")
+    words = digits.replace(",", " ").split()
+    is_hex = digits != text or len(words) == 1
+    red, green, blue = bytes.fromhex(digits) if is_hex else bytes(map(int, words))
+    return red, green, blue
 
 
 def write_legend(path: Path, entries: Sequence[LegendClass]) -> None:
@@ -121,29 +142,30 @@ def write_legend(path: Path, entries: Sequence[LegendClass]) -> None:
 
 
 def _read_mapped(path: Path) -> tuple[LegendClass, ...]:
-    return _read(path, _MAPPED, ",")
+    return _read(path, _MAPPED, comments=True)
 
 
-def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[LegendClass, ...]:
+def _read(path: Path, form: re.Pattern[str], *, comments: bool = False) -> tuple[LegendClass, ...]:
     lines = read_lines(path)
     while lines and not lines[-1]:
         lines.pop()
     entries: list[LegendClass] = []
     problems = []
     for number, line in enumerate(lines, 1):
-        if comma and (not line or line.startswith("#")):
+        if comments and (not line or line.startswith("#")):
             continue
         match = form.fullmatch(line)
         if match is None or not match["name"]:
             problems.append(Problem("expected a class's name", str(path), number))
             continue
-        parts = [int(part) for part in (match["colour"] or "").split(comma) if part]
-        if parts and max(parts) > 255:
-            message = f"a colour is three numbers up to 255, found {match['colour']}"
-            problems.append(Problem(message, str(path), number))
-        entries.append(
-            LegendClass(match["name"], (parts[0], parts[1], parts[2]) if parts else None)
-        )
+        colour = None
+        if match["colour"]:
+            try:
+                colour = colour_of(match["colour"])
+            except ValueError:
+                message = f"a colour is three numbers up to 255, found {match['colour']}"
+                problems.append(Problem(message, str(path), number))
+        entries.append(LegendClass(match["name"], colour))
     if not entries and not problems:
         problems.append(Problem("it is empty: expected a class's name in each line", str(path)))
     problems += _twice(path, entries)
@@ -152,8 +174,12 @@ def _read(path: Path, form: re.Pattern[str], comma: str | None) -> tuple[LegendC
     return tuple(entries)
 
 
-def _twice(path: Path, entries: Sequence[LegendClass]) -> Iterator[Problem]:
-    """Colours that stand for two classes."""
+def _twice(path: Path | None, entries: Sequence[LegendClass]) -> Iterator[Problem]:
+    """Colours that stand for two classes, and names."""
+    where = None if path is None else str(path)
+    names = Counter(entry.name for entry in entries if entry.name != VOID)
+    for name in (name for name, count in names.items() if count > 1):
+        yield Problem(f"{names[name]} classes are called {name}", where)
     first: dict[Colour, str] = {}
     for entry in entries:
         if entry.colour is None:
@@ -161,4 +187,4 @@ def _twice(path: Path, entries: Sequence[LegendClass]) -> Iterator[Problem]:
         other = first.setdefault(entry.colour, entry.name)
         if other != entry.name:
             shown = " ".join(map(str, entry.colour))
-            yield Problem(f"{other} and {entry.name} have one colour, {shown}", str(path))
+            yield Problem(f"{other} and {entry.name} have one colour, {shown}", where)

@@ -177,7 +177,7 @@ def test_weights_are_where_it_starts():
     assert_same("snap/u_iter_1.caffemodel", "snap/t_iter_40.caffemodel")
     np.savez("part.npz", **{"c1/0": np.zeros((6, 3, 3, 3)), "c1/1": np.zeros(6)})
     result = train("s.prototxt", "--weights", "part.npz")
-    assert "part.npz: has nothing for score: left as their fillers made them" in result.stderr
+    assert "part.npz: has nothing for score; it stays as its filler makes it" in result.stderr
 
 
 @pytest.mark.usefixtures("place")

@@ -211,3 +211,60 @@ def test_numbers_of_16_bits(tmp_path):
     assert "holds 514: labels are 0 to 255; its numbers of 16 bits are 257 times" in said(tmp_path)
     trees.save(tmp_path / "labels" / "a.png", trees.labels(0, 2).astype(np.uint16))
     assert said(tmp_path) == ""
+
+
+def test_an_image_that_was_cut_off_is_said_before_anything_is_trained(tmp_path):
+    trees.plain(tmp_path, ["a", "b"])
+    path = tmp_path / "images" / "b.jpg"
+    path.write_bytes(path.read_bytes()[:-20])
+    (problem,) = check_folder(tmp_path)
+    assert problem.path == str(path) and "truncated" in problem.message.lower()
+
+
+def test_images_of_val_that_are_learned_from_are_said(tmp_path):
+    trees.plain(tmp_path, ["a", "b", "c"])
+    trees.split(tmp_path / "val.txt", ["b", "c"])
+    (problem,) = check_folder(tmp_path)
+    assert problem.severity is Severity.WARNING and problem.path == str(tmp_path / "val.txt")
+    assert "'b', 'c' in train.txt too" in problem.message
+
+
+def test_colours_of_classes_are_written_as_in_a_palette(tmp_path):
+    legend = tmp_path / "classes.txt"
+    trees.plain(tmp_path, ["a"])
+    legend.write_text("sky #010203\nsea 4,5,6\nhill no. 7\n")
+    spec = folder.spec(tmp_path)
+    assert spec.names == ("sky", "sea", "hill no. 7")
+    assert spec.palette[:2] == ((1, 2, 3), (4, 5, 6))
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    trees.plain(tmp_path, ["a"])
+    (tmp_path / "classes.txt").write_text("sky\nsea\nsky\nvoid 1 1 1\nvoid 2 2 2\n")
+    with pytest.raises(DataError, match="2 classes are called sky"):
+        folder.spec(tmp_path)
+
+
+def test_a_split_that_is_not_there_says_who_makes_it(tmp_path):
+    trees.plain(tmp_path, ["a"])
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.txt").unlink()
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    with pytest.raises(DataError) as caught:
+        datasets.find(tmp_path)
+    assert "dataset split DIR -o DIR` makes them" in str(caught.value)
+    assert "classes" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["annotations/a.json", "coco.json", "annotations.xml"])
+def test_annotations_are_said_to_be_drawn_first(tmp_path, place):
+    trees.plain(tmp_path, ["a", "b"])
+    for each in (tmp_path / "labels").iterdir():
+        each.unlink()
+    (tmp_path / "labels").rmdir()
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    (problem,) = check_folder(tmp_path)
+    assert "there are no label maps, but " + path.name in problem.message
+    assert "`fcnproto dataset convert` makes label maps" in problem.message

@@ -587,6 +587,7 @@ def test_everything_that_is_wrong_is_found_at_once(tmp_path):
         "labels/e.png: error: there is no image of the name 'e'",
         "train.txt:2: error: there is no image 'nobody'",
         "val.txt:5: error: there is no image 'e'",
+        "val.txt: warning: 'a' in train.txt too: what was learned from is measured",
         "a.png: error: is RGB, and a label map has one class number a pixel; `fcnproto dataset",
         "c.png: error: is 5×8, and its image c.jpg is 6×8: scale",
         "d.png: error: cannot be read: ",

@@ -227,7 +227,7 @@ def test_patience_ends_it(place, tmp_path, monkeypatch):
     options = ["--iterations", 8, "--patience", 3]
     result = trained(place / "data", "-o", tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
-    assert "the last 3 measurements were no better: it ends here" in result.stderr
+    assert "3 measurements in a row were no better: it ends here" in result.stderr
     rows = curve.read(tmp_path / "run" / "log.csv")
     assert [row.iteration for row in rows if row.mean_iu is not None] == [1, 2, 3, 4]
     assert max(row.iteration for row in rows if row.loss is not None) == 3
@@ -411,6 +411,16 @@ def test_what_cannot_be_resumed(place, run, tmp_path):
     assert result.exit_code == 1 and "this run was begun on" in result.stderr
     result = trained(place / "data", "--resume", tmp_path)
     assert result.exit_code == 1 and "there is no run here" in result.stderr
+    legend = place / "data" / "classes.txt"
+    written = legend.read_text()
+    try:
+        legend.write_text(written + "kite\n")
+        result = trained(place / "data", "--resume", run)
+    finally:
+        legend.write_text(written)
+    assert result.exit_code == 1
+    assert "begun with the classes ground, square, bar" in result.stderr
+    assert "ground, square, bar, kite now: begin another run" in result.stderr
     result = trained(place / "data", "--resume", run, "--iterations", 3)
     assert result.exit_code == 2 and "--iterations cannot change it" in result.stderr
 

@@ -24,7 +24,7 @@ from fcnproto.rendering.fcn import render
 from fcnproto.runtime import images
 from fcnproto.runtime.images import ImageError, ImageSource
 from fcnproto.runtime.outputs import label_maps
-from fcnproto.runtime.overlay import overlay
+from fcnproto.runtime.overlay import _legend, drawable, overlay
 from fcnproto.runtime.runner import Runner, Views
 from fcnproto.runtime.segment_files import Segmented, segment
 from fcnproto.runtime.segmenter import Segmenter
@@ -783,3 +783,13 @@ def test_one_channel_is_a_label_map_by_its_threshold(tmp_path, layer, threshold)
     score = picture.sum(axis=2) * 0.01 - 3
     np.testing.assert_array_equal(found.labels, score > 0)
     np.testing.assert_array_equal(found.labels, found.scores[0] > threshold)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("bår é", "bar e"), ("Straße", "Strasse"), ("人", "?")]
+)
+def test_names_are_drawn_in_letters_that_the_font_has(name, drawn):
+    assert drawable(name) == drawn
+    np.testing.assert_array_equal(
+        _legend(200, (((0, 0, 0), name),)), _legend(200, (((0, 0, 0), drawn),))
+    )

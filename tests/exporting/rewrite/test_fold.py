@@ -393,5 +393,7 @@ def test_any_chain(data):
     beside = Beside(plain, fold(plain).net)
     for _ in range(2):
         size = data.draw(st.integers(8, 40)), data.draw(st.integers(8, 40))
-        # TanH behind large numbers is as exact as they are, not as it is itself.
-        assert beside.difference(*size, data.draw(st.integers(1, 3))) <= 4 * EXACT
+        # TanH behind large numbers is as exact as they are, not as it is itself: of numbers up to
+        # 20 a rounding is 20 times one of TanH's.
+        most = (20 if "TanH" in text else 4) * EXACT
+        assert beside.difference(*size, data.draw(st.integers(1, 3))) <= most
