@@ -242,8 +242,8 @@ def test_a_net_is_no_solver(tmp_path):
     path = tmp_path / "train.prototxt"
     fp.render(SHAPES, phase="train").save(path)
     assert "it is a net; name the solver that trains it" in said(fp.Solver.from_file, path)
-    path.write_text("base_lr: 1\n")
-    assert "it names no net to train" in said(fp.Solver.from_file, path)
+    path.write_text('base_lr: 1\nlr_policy: "fixed"\n')
+    assert "give one of net, net_param" in said(fp.Solver.from_file, path)
 
 
 @pytest.mark.parametrize(

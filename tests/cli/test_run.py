@@ -227,7 +227,7 @@ def test_verify_finds_what_differs(net):
         (["net.onnx", "--net", "net.prototxt"], 2, "give one of --reference"),
         (["net.onnx", "--weights", "w"], 2, "--weights goes with --net"),
         (["none.onnx"], 1, "none.onnx"),
-        (["net.prototxt"], 1, "no model that onnxruntime can load"),
+        (["net.prototxt"], 1, "net.prototxt: error: is a prototxt, no ONNX model"),
         (["--reference", "none.npz"], 1, "no such file"),
         (["--reference", "net.prototxt"], 1, "net.prototxt"),
         (["net.onnx", "--rtol", "-1"], 2, "-1"),
@@ -351,11 +351,18 @@ def test_segment_of_what_cannot_be(model, photo, arguments, code, message):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"no model"])
-def test_segment_with_what_is_no_model(photo, net, content):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is no model that onnxruntime can load"),
+        (b"\x08\x0a\x12\x03abc", "is no model that onnxruntime can load"),
+        (b"no model", "is text, no ONNX model"),
+    ],
+)
+def test_segment_with_what_is_no_model(photo, net, content, said):
     (net / "bad.onnx").write_bytes(content)
     result = call("segment", photo, "--model", "bad.onnx", code=1)
-    assert "no model that onnxruntime can load" in result.stderr
+    assert f"bad.onnx: error: {said}" in result.stderr
     assert "no such file" in call("segment", photo, "--model", "none.onnx", code=1).stderr
 
 
