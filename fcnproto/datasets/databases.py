@@ -41,6 +41,7 @@ class Database:
         self._lmdb: Any = lmdb
         try:
             self._file = _opened(lmdb, path)
+            self._check_length()
             with self._file.begin() as read, read.cursor() as cursor:
                 self._keys = list(cursor.iternext(values=False))
         except lmdb.Error as error:
@@ -76,6 +77,14 @@ class Database:
             found = show(shape)
             raise self._broken(f"{place} says that it is {found}, and holds {len(values)} numbers")
         return values.reshape(shape), datum.label
+
+    def _check_length(self) -> None:
+        """LMDB maps pages that are not there, too, and reading one would end the process."""
+        pages, size = self._file.info()["last_pgno"] + 1, self._file.stat()["psize"]
+        file = self.path / "data.mdb" if self.path.is_dir() else self.path
+        found = file.stat().st_size
+        if found < pages * size:
+            raise self._broken(f"is cut off: it has {found} of {pages * size} bytes")
 
     def _broken(self, message: str) -> DataError:
         return DataError(Problem(message, str(self.path)))

@@ -393,6 +393,17 @@ def test_a_database_that_holds_something_else(tmp_path, content, message):
     refused(DATA.format(batch=1), tmp_path, message)
 
 
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.9])
+def test_a_database_that_was_cut_off(tmp_path, part):
+    """LMDB maps what is not there as well: reading it ends the process."""
+    items = [(np.full((3, 60, 60), n, np.uint8), n) for n in range(9)]
+    database(tmp_path, items)
+    (file,) = tmp_path.rglob("data.mdb")
+    content = file.read_bytes()
+    file.write_bytes(content[: int(part * len(content))])
+    refused(DATA.format(batch=1), tmp_path, f"is cut off: it has {file.stat().st_size} of ")
+
+
 def test_a_database_that_several_layers_read(tmp_path):
     """A process may open an LMDB only once."""
     database(tmp_path, [(np.full((1, 2, 2), n, np.uint8), n) for n in range(3)])
