@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ class Prepared:
             and blob not in self.label_maps
         }
 
-    @property
+    @cached_property
     def label_maps(self) -> dict[str, int]:
         """The outputs that number the classes themselves, with how many there are."""
         found = {
@@ -102,11 +103,15 @@ class Prepared:
 
     def _decided(self, blob: str) -> Node:
         """The layer that makes the numbers of a blob, which others may have moved since."""
-        made = {top: node for node in self.inference.graph.nodes for top in node.tops}
-        node = made[blob]
+        node = self._made[blob]
         while node.layer.hands_on and node.bottoms:
-            node = made[node.bottoms[0]]
+            node = self._made[node.bottoms[0]]
         return node
+
+    @cached_property
+    def _made(self) -> dict[str, Node]:
+        """The layer that makes each blob."""
+        return {top: node for node in self.inference.graph.nodes for top in node.tops}
 
     @property
     def blobs(self) -> Blobs:
