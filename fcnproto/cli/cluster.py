@@ -26,7 +26,7 @@ from fcnproto.cluster.run import Request, Rows, segment_files
 from fcnproto.cluster.segmenting import told
 from fcnproto.cluster.work import Files, How, Job, Told
 from fcnproto.datasets.measures import Score
-from fcnproto.errors import DataError, Problem, Severity
+from fcnproto.errors import DataError, FcnprotoError, Problem, Severity
 from fcnproto.runtime.segment_files import named_kind
 from fcnproto.words import counted
 
@@ -55,6 +55,9 @@ def segment(
     if "-" in arguments:
         raise click.UsageError("a cluster reads no standard input: name a file that lists images")
     folder = Folder(Place.of(output, base))
+    if folder.place.is_own:
+        message = "lies in the memory of each worker, and is gone with it: name another place"
+        raise FcnprotoError(Problem(message, output))
     listing = Listing(arguments, base, folder.place)
     listing.check()
     files, given = Files.of(model), How.of(**how)

@@ -111,6 +111,11 @@ class Place:
         return Place.of, (str(self),)
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is in this process's memory, which no other sees."""
+        return isinstance(self.system, fs.PyFileSystem) and "memory" in _protocols(self.system)
+
+    @property
     def _is_arrow(self) -> bool:
         return not isinstance(self.system, fs.PyFileSystem)
 
@@ -212,9 +217,7 @@ class Folder:
     def _renames(self) -> bool:
         system = self.place.system
         if isinstance(system, fs.PyFileSystem):
-            protocols = system.handler.fs.protocol
-            known = (protocols,) if isinstance(protocols, str) else protocols
-            return not set(known) & set(_WHOLE_AT_ONCE)
+            return not _protocols(system) & set(_WHOLE_AT_ONCE)
         return system.type_name not in _WHOLE_AT_ONCE
 
     @contextmanager
@@ -227,6 +230,12 @@ class Folder:
             raise FcnprotoError(
                 Problem(f"cannot be written: {reason(error)}", str(target))
             ) from error
+
+
+def _protocols(system: fs.PyFileSystem) -> set[str]:
+    """What fsspec calls a file system of its own."""
+    names = system.handler.fs.protocol
+    return {names} if isinstance(names, str) else set(names)
 
 
 @cache

@@ -4,10 +4,12 @@ import pickle
 
 import fsspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
+from fcnproto.cli import main
 from fcnproto.cluster import places
 from fcnproto.cluster.places import Folder, Place, PlaceError
 from fcnproto.errors import FcnprotoError
@@ -117,3 +119,21 @@ def test_errors_of_other_file_systems_are_lines(monkeypatch):
     monkeypatch.setattr(fsspec.filesystem("memory"), "info", fail)
     with pytest.raises(PlaceError, match=r"the other side$"):
         Place.of("memory://a").kind()
+
+
+def test_results_in_memory_are_refused():
+    """Each worker has a memory of its own, in which they would be lost."""
+    assert Place.of("memory://many").is_own and not Place.of("many").is_own
+    arguments = [
+        "segment",
+        "a.png",
+        "--model",
+        "net.onnx",
+        "--cluster",
+        "auto",
+        "-o",
+        "memory://many",
+    ]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("memory://many: error: lies in the memory of each worker")
