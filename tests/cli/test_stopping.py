@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -75,7 +76,11 @@ def test_a_server_is_ended_by_signals(tmp_path: Path, number: int, code: int) ->
     )
     assert exported.exit_code == 0, exported.output
     command = [sys.executable, "-m", "fcnproto", "serve", "--model", "net.onnx", "--port", "0"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
+    # A job in the background ignores Ctrl-C, and so would what it starts.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeds
+    ) as server:
         assert server.stderr is not None
         lines = [server.stderr.readline() for _ in range(2)]
         assert lines[0].startswith("device: ") and lines[1].startswith("http://")
