@@ -3,7 +3,7 @@
 The times are onnxruntime's own, of each node the fastest of its runs, so that other work on the
 machine does not count; multiply-adds are those of a convolution's shapes. Weights are random.
 
-    python benchmarks/profile.py [HxW] [runs]
+    python benchmarks/node_times.py [HxW] [runs]
 """
 
 from __future__ import annotations
