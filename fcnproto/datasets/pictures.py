@@ -227,7 +227,10 @@ def read_labels(path: Path) -> Array:
     A .npy file may have axes of length 1 before the last two. Raises DataError for pictures with
     colours instead of classes, for JPEGs, and for arrays that are not H×W whole numbers.
     """
-    return read_label_picture(path).labels
+    if path.suffix.lower() == ".npy":
+        return _read_npy(path)
+    labels: Array = _guarded(path, lambda image: _indices(path, image))
+    return labels
 
 
 @dataclass(frozen=True)

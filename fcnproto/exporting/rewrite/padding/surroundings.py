@@ -75,7 +75,7 @@ def tables(
         {},
         ("fcnproto", ""),
     )
-    session = Session(model.to_proto().SerializeToString(), "cpu")
+    session = Session(model.to_bytes(), "cpu")
     # Given as inputs, else all would be folded at load, on one core.
     feeds = {blob: np.zeros(_shape(blob, lines, channels), np.float32) for blob in images}
     results = session.run(feeds)
