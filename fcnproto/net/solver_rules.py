@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcnproto.errors import Problem, PrototxtError, nearest
+from fcnproto.errors import nearest
 from fcnproto.net.graph import State
 from fcnproto.proto.caffe_pb2 import TEST, TRAIN, NetState, SolverParameter
 from fcnproto.proto.schema import readable
@@ -141,7 +141,7 @@ class SolverNet:
 
 
 def train_net(solver: SolverSource) -> SolverNet:
-    """The net that is trained.
+    """The net that is trained, of a solver without `refusals`.
 
     Raises PrototxtError if its file cannot be read.
     """
@@ -149,8 +149,6 @@ def train_net(solver: SolverSource) -> SolverNet:
     for name in ("net_param", "train_net_param"):
         if param.HasField(name):
             return _in_state(solver.embedded(name), TRAIN, param.train_state)
-    if not (param.train_net or param.net):
-        raise PrototxtError(Problem('it names no net to train: net: "train.prototxt"', solver.path))
     net = read_net(located(solver, param.train_net or param.net))
     return _in_state(net, TRAIN, param.train_state)
 
