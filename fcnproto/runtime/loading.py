@@ -185,15 +185,15 @@ class _OnEngine:
         """The session, from the cache where the model is a file of its own."""
         import onnxruntime
 
-        entry = self._entry()
-        if entry is not None and (entry.is_whole() or self._compiled(entry)):
+        place = self._place()
+        if place is not None and (place.is_whole() or self._compiled(place)):
             try:
-                return onnxruntime.InferenceSession(str(entry.path), self.options())
-            except Exception:  # an entry that the engine does not take is worth nothing
-                entry.drop()
+                return onnxruntime.InferenceSession(str(place.path), self.options())
+            except Exception:  # what the engine does not take is worth nothing
+                place.drop()
         return self.load._session(self.options(), [])
 
-    def _entry(self) -> CachePlace | None:
+    def _place(self) -> CachePlace | None:
         source = self.load.source
         if not self.load.cache or self.load.is_part or source.path is None:
             return None
@@ -209,7 +209,7 @@ class _OnEngine:
         }
         return CachePlace.of(source.path, about)
 
-    def _compiled(self, entry: CachePlace) -> bool:
+    def _compiled(self, place: CachePlace) -> bool:
         """Compile the model into the cache; whether that could be done."""
         import onnxruntime
 
@@ -225,7 +225,7 @@ class _OnEngine:
             _add_metadata(path, self.load.source)
 
         try:
-            return entry.write(compile_to)
+            return place.write(compile_to)
         except Exception:  # engines that compile nothing are run as they are
             return False
 

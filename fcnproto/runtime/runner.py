@@ -69,13 +69,13 @@ class Runner:
     """A model with all that turns images of one size into label maps.
 
     Raises FcnprotoError if the model does not give a score or label for each pixel, if it does not
-    know its mean, or if it cannot do what the plan asks.
+    know its mean, or if it cannot do what the views ask.
     """
 
-    def __init__(self, session: Session, metadata: Metadata, plan: Views = Views()) -> None:
-        self.session, self.metadata, self.plan = session, metadata, plan
+    def __init__(self, session: Session, metadata: Metadata, views: Views = Views()) -> None:
+        self.session, self.metadata, self.views = session, metadata, views
         self.inputs = {value.name: value for value in session.inputs}
-        self.refining = Refining.of(plan.refine, metadata)
+        self.refining = Refining.of(views.refine, metadata)
         self.maps = tuple(each for each in label_maps(session) if each.blob not in metadata.starts)
         problems = [*self._input_problems(), *self._plan_problems()]
         if problems:
@@ -84,7 +84,7 @@ class Runner:
         tiling = metadata.tiling
         self._staged = (
             Staged.of(session, tiling, tiling.stages, _run_batch)
-            if plan.tile is not None and tiling is not None and tiling.stages is not None
+            if views.tile is not None and tiling is not None and tiling.stages is not None
             else None
         )
 
@@ -106,7 +106,7 @@ class Runner:
         """
         height, width = _shape_of(pictures)
         size = self._size(height, width)
-        if size != (height, width) and not (self.plan.averages or self.refining):
+        if size != (height, width) and not (self.views.averages or self.refining):
             scaled = [
                 {blob: resized(image, *size) for blob, image in picture.items()}
                 for picture in pictures
@@ -125,7 +125,7 @@ class Runner:
                 averaged if keep_scores else {},
             )
         shape = len(pictures), height, width
-        keep_scores = keep_scores and self.plan.tile is None
+        keep_scores = keep_scores and self.views.tile is None
         found = {each.blob: np.zeros(shape, each.dtype) for each in self.maps}
         wanted = {each.blob: each.labels or each.score or "" for each in self.maps}
         scored = {each.blob: each.score for each in self.maps if each.score and keep_scores}
@@ -156,7 +156,7 @@ class Runner:
     def prepare(self, picture: Picture) -> Prepared | None:
         """A picture as the inputs take it, or None where it is cut or scaled before."""
         height, width = _shape_of([picture])
-        if self.plan.tile is not None or not self._as_they_are(height, width):
+        if self.views.tile is not None or not self._as_they_are(height, width):
             return None
         return {blob: self._prepared(blob, picture[blob]) for blob in self.inputs}
 
@@ -174,7 +174,7 @@ class Runner:
 
     def _as_they_are(self, height: int, width: int) -> bool:
         """Whether images of this size are run once, and at it."""
-        once = not (self.plan.averages or self.refining)
+        once = not (self.views.averages or self.refining)
         return once and self._size(height, width) == (height, width)
 
     def _refined(
@@ -184,7 +184,7 @@ class Runner:
         found: dict[str, list[Array]] = {}
         for index, picture in enumerate(pictures):
             own = {blob: score[index] for blob, score in scores.items()}
-            refined = self.refining(own, picture, self.metadata, self.plan.tile)
+            refined = self.refining(own, picture, self.metadata, self.views.tile)
             for blob, score in refined.items():
                 found.setdefault(blob, []).append(score)
         return {blob: np.stack(parts) for blob, parts in found.items()}
@@ -192,8 +192,8 @@ class Runner:
     def _averaged(self, pictures: Sequence[Picture], height: int, width: int) -> dict[str, Array]:
         """The scores (N×C×H×W), averaged over scales and mirror images."""
         total: dict[str, Array] = {}
-        turns = (False, True) if self.plan.flip else (False,)
-        for scale in self.plan.scales:
+        turns = (False, True) if self.views.flip else (False,)
+        for scale in self.views.scales:
             size = self._size(height, width, scale)
             scaled = [
                 {blob: resized(image, *size) for blob, image in picture.items()}
@@ -203,7 +203,9 @@ class Runner:
                 for blob, score in self._scores(scaled, mirrored).items():
                     part = resized_scores(score, height, width)
                     total[blob] = total[blob] + part if blob in total else part
-        return {blob: score / (len(self.plan.scales) * len(turns)) for blob, score in total.items()}
+        return {
+            blob: score / (len(self.views.scales) * len(turns)) for blob, score in total.items()
+        }
 
     def _size(self, height: int, width: int, scale: float = 1) -> tuple[int, int]:
         """The size at which an image is run: the one that the model is fixed at, or its own."""
@@ -267,8 +269,8 @@ class Runner:
                 pictures, slice(rows.first, rows.last), slice(columns.first, columns.last)
             )
 
-        if self._staged is not None and self.plan.tile is not None:
-            found = self._staged.tiles(cut, height, width, self.plan.tile, wanted)
+        if self._staged is not None and self.views.tile is not None:
+            found = self._staged.tiles(cut, height, width, self.views.tile, wanted)
         else:
             found = (
                 (rows, columns, _run_batch(self.session, cut(rows, columns), wanted))
@@ -290,7 +292,7 @@ class Runner:
             )
 
     def _tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        tile, tiling = self.plan.tile, self.metadata.tiling
+        tile, tiling = self.views.tile, self.metadata.tiling
         if tile is None or tiling is None:
             yield Span(0, height, 0, height), Span(0, width, 0, width)
             return
@@ -309,9 +311,9 @@ class Runner:
             raise ImageError(Problem(f"output '{name}' is empty: {shape}"))
         if output.shape[-2:] == size:
             return output
-        if name in self.metadata.label_maps and self.plan.tile is None:
+        if name in self.metadata.label_maps and self.views.tile is None:
             return enlarged(output[:, 0], *size)[:, np.newaxis]
-        if output.ndim == 4 and self.plan.tile is None:
+        if output.ndim == 4 and self.views.tile is None:
             return resized_scores(output, *size)
         raise ImageError(
             Problem(
@@ -362,13 +364,13 @@ class Runner:
                     " score",
                     path,
                 )
-            if self.plan.averages and each.score is None:
+            if self.views.averages and each.score is None:
                 yield Problem(
                     "it gives labels, and only scores can be averaged over scales and mirror"
                     " images: export it with --result score",
                     path,
                 )
-        if self.plan.tile is not None and self.metadata.tiling is None:
+        if self.views.tile is not None and self.metadata.tiling is None:
             yield Problem(
                 "it does not say how it can be cut into tiles: its receptive field has no bound,"
                 " or it was not exported by fcnproto export-onnx",
@@ -378,7 +380,7 @@ class Runner:
         if len(value.sizes) != 4:
             return
         sizes = [size for axis in plane_of(value) if (size := fixed(value.sizes[axis])) is not None]
-        if sizes and (self.plan.tile is not None or self.plan.scales != (1.0,)):
+        if sizes and (self.views.tile is not None or self.views.scales != (1.0,)):
             yield Problem(
                 f"its input is fixed at {show(sizes)} pixels: no --tile, no --scale",
                 path,

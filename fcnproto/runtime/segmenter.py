@@ -150,7 +150,7 @@ class Segmenter:
 
     def stream(self, scenes: Iterable[Scene | FcnprotoError]) -> Iterator[Segmentation]:
         """As a call with many; an error in place of a scene becomes its result."""
-        if self._runner.plan.tile is not None:  # images that are large: one at a time
+        if self._runner.views.tile is not None:  # images that are large: one at a time
             for scene in scenes:
                 yield from self._batched([self._load(scene)])
             return
@@ -257,7 +257,7 @@ class Segmenter:
         return least
 
     def _read(self, kind: str, image: ImageLike, loaded: _Loaded) -> Array:
-        is_depth, large = kind == DEPTH, self._runner.plan.tile is not None
+        is_depth, large = kind == DEPTH, self._runner.views.tile is not None
         array = (depth_of if is_depth else image_of)(image, large=large)
         if (
             is_depth
