@@ -17,6 +17,7 @@ from PIL import Image
 import fcnproto
 from fcnproto.cluster.manifest import NAME, SCHEMA
 from fcnproto.datasets import generated
+from fcnproto.words import counted
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -111,7 +112,7 @@ def test_a_worker_and_the_driver_are_killed(folder, address):
 
     resumed = verb(folder, "images", "-o", "killed", "--cluster", address, "--resume")
     assert resumed.returncode == 1, resumed.stderr
-    assert f"{len(recorded)} images done before" in resumed.stderr
+    assert f"resumed: {counted(len(recorded), 'image')} done before" in resumed.stderr
     assert results(out) == results(folder / "single")
     rows = manifest(out)
     assert sorted(Path(row["image"]).name for row in rows) == sorted(
