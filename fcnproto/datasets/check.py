@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ class Report:
     """The classes' names, if they are known."""
     unread: tuple[Problem, ...] = ()
     """Those of the problems for which a label map is not among `maps`."""
+    looks: Mapping[Path, _Look] = field(default_factory=dict, repr=False)
+    """What was seen of each label map."""
 
     @property
     def pixels(self) -> Array:
@@ -54,32 +56,39 @@ def check(
     classes: ClassesLike | None = None,
     *,
     lists: Path | None = None,
+    seen: Report | None = None,
     progress: Progress = lambda: None,
 ) -> Report:
     """Read every label map in a folder and say what is wrong with them.
 
     The folder is a dataset that `find` knows, one with images and label maps, or holds nothing but
     label maps. `classes` are those where the folder does not say it; `lists` is the folder
-    of the splits where they do not lie in the data's own. Raises DataError if there is nothing to
-    check.
+    of the splits where they do not lie in the data's own. Label maps that an earlier report has
+    `seen` are not read again. Raises DataError if there is nothing to check.
     """
     problems: list[Problem] = []
     maps: dict[str, Array] = {}
     count = 0
     unread: list[Problem] = []
     names: tuple[str, ...] = ()
+    looks = {} if seen is None else dict(seen.looks)
     for pairs in labelled_sets(folder, classes, lists, problems):
-        found = _check_pairs(pairs, progress)
+        found = _check_pairs(pairs, looks, progress)
         problems += found.problems
         maps |= found.maps
         count += found.labels
         unread += found.unread
         names = names or pairs.names
-    return Report(tuple(problems), count, maps, names, tuple(unread))
+        looks |= found.looks
+    return Report(tuple(problems), count, maps, names, tuple(unread), looks)
 
 
 def check_folder(
-    folder: Path, classes: ClassesLike | None = None, *, lists: Path | None = None
+    folder: Path,
+    classes: ClassesLike | None = None,
+    *,
+    lists: Path | None = None,
+    seen: Report | None = None,
 ) -> list[Problem]:
     """All that is wrong with a plain folder before it is trained on, errors and warnings.
 
@@ -88,7 +97,7 @@ def check_folder(
     if Layout.of(folder) is None:
         return [no_layout(folder)]
     try:
-        return list(check(folder, classes, lists=lists).problems)
+        return list(check(folder, classes, lists=lists, seen=seen).problems)
     except DataError as error:
         return list(error.problems)
 
@@ -97,7 +106,7 @@ def check_folder(
 
 
 @dataclass(frozen=True)
-class _Label:
+class _Look:
     """One label map: how many pixels each label has; its problem, if it cannot be counted."""
 
     name: str
@@ -107,9 +116,9 @@ class _Label:
     palette: tuple[Colour, ...] = ()
 
 
-def _check_pairs(pairs: LabelledSet, progress: Progress) -> Report:
-    def work(share: Iterator[str]) -> list[_Label]:
-        return [_looked_at(pairs, name) for name in share]
+def _check_pairs(pairs: LabelledSet, looks: Mapping[Path, _Look], progress: Progress) -> Report:
+    def work(share: Iterator[str]) -> list[_Look]:
+        return [looks.get(pairs.labels[name]) or _looked_at(pairs, name) for name in share]
 
     shares = spread(work, tuple(pairs.labels), progress=progress)
     labels = sorted((each for share in shares for each in share), key=lambda each: each.path)
@@ -128,23 +137,24 @@ def _check_pairs(pairs: LabelledSet, progress: Progress) -> Report:
     if pairs.plain:
         problems += _palettes(labels)
     unread = (problem for each in labels if each.pixels is None for problem in each.problems)
-    return Report(tuple(problems), len(labels), maps, pairs.names, tuple(unread))
+    looks = {each.path: each for each in labels}
+    return Report(tuple(problems), len(labels), maps, pairs.names, tuple(unread), looks)
 
 
-def _looked_at(pairs: LabelledSet, name: str) -> _Label:
+def _looked_at(pairs: LabelledSet, name: str) -> _Look:
     path = pairs.labels[name]
     try:
         picture = pairs.read(path)
         labels = picture.labels
         problems = list(_size_problems(pairs, name, labels))
     except FcnprotoError as error:
-        return _Label(name, path, None, error.problems)
+        return _Look(name, path, None, error.problems)
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     if low < 0 or high > IGNORE:
         message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; {_number(labels)}"
-        return _Label(name, path, None, (*problems, Problem(message, str(path))))
+        return _Look(name, path, None, (*problems, Problem(message, str(path))))
     pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-    return _Label(name, path, pixels, tuple(problems), picture.palette)
+    return _Look(name, path, pixels, tuple(problems), picture.palette)
 
 
 WIDE = 257
@@ -268,7 +278,7 @@ def _val_alone(maps: Mapping[str, Array], pairs: LabelledSet) -> Iterator[Proble
         yield Problem(message, _place(pairs), severity=Severity.WARNING)
 
 
-def _palettes(labels: Sequence[_Label]) -> Iterator[Problem]:
+def _palettes(labels: Sequence[_Look]) -> Iterator[Problem]:
     """Palettes in which a label has another colour from file to file: then colours are meant."""
     first: dict[int, tuple[Colour, Path]] = {}
     for each in labels:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE
-from fcnproto.datasets.check import Progress, check
+from fcnproto.datasets.check import Progress, Report, check
 from fcnproto.datasets.folder import Layout, no_layout
 from fcnproto.errors import DataError, FcnprotoError, Problem, raise_if_any
 from fcnproto.files import replacing
@@ -65,12 +65,16 @@ def split_folder(
     layout = Layout.of(folder)
     if layout is None:
         raise DataError(no_layout(folder))
-    report = check(folder, progress=progress)
+    return split_checked(layout, check(folder, progress=progress), val, seed)
+
+
+def split_checked(layout: Layout, report: Report, val: float = SHARE, seed: int = SEED) -> Split:
+    """As `split_folder`, of a folder that has been read."""
     raise_if_any(DataError, report.unread)
     images = layout.image_files()
     maps = {name: each for name, each in report.maps.items() if name in images}
     if len(maps) < 2:
-        raise DataError(Problem(_too_few(len(maps)), str(folder)))
+        raise DataError(Problem(_too_few(len(maps)), str(layout.folder)))
     return share_out(maps, val, seed)
 
 

@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fcnproto.datasets.check import check_folder
+from fcnproto.datasets.check import check, check_folder
 from fcnproto.datasets.folder import Layout
 from fcnproto.datasets.measures import Score
-from fcnproto.datasets.split import Split, split_folder
+from fcnproto.datasets.split import Split, split_checked
 from fcnproto.errors import DataError, FcnprotoError, Problem, ZooError, condensed, raise_if_any
 from fcnproto.runs import plan
 from fcnproto.runs import stages as staged
@@ -244,14 +244,15 @@ def _checked(folder: Path, say: Say) -> Split | None:
             message = "names images to measure on, but there is no train.txt to train on"
             raise DataError(Problem(message, str(layout.lists["val"])))
         return None
+    report = check(folder)
     try:
-        split = split_folder(folder)
+        split = split_checked(layout, report)
     except DataError:
-        _tell(check_folder(folder), say)  # which knows all that is wrong
+        _tell(report.problems, say)  # which are all that is wrong
         raise
     with TemporaryDirectory() as lists:
         split.write(Path(lists))
-        problems = check_folder(folder, lists=Path(lists))
+        problems = check_folder(folder, lists=Path(lists), seen=report)
     _tell([replace(each, path=_short(each.path, lists)) for each in problems], say)
     count = len(split.val)
     say(f"there is no val.txt: {count} of the images {'is' if count == 1 else 'are'} measured on")

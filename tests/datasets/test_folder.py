@@ -179,6 +179,19 @@ def test_a_class_in_val_alone(tmp_path):
     assert said(tmp_path, lists=tmp_path / "run") == ""
 
 
+def test_what_a_report_has_seen_is_not_read_again(tmp_path):
+    trees.plain(tmp_path, ["a", "b"])
+    trees.save(tmp_path / "labels" / "a.png", np.zeros((6, 8), np.uint8))
+    seen = check(tmp_path)
+    for path in (tmp_path / "labels").iterdir():
+        path.write_bytes(b"damaged since")
+    trees.split(tmp_path / "run" / "train.txt", ["a"])
+    trees.split(tmp_path / "run" / "val.txt", ["b"])
+    (problem,) = check(tmp_path, lists=tmp_path / "run", seen=seen).problems
+    assert "in val alone" in problem.message
+    assert len(check(tmp_path, lists=tmp_path / "run").problems) > 1
+
+
 def test_a_list_without_a_name(tmp_path):
     trees.plain(tmp_path, ["a", "b"])
     (tmp_path / "train.txt").write_text("\n\n")
