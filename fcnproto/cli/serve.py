@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from fcnproto.cli.arguments import FOLDER, about_options
-from fcnproto.cli.common import Verb, device_options, echo, opened, tell
+from fcnproto.cli.common import (
+    Verb,
+    device_options,
+    echo,
+    opened,
+    refine_option,
+    tell,
+    tell_refining,
+)
 from fcnproto.errors import FcnprotoError
 from fcnproto.model.given import Mean
 
@@ -28,6 +36,7 @@ from fcnproto.model.given import Mean
     help="0 is any that is free.",
 )
 @device_options
+@refine_option
 @about_options
 def serve(
     model: Path,
@@ -36,6 +45,7 @@ def serve(
     device: str,
     fast: bool,
     no_cache: bool,
+    refine: str | None,
     dataset: str | None,
     mean: Mean | None,
     classes: int | Path | None,
@@ -56,12 +66,14 @@ def serve(
 
     segmenter = Segmenter(
         opened(model, device, fast, no_cache),
+        refine=refine,
         dataset=dataset,
         mean=mean,
         classes=classes,
         palette=palette,
     )
     tell(segmenter.warnings)
+    tell_refining(segmenter)
     run(segmenter, host, port, lambda url: click.echo(f"{url} — Ctrl-C ends it", err=True))
 
 

@@ -240,6 +240,14 @@ def _read_xml(path: Path, content: bytes) -> _File:
     return _cvat(path, root) if root.tag == "annotations" else _File()
 
 
+def _label(value: object) -> str:
+    """A label on one line, as classes.txt has it. Raises DataError for none."""
+    label = " ".join(str(value).split())
+    if not label or not label.isprintable():
+        raise DataError(f"has the label {str(value)!r}: expected a name that can be printed")
+    return label
+
+
 # LabelMe ----------------------------------------------------------------------------------------
 
 _NO_AREA = ("point", "points", "line", "linestrip", "polyline", "cuboid", "skeleton", "tag")
@@ -250,7 +258,7 @@ def _labelme(path: Path, value: dict[str, Any]) -> _File:
     areas: list[Area] = []
     skipped: Counter[str] = Counter()
     for shape in value["shapes"]:
-        kind, label = shape.get("shape_type") or "polygon", str(shape["label"])
+        kind, label = shape.get("shape_type") or "polygon", _label(shape["label"])
         if kind in _NO_AREA:
             skipped[kind] += 1
             continue
@@ -286,7 +294,7 @@ def _between(one: tuple[float, float], other: tuple[float, float]) -> Any:
 def _coco(path: Path, value: dict[str, Any]) -> _File:
     """Polygons and run lengths of many images; smaller areas lie over larger ones."""
     categories = sorted(value.get("categories", ()), key=lambda each: int(each["id"]))
-    names = {each["id"]: str(each["name"]) for each in categories}
+    names = {each["id"]: _label(each["name"]) for each in categories}
     images = {each["id"]: each for each in value["images"]}
     areas: dict[Any, list[Area]] = {key: [] for key in images}
     skipped: dict[Any, Counter[str]] = {key: Counter() for key in images}
@@ -335,7 +343,7 @@ def _cvat(path: Path, root: ElementTree.Element) -> _File:
     """CVAT for images 1.1: polygons, boxes, ellipses and masks; those of larger z_order on top."""
     labels: dict[str, Colour | None] = {}
     for each in root.iterfind("meta//labels/label"):
-        labels[each.findtext("name", "")] = _colour(each.findtext("color", ""))
+        labels[_label(each.findtext("name", ""))] = _colour(each.findtext("color", ""))
     if root.find("track") is not None:
         raise DataError("holds tracks of a video: export as 'CVAT for images'")
     drawings = []
@@ -355,7 +363,7 @@ def _cvat(path: Path, root: ElementTree.Element) -> _File:
 
 def _cvat_area(each: ElementTree.Element) -> Area:
     found = each.attrib
-    label, order = found["label"], float(found.get("z_order", 0))
+    label, order = _label(found["label"]), float(found.get("z_order", 0))
     turn = float(found.get("rotation", 0))
 
     def number(*keys: str) -> list[float]:

@@ -56,12 +56,10 @@ class Drawing:
                 fill(labels, polygon, numbers[area.label])
             if area.mask is not None:
                 (top, left), (height, width) = area.corner, area.mask.shape
-                rows = slice(max(0, top), max(0, min(size[0], top + height)))
-                columns = slice(max(0, left), max(0, min(size[1], left + width)))
-                shown = area.mask[
-                    rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-                ]
-                labels[rows, columns][shown] = numbers[area.label]
+                first, last = (max(0, min(row, size[0])) for row in (top, top + height))
+                start, end = (max(0, min(column, size[1])) for column in (left, left + width))
+                shown = area.mask[first - top : last - top, start - left : end - left]
+                labels[first:last, start:end][shown] = numbers[area.label]
         return labels
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from fcnproto import datasets
 from fcnproto.datasets.convert import Rule, convert
-from fcnproto.datasets.drawing import fill, run_lengths, unpacked_lengths
+from fcnproto.datasets.drawing import Area, Drawing, fill, run_lengths, unpacked_lengths
 from fcnproto.datasets.pictures import read_labels
 from fcnproto.errors import DataError
 
@@ -59,6 +60,19 @@ def test_polygons_that_share_an_edge_share_no_pixel():
     fill(again, [(0, 0), (30, 20), (0, 20)], 2)
     fill(again, [(0, 0), (30, 0), (30, 20)], 1)
     np.testing.assert_array_equal(labels, again)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(*[st.sampled_from([-(2**70), *range(-8, 12), 2**63 - 1])] * 2))
+def test_a_mask_counts_where_it_lies_over_the_image(corner):
+    mask = np.array([[1, 0, 1], [1, 1, 1]], bool)
+    drawing = Drawing(Path("x.xml"), "x", None, (Area("a", mask=mask, corner=corner),), {})
+    expected = np.zeros((6, 5), np.uint8)
+    for row, column in np.ndindex(expected.shape):
+        down, right = row - corner[0], column - corner[1]
+        if 0 <= down < 2 and 0 <= right < 3:
+            expected[row, column] = 4 * mask[down, right]
+    np.testing.assert_array_equal(drawing.paint(expected.shape, {"a": 4}, 0), expected)
 
 
 def test_run_lengths_as_coco_s_tools_write_them():
@@ -144,6 +158,17 @@ def test_a_legend_says_the_classes(tmp_path):
 
 
 # COCO -------------------------------------------------------------------------------------------
+
+
+def test_a_label_is_one_line(tmp_path):
+    labelme(tmp_path / "in", [shape(" cat \n0 0 0\t", SQUARE), shape("cat 0 0 0", SQUARE)])
+    convert(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "classes.txt").read_text().splitlines()[1:] == ["cat 0 0 0 128 0 0"]
+    for wrong in ("", " \n", "a\u202eb", "a\x07"):
+        labelme(tmp_path / "in", [shape(wrong, SQUARE)])
+        with pytest.raises(DataError, match="expected a name that can be printed"):
+            convert(tmp_path / "in", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def coco(folder, annotations, images=({"id": 7, "file_name": "a.jpg", "height": 20, "width": 30},)):
