@@ -6,25 +6,43 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
+from paths import GOLDEN
+from PIL import Image
 
 import fcnproto
 
 NET = "shapes-fcn8s"
 
 
+@contextmanager
+def served(folder, *flags):
+    """The port of a server of net.onnx in a folder, and what it said before."""
+    command = [sys.executable, "-m", "fcnproto", "serve", "--model", "net.onnx", "--port", "0"]
+    with subprocess.Popen(
+        [*command, *flags], cwd=folder, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                yield int(found[1]), "".join(said)
+                break
+        else:
+            pytest.fail("".join(said))
+        process.send_signal(signal.SIGINT)
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     fcnproto.export(fcnproto.load_net(NET), fcnproto.load_weights(NET)).save(folder / "net.onnx")
-    command = [sys.executable, "-m", "fcnproto", "serve", "--model", "net.onnx", "--port", "0"]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                yield int(found[1])
-                break
-        process.send_signal(signal.SIGINT)
+    with served(folder) as (port, _):
+        yield port
 
 
 def answer(port, head, body):
@@ -50,3 +68,27 @@ def test_a_client_that_sends_no_more_is_answered(port):
     assert status == 422 and "cannot be read as an image" in words
     status, words = answer(port, ["Transfer-Encoding: chunked"], b"5\r\nima")
     assert status == 422
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [((), "is applied to 'unary'"), (("--refine", "none"), "of 'unary' is left out")],
+)
+def test_a_mean_field_is_said_and_can_be_left_out(tmp_path, flags, words):
+    net = GOLDEN / "crfrnn" / "crfrnn_net_it10"
+    model = fcnproto.export(f"{net}.prototxt", f"{net}.caffemodel", mean=(0, 0, 0))
+    model.save(tmp_path / "net.onnx")
+    picture = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    with served(tmp_path, *flags) as (port, said):
+        assert words in said
+        request = Request(
+            f"http://127.0.0.1:{port}/segment",
+            (tmp_path / "a.png").read_bytes(),
+            {"Accept": "image/png", "Content-Type": "image/png"},
+        )
+        with urlopen(request, timeout=20) as response:
+            found = np.asarray(Image.open(response))
+    segmenter = fcnproto.Segmenter(tmp_path / "net.onnx", refine=flags[-1] if flags else None)
+    np.testing.assert_array_equal(found, segmenter(picture).labels)
