@@ -6,10 +6,12 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,6 +21,10 @@ from fcnproto.errors import FcnprotoError, Problem, reason
 from fcnproto.words import counted
 
 AUTO = "auto"
+_LOCAL = "local"
+"""Ray's word for a new cluster."""
+_CURRENT = Path("ray", "ray_current_cluster")
+"""Where Ray keeps the address of a machine's cluster, in its folder of temporary files."""
 
 BLOCK_BYTES = 2**12
 """Blocks of rows are so small that little is done twice, and so large that they cost little."""
@@ -87,6 +93,8 @@ def machines() -> list[Machine]:
 def joined(address: str) -> Iterator[None]:
     """Join a cluster for a while; `auto` is the one that this machine belongs to, or a new one.
 
+    One that ended without a word, as when its machine was switched off, is not waited for.
+
     Whoever has joined one before stays in it. Raises FcnprotoError if it cannot be reached; what
     Ray says goes to its logs.
     """
@@ -94,13 +102,13 @@ def joined(address: str) -> Iterator[None]:
         yield
         return
     named = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
-    if named not in (AUTO, "local"):
+    if named not in (AUTO, _LOCAL):
         _knock(named)
     # A cluster that is started here tells nobody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
-            None if address == AUTO else address,
+            _LOCAL if named == AUTO and _has_ended() else None if address == AUTO else address,
             log_to_driver=False,
             logging_level=logging.FATAL,
             include_dashboard=False if address == AUTO else None,
@@ -114,6 +122,21 @@ def joined(address: str) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _has_ended() -> bool:
+    """Whether Ray's file of the machine's cluster names one that does not answer."""
+    for folder in (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp"):
+        if not folder:
+            continue
+        try:
+            _knock((Path(folder) / _CURRENT).read_text("utf-8").strip())
+        except FcnprotoError:
+            return True
+        except (OSError, ValueError):
+            continue
+        return False
+    return False
 
 
 def _knock(address: str) -> None:

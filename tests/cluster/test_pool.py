@@ -1,5 +1,8 @@
 """Workers that a cluster has room for, and clusters that are not there."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -58,3 +61,17 @@ def test_the_address_of_the_environment_is_knocked_at_too(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(FcnprotoError, match=r"127\.0\.0\.1:1: error: there is no"), joined("auto"):
         pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_cluster_that_has_ended_is_not_waited_for(monkeypatch):
+    import ray
+
+    with tempfile.TemporaryDirectory() as folder:  # short, for Ray's sockets lie in it
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        current = Path(folder) / "ray" / "ray_current_cluster"
+        current.parent.mkdir()
+        current.write_text("127.0.0.1:1\n")
+        with joined("auto"):
+            assert sum(node["Alive"] for node in ray.nodes()) == 1
