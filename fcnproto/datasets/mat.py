@@ -10,16 +10,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from math import prod
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fcnproto.errors import DataError, Problem
+from fcnproto.errors import DataError, Problem, WeightsError
 from fcnproto.types import Array, show
+from fcnproto.weights import apart
 from fcnproto.words import quoted, some
 
 LARGEST_ARRAY = 2**28
@@ -218,32 +217,13 @@ def _unfolded(content: memoryview) -> memoryview:
 
 
 def _read_hdf5(path: Path, variable: str, member: str | None, held: list[str]) -> Any:
-    h5py = _h5py()
-    with h5py.File(path, "r") as file:
-        held += islice((name for name in file if not name.startswith("#")), 100)
-        found = file
-        for name in (variable, member):
-            if name is None or found is None:
-                continue
-            link = found.get(name, getlink=True)
-            if link is not None and not isinstance(link, h5py.HardLink):
-                raise ValueError(f"'{name}' is a link, and links are not followed")
-            found = found.get(name)
-        if not isinstance(found, h5py.Dataset):
-            return None if found is None else "a structure"
-        if found.dtype.kind not in "iufb":
-            return "no numbers"
-        if prod(found.shape) * found.dtype.itemsize > LARGEST_ARRAY:
-            raise ValueError("it unfolds to more than any label map has")
-        return found[()].T  # MATLAB's columns are HDF5's rows
-
-
-def _h5py() -> ModuleType:
+    names = [variable] if member is None else [variable, member]
     try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise DataError("MATLAB 7.3 files need h5py: pip install 'fcnproto[data]'") from error
-    return h5py  # type: ignore[no-any-return]
+        (found, instead), arrays = apart.ask(path, "matrix", names, LARGEST_ARRAY)
+    except WeightsError as error:
+        raise DataError(*error.problems) from error
+    held += found
+    return arrays[0].T if arrays else instead  # MATLAB's columns are HDF5's rows
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from math import prod
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcnproto.errors import Problem, WeightsError
-from fcnproto.proto.caffe_pb2 import NetParameter
 from fcnproto.types import Floats
-from fcnproto.weights.arrays import (
-    MOST_ARRAYS,
-    MOST_AXES,
-    NO_LAYER,
-    Weights,
-    broken,
-    check_dtype,
-    check_unfolded,
-)
-from fcnproto.words import some
+from fcnproto.weights import apart
+from fcnproto.weights.arrays import Weights, broken
+from fcnproto.weights.hdf5_library import ROOT, h5py_module
 
-_ROOT = "data"
+if TYPE_CHECKING:
+    from fcnproto.proto.caffe_pb2 import NetParameter
 
 
 def read(path: Path) -> Weights:
@@ -35,134 +26,26 @@ def read(path: Path) -> Weights:
     HDF5's own conversion, as in Caffe. Raises WeightsError for a file without layers, and for
     anything but plain datasets, links to other files included, which are not followed.
     """
-    h5py = h5py_module()
-    try:
-        with h5py.File(path, "r") as file:
-            root = _member(h5py, path, file, _ROOT)
-            if not isinstance(root, h5py.Group):
-                raise broken(path, f"expected a group '/{_ROOT}', as Caffe writes it")
-            datasets = {name: _datasets(h5py, path, root, name) for name in root}
-            if not datasets:
-                raise broken(path, NO_LAYER)
-            _check_sizes(path, [each for layer in datasets.values() for each in layer.values()])
-            return {name: _arrays(layer) for name, layer in datasets.items()}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
+    layers, arrays = apart.ask(path, "weights")
+    each = iter(arrays)
+    by_number = {name: {number: next(each) for number in layer} for name, layer in layers.items()}
+    return {
+        name: [
+            layer.get(index, np.empty(0, np.float32)) for index in range(max(layer, default=-1) + 1)
+        ]
+        for name, layer in by_number.items()
+    }
 
 
-def tables(path: Path, names: Iterable[str]) -> dict[str, Floats]:
+def tables(path: Path, names: Sequence[str]) -> dict[str, Floats]:
     """The data sets of these names in an HDF5 file, float32, as training data are stored.
 
     Raises WeightsError where one is missing, and as `read` does.
     """
-    h5py = h5py_module()
     if not path.is_file():
         raise broken(path, "there is no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            found = {name: _member(h5py, path, file, name) for name in names}
-            missing = [name for name, dataset in found.items() if dataset is None]
-            if missing:
-                message = f"it has no data set '{missing[0]}', only {_some(file) or 'nothing'}"
-                raise broken(path, message)
-            datasets = {name: _checked(h5py, path, each) for name, each in found.items()}
-            _check_sizes(path, list(datasets.values()))
-            return {name: _read(dataset) for name, dataset in datasets.items()}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise broken(path, f"HDF5 cannot read it: {_one_line(error)}") from error
-
-
-def h5py_module() -> ModuleType:
-    """h5py, which is an extra; WeightsError if it is not installed."""
-    try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise WeightsError("HDF5 files need h5py: pip install 'fcnproto[data]'") from error
-    return h5py  # type: ignore[no-any-return]
-
-
-def numbered(h5py: ModuleType, path: Path, root: Any, name: str) -> list[Floats]:
-    """The arrays 0, 1, … in a group; only plain datasets of numbers are read."""
-    datasets = _datasets(h5py, path, root, name)
-    if sorted(datasets) != list(range(len(datasets))):
-        raise broken(path, f"its arrays must be called 0, 1, …, found {_some(datasets)}", name)
-    _check_sizes(path, list(datasets.values()))
-    return _arrays(datasets)
-
-
-def scalar(h5py: ModuleType, path: Path, root: Any, name: str) -> Any:
-    """The one value in a dataset, or None if it is not there; nothing else is ever read."""
-    dataset = _member(h5py, path, root, name)
-    if dataset is None:
-        return None
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or prod(dataset.shape) != 1:
-        raise broken(path, f"expected one value '/{name}', as Caffe writes it")
-    if dataset.is_virtual or dataset.external:
-        raise broken(path, f"the values of '{dataset.name}' lie in another file: not followed")
-    _check_sizes(path, [dataset])
-    return dataset[()]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _member(h5py: ModuleType, path: Path, group: Any, name: str) -> Any:
-    """A member of a group, or None; links elsewhere are refused, not followed."""
-    link = group.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
-        target = f"{getattr(link, 'filename', '')} {link.path}".strip()
-        raise broken(
-            path, f"'{group.name.rstrip('/')}/{name}' is a link to {target}; links are not followed"
-        )
-    return group.get(name)
-
-
-def _datasets(h5py: ModuleType, path: Path, root: Any, layer: str) -> dict[int, Any]:
-    """A layer's datasets by number."""
-    group = _member(h5py, path, root, layer)
-    if not isinstance(group, h5py.Group):
-        raise broken(path, "expected a group of arrays 0, 1, …, found none", layer)
-    names = {str(index) for index in range(MOST_ARRAYS)}
-    if not names.issuperset(group):
-        raise broken(path, f"its arrays must be called 0, 1, …, found {_some(group)}", layer)
-    return {int(name): _checked(h5py, path, _member(h5py, path, group, name)) for name in group}
-
-
-def _some(names: Iterable[object]) -> str:
-    return some(sorted(map(str, names)), 8)
-
-
-def _checked(h5py: ModuleType, path: Path, dataset: Any) -> Any:
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise broken(path, "it holds something that is not an array")
-    if dataset.is_virtual or dataset.external:
-        raise broken(path, f"the values of '{dataset.name}' lie in another file: not followed")
-    check_dtype(path, dataset.name, dataset.dtype)
-    if dataset.dtype.names or dataset.dtype.metadata:
-        raise broken(path, f"'{dataset.name}' holds {dataset.dtype}, expected plain numbers")
-    if len(dataset.shape) > MOST_AXES or not prod(dataset.shape):
-        raise broken(path, f"'{dataset.name}' has a shape that Caffe does not: {dataset.shape}")
-    return dataset
-
-
-def _check_sizes(path: Path, datasets: list[Any]) -> None:
-    claimed = sum(prod(each.shape) * max(each.dtype.itemsize, 4) for each in datasets)
-    chunks = max((prod(each.chunks or ()) * each.dtype.itemsize for each in datasets), default=0)
-    check_unfolded(path, max(claimed, chunks))
-
-
-def _arrays(datasets: dict[int, Any]) -> list[Floats]:
-    return [
-        _read(datasets[index]) if index in datasets else np.empty(0, np.float32)
-        for index in range(max(datasets, default=-1) + 1)
-    ]
-
-
-def _read(dataset: Any) -> Floats:
-    values = np.empty(dataset.shape, np.float32)
-    dataset.read_direct(values)
-    return values
+    _, arrays = apart.ask(path, "tables", names)
+    return dict(zip(names, arrays, strict=True))
 
 
 def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None:
@@ -186,7 +69,7 @@ def write(path: Path, weights: Weights, net: NetParameter | None = None) -> None
         )
     shared = set() if net is None else _shared(net)
     with h5py.File(path, "w") as file:
-        root = file.create_group(_ROOT)
+        root = file.create_group(ROOT)
         for name, arrays in weights.items():
             group = root.create_group(name)
             for index, array in enumerate(arrays):

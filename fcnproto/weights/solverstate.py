@@ -10,7 +10,6 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from fcnproto.files import replacing
 from fcnproto.kinds import HEAD, is_state, mistaken
 from fcnproto.proto.caffe_pb2 import SolverState
 from fcnproto.types import Floats, Shape, show
-from fcnproto.weights import caffemodel, caffemodel_writer, hdf5
+from fcnproto.weights import apart, caffemodel, caffemodel_writer
 from fcnproto.weights.arrays import broken
+from fcnproto.weights.hdf5_library import h5py_module
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4  # fields of SolverState
 
@@ -84,27 +84,12 @@ def _write_binary(path: Path, stop: Stop) -> None:
 
 
 def _read_hdf5(path: Path) -> Stop:
-    h5py = hdf5.h5py_module()
-    try:
-        with h5py.File(path, "r") as file:
-            iteration, step = (_number(path, file, name) for name in ("iter", "current_step"))
-            name = hdf5.scalar(h5py, path, file, "learned_net") or b""
-            history = hdf5.numbered(h5py, path, file, "history")
-            return Stop(iteration, bytes(name).decode(), step, history)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        raise broken(path, f"HDF5 cannot read it: {' '.join(str(error).split())}") from error
-
-
-def _number(path: Path, file: Any, name: str) -> int:
-    value = hdf5.scalar(hdf5.h5py_module(), path, file, name)
-    values = np.empty(0) if value is None else np.asarray(value).reshape(-1)
-    if values.size != 1 or values.dtype.kind not in "iu":
-        raise broken(path, f"expected one whole number '/{name}', as Caffe writes it")
-    return int(values[0])
+    (iteration, steps, learned_net), history = apart.ask(path, "state")
+    return Stop(iteration, learned_net, steps, history)
 
 
 def _write_hdf5(path: Path, stop: Stop) -> None:
-    h5py = hdf5.h5py_module()
+    h5py = h5py_module()
     with h5py.File(path, "w") as file:
         for name, number in (("iter", stop.iteration), ("current_step", stop.current_step)):
             file.create_dataset(name, data=np.array([number], np.int32))

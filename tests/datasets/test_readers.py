@@ -224,7 +224,9 @@ def test_matlab_7_3(tmp_path):
 def test_without_h5py_it_is_said_what_to_install(tmp_path, monkeypatch):
     path = tmp_path / "a.mat"
     h5py.File(path, "w", userblock_size=512).close()
-    monkeypatch.setitem(sys.modules, "h5py", None)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "h5py.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path / "none")
     with pytest.raises(DataError, match=r"pip install 'fcnproto\[data\]'"):
         read_mat(path, "S")
 

@@ -20,6 +20,7 @@ import click
 from PIL import Image
 
 from fcnproto.errors import FcnprotoError
+from tests.fuzz import forked
 from tests.fuzz.mutators.values import FORGED
 from tests.fuzz.targets import Target
 
@@ -71,7 +72,12 @@ def _judged(target: Target, data: bytes, room: Path, patience: float) -> Failure
     failure = None
     try:
         os.chdir(room)
-        with _stopped_after(_HANGS * limit), warnings.catch_warnings(), _small_images():
+        with (
+            _stopped_after(_HANGS * limit),
+            warnings.catch_warnings(),
+            _small_images(),
+            forked.reading(int(SECONDS), before + MEMORY),
+        ):
             warnings.simplefilter("error")
             said = target.run(data)
         failure = _unclean(said)
