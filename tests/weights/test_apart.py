@@ -98,8 +98,8 @@ def test_a_circle_in_weights_and_tables_is_one_line_of_the_verbs(tmp_path, start
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        ("os.abort()", "its library ended the process (Aborted); the file is damaged"),
-        ("os.kill(os.getpid(), 11)", "its library ended the process (Segmentation fault)"),
+        ("os.abort()", f"({signal.strsignal(6)}); the file is damaged: write it anew"),
+        ("os.kill(os.getpid(), 11)", f"its library ended the process ({signal.strsignal(11)})"),
         ("os.kill(os.getpid(), 9)", "its process was killed, as where memory runs out"),
         ("sys.exit(3)", "the process that reads it ended with exit code 3"),
         ('sys.stdin.read(); print(\'["array", "<f4", [9]]\'); print()', "exit code 0"),
