@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from fcnproto.crf.mean_field import OnScores
 from fcnproto.errors import NetError, Problem, raise_if_any
 from fcnproto.exporting.cutting import cut
 from fcnproto.exporting.filled import Filled, FilledLayer
-from fcnproto.net.graph import Graph, Node
+from fcnproto.net.graph import Graph
 
 
 def without_mean_fields(filled: Filled) -> tuple[Filled, dict[str, OnScores]]:
@@ -25,7 +27,7 @@ def without_mean_fields(filled: Filled) -> tuple[Filled, dict[str, OnScores]]:
     if not steps:
         return filled, {}
     graph = filled.graph
-    raise_if_any(NetError, [problem for step in steps for problem in _problems(graph, step.node)])
+    raise_if_any(NetError, [problem for step in steps for problem in _problems(graph, step)])
     fields = {step.node.bottoms[0]: _on_scores(graph, step) for step in steps}
     gone = {top for step in steps for top in step.node.tops}
     outputs = [
@@ -63,7 +65,12 @@ def _on_scores(graph: Graph, step: FilledLayer) -> OnScores:
     )
 
 
-def _problems(graph: Graph, node: Node) -> Iterator[Problem]:
+def _problems(graph: Graph, step: FilledLayer) -> Iterator[Problem]:
+    node = step.node
+    if not all(np.isfinite(each.array).all() for each in step.arrays):
+        yield graph.problem(
+            node, "its weights are not all finite numbers, and a model says them in its metadata"
+        )
     for top in node.tops:
         for reader in graph.readers.get(top, ()):
             yield graph.problem(

@@ -157,6 +157,7 @@ def _read_by(fields: Mapping[str, OnScores]) -> list[str]:
     return list(dict.fromkeys(name for blob, on in fields.items() for name in (blob, on.start)))
 
 
+@np.errstate(all="ignore")
 def _after(
     fields: Mapping[str, OnScores], scores: Mapping[str, Array], feeds: Mapping[str, Array]
 ) -> dict[str, Array]:
@@ -323,6 +324,7 @@ def _is_finite(values: Array) -> bool:
     return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
+@np.errstate(all="ignore")  # what is not finite is judged, wherever it came from
 def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Difference:
     """How far a blob is from what it should be."""
     if found.shape != wanted.shape:
@@ -330,8 +332,7 @@ def compare(blob: str, found: Array, wanted: Array, tolerance: Tolerance) -> Dif
         infinite = float("inf")
         return Difference(blob, found.shape, infinite, infinite, None, agrees=False, note=note)
     ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(ours - theirs)
+    difference = np.abs(ours - theirs)
     alike = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))  # equal infinities too
     difference = np.where(alike, 0, np.where(np.isnan(difference), np.inf, difference))
     absolute = float(difference.max(initial=0))

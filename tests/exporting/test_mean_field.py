@@ -270,3 +270,16 @@ def test_the_crops_of_the_first_release_find_their_offsets(tmp_path):
     found = re.findall(r"offset: (\d+)", (tmp_path / "new.prototxt").read_text())
     assert found == ["9", "4"]
     assert "0 errors, 0 warnings" in run("check", old).output
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite(value, tmp_path):
+    name = "crfrnn_net_it10"
+    arrays = weights.read(CRFRNN / f"{name}.caffemodel")
+    arrays["inference1"] = [np.full_like(each, value) for each in arrays["inference1"]]
+    weights.write(tmp_path / "w.npz", arrays)
+    path = tmp_path / "m.onnx"
+    done = run("export-onnx", CRFRNN / f"{name}.prototxt", "--weights", tmp_path / "w.npz", "-o",
+               path, code=1)  # fmt: skip
+    assert "its weights are not all finite numbers, and a model says them" in done.stderr
+    assert not path.exists()

@@ -126,6 +126,14 @@ def test_what_is_not_finite(value):
     assert not row([0.0, 1.0], [value, 1.0]).agrees
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_numpy_warns_of():
+    signalling = np.array([0x7F800001, 0], np.uint32).view(np.float32)
+    largest = np.finfo(np.float64).max
+    assert row(signalling, signalling).absolute == 0
+    assert row([largest], [-largest]).absolute == np.inf
+
+
 def test_shapes_that_differ():
     found = row(np.zeros((1, 2)), np.zeros((2, 1)))
     assert not found.agrees
