@@ -427,6 +427,10 @@ class Layer:
         """
         return None
 
+    def may_score(self, top: int) -> bool:
+        """Whether the channels of one of its tops, by number, can be the scores of classes."""
+        return top != self.gives_places
+
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""
         raise self._silent("a coordinate map")
