@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.annotations import Drawings, find_drawings
-from fcnproto.datasets.blends import pack, unpack
+from fcnproto.datasets.blends import pack, soft_edges, unpack
 from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS
 from fcnproto.datasets.numbering import Numbering, Progress, Rule, look, number_them, raise_sorted
 from fcnproto.datasets.pictures import (
@@ -167,6 +167,7 @@ class _Work:
                 path = self.target / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 classes, given = self.numbering.apply(self.labels[name], self.nearest)
+                notes += self._soft(name, classes)
                 fitted = self._fitted(name, classes)
                 notes += self._notes(name, given, classes.shape, fitted.shape)
                 write_labels(path, fitted, palette)
@@ -175,6 +176,12 @@ class _Work:
         shares = spread(work, tuple(self.labels), progress=progress)
         notes = [problem for share in shares for problem in share]
         return tuple(sorted(notes, key=lambda problem: problem.path or ""))
+
+    def _soft(self, name: str, classes: Array) -> Iterator[Problem]:
+        """A warning where numbers that are no classes have been kept."""
+        if not self.numbering.by_colour and (soft := soft_edges(classes)) is not None:
+            message = f"{soft}; --nearest gives each to the nearest class beside it"
+            yield Problem(message, str(self.labels[name]), severity=Severity.WARNING)
 
     def _fitted(self, name: str, classes: Array) -> Array:
         image = self.images.get(name)

@@ -1,5 +1,6 @@
 """Label pictures as people make them: smooth edges, palettes of any order, 16 bits, other sizes."""
 
+import re
 import struct
 import tempfile
 import zlib
@@ -8,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fcnproto.cli import main
+from fcnproto.datasets.blends import soft_edges
 from fcnproto.datasets.convert import Rule, convert
 from fcnproto.datasets.pictures import read_image, read_labels
 from fcnproto.errors import DataError
@@ -99,6 +103,45 @@ def test_soft_grey_masks(tmp_path):
         convert(tmp_path / "in", tmp_path / "out")
     done = convert(tmp_path / "in", tmp_path / "out", nearest=True)
     assert done.rule is Rule.MASK and (written(tmp_path / "out") != truth).mean() < 0.02
+
+
+@pytest.mark.parametrize("filtering", ["BILINEAR", "BICUBIC", "LANCZOS"])
+@pytest.mark.parametrize("size", [(50, 37), (140, 96)])
+@pytest.mark.parametrize("levels", [(0, 127, 255), (0, 5, 20), (0, 254, 254), (10, 200, 90)])
+def test_class_maps_with_smooth_edges_are_named(tmp_path, filtering, size, levels):
+    truth = np.array(levels, np.uint8)[np.kron(areas(), np.ones((2, 2), np.uint8))]
+    picture = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling[filtering]))
+    made(tmp_path / "in", dict.fromkeys("ab", (picture, picture.shape)))
+    extra = int((~np.isin(picture, levels)).sum())
+    for verb in (["check", str(tmp_path / "in")], ["convert", str(tmp_path / "in"), "-o", "out"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            said = CliRunner().invoke(main, ["dataset", *verb]).output
+        (line,) = [line for line in said.splitlines() if "smooth edges" in line and "a.png" in line]
+        assert 0 < int(re.search(r"\((\d+) pixels\)", line)[1]) <= extra
+        assert "never occur" not in said
+    np.testing.assert_array_equal(written(tmp_path / "out"), picture)  # and no class is invented
+    done = convert(tmp_path / "in", tmp_path / "nearest", nearest=True)
+    assert [Path(note.path).name for note in done.notes] == ["a.png", "b.png"]
+    left = written(tmp_path / "nearest")
+    assert not soft_edges(left) and np.isin(left, levels).mean() > 0.99
+
+
+def test_thin_classes_are_no_smooth_edges():
+    """Lanes in a road, poles before sky, and what the void around objects encloses."""
+    rng = np.random.default_rng(0)
+    for void in (False, True):
+        for _ in range(100):
+            labels = np.zeros((64, 64), np.uint8)
+            for label in rng.integers(0, 20, 12):
+                (top, left), (height, width) = rng.integers(2, 50, 2), rng.integers(1, 12, 2)
+                if void:
+                    labels[top - 1 : top + height + 1, left - 1 : left + width + 1] = 255
+                labels[top : top + height, left : left + width] = label
+            assert soft_edges(labels) is None
+    photograph = rng.integers(0, 256, (64, 64)).astype(np.uint8)
+    photograph[:9, :9], photograph[9:18, :9] = 0, 255
+    assert soft_edges(photograph) is None
 
 
 def test_class_maps_with_thin_classes_are_no_soft_masks(tmp_path):
