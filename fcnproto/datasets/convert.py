@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.annotations import Drawings, find_drawings
+from fcnproto.datasets.base import layout, located
 from fcnproto.datasets.blends import pack, soft_edges, unpack
-from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS
+from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS, FolderSegDataLayer
 from fcnproto.datasets.numbering import Numbering, Progress, Rule, look, number_them, raise_sorted
 from fcnproto.datasets.pictures import (
     IMAGES,
@@ -84,6 +85,13 @@ def convert(
         if drawings is not None:
             return _draw(drawings, folder, output, progress)
     if not labels:
+        published = located(folder)
+        if published is not None and published[0] is not FolderSegDataLayer:
+            message = (
+                f"{layout(published[0])}, whose label maps are read as they are: there is nothing"
+                " to convert"
+            )
+            raise DataError(Problem(message, str(folder)))
         lossy = [unfit(path) for path in by_name(place, UNFIT).values()] if place != folder else []
         raise DataError(*lossy or [Problem("there are no label pictures, .png", str(place))])
     numbering = number_them(look(tuple(labels.values()), progress), legend, folder, nearest)

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
-from fcnproto.datasets.folder import FolderSegDataLayer, Layout, drawn, pair
+from fcnproto.datasets.folder import (
+    IMAGE_FOLDERS,
+    FolderSegDataLayer,
+    Layout,
+    drawn,
+    no_layout,
+    pair,
+)
 from fcnproto.datasets.pictures import (
     LABELS,
     UNFIT,
@@ -48,6 +55,8 @@ def labelled_sets(
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
     found = located(folder)
     if found is None:
+        if any((folder / name).is_dir() for name in IMAGE_FOLDERS):
+            raise DataError(no_layout(folder))  # what is in there are images
         labels = by_name(folder, LABELS)
         if not labels:
             lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
@@ -65,23 +74,31 @@ def labelled_sets(
 def _published(
     kind: type[FileReader], directories: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[LabelledSet]:
+    """Each label map once, though several splits may name it."""
+    told: set[str | None] = set()
+    given: set[Path] = set()
     for split in kind.splits:
         settings = {**directories, **kind.found_settings(directories), "split": split}
         try:
             reader = kind(settings)
         except DataError as error:
-            problems += error.problems
+            problems += [each for each in error.problems if each.path not in told]
+            told |= {each.path for each in error.problems}
             continue
         for top in reader.label_tops:
-            yield _of_reader(reader, top)
+            found = _of_reader(reader, top, given)
+            given |= set(found.labels.values())
+            if found.labels:
+                yield found
 
 
-def _of_reader(reader: FileReader, top: str) -> LabelledSet:
+def _of_reader(reader: FileReader, top: str, given: set[Path]) -> LabelledSet:
     first = next(each for each in reader.tops if each in reader.images)
     names = reader.classes(top)
+    labels = {name: reader.file(top, name) for name in reader.names}
     return LabelledSet(
         {name: reader.file(first, name) for name in reader.names},
-        {name: reader.file(top, name) for name in reader.names},
+        {name: path for name, path in labels.items() if path not in given},
         lambda path: LabelPicture(reader.read_label(top, path)),
         len(names),
         names,
