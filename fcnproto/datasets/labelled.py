@@ -16,11 +16,13 @@ from fcnproto.datasets.folder import (
     pair,
 )
 from fcnproto.datasets.pictures import (
+    INDEXED,
     LABELS,
     UNFIT,
     LabelPicture,
     by_name,
     read_label_picture,
+    read_mode,
     unfit,
 )
 from fcnproto.errors import DataError, Problem, Severity
@@ -62,6 +64,7 @@ def labelled_sets(
             lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
             raise DataError(*(lossy or [Problem(message, str(folder))]))
+        check_all_are_labels(folder, labels)
         yield LabelledSet(None, labels, read_label_picture, *_known(folder, classes))
         return
     kind, directories = found
@@ -69,6 +72,29 @@ def labelled_sets(
         yield _plain(folder, classes, lists, problems)
     else:
         yield from _published(kind, directories, problems)
+
+
+def check_all_are_labels(folder: Path, labels: Mapping[str, Path]) -> None:
+    """DataError if there are folders of pictures in colours beside others of numbers: those are
+    images, and nothing tells which is which but the folders' names."""
+    first: dict[str, Path] = {}
+    for path in labels.values():
+        below = path.relative_to(folder).parts
+        if len(below) > 1 and path.suffix.lower() != ".npy":
+            first.setdefault(below[0], path)
+    if len(first) < 2:
+        return
+    kinds = {name: read_mode(path) in INDEXED for name, path in first.items()}
+    if len(set(kinds.values())) > 1:
+        numbers, colours = (
+            some([f"{name}/" for name, is_numbers in kinds.items() if is_numbers is wanted])
+            for wanted in (True, False)
+        )
+        message = (
+            f"{colours} holds pictures in colours and {numbers} label maps: call the folders"
+            " images/ and labels/, with the same names in both or pairs IMAGE LABEL in train.txt"
+        )
+        raise DataError(Problem(message, str(folder)))
 
 
 def _published(

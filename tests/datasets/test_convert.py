@@ -349,3 +349,48 @@ def test_masks_folder_and_voc_lists(tmp_path):
     np.testing.assert_array_equal(written(tmp_path / "out"), truth["a"])
     assert (tmp_path / "out" / "images" / "a.jpg").is_file()
     assert (tmp_path / "out" / "trainval.txt").read_text() == "a\n"
+
+
+def test_labels_of_fractions_are_refused_and_whole_numbers_are_classes(tmp_path):
+    """TIFF of floats, as GIS programs and MATLAB write label maps."""
+    (tmp_path / "in" / "labels").mkdir(parents=True)
+    labels = areas() * np.float32(7)
+    for name, more in (("a", 0), ("b", 0.5), ("c", np.nan)):
+        Image.fromarray(labels + np.float32(more)).save(tmp_path / "in" / "labels" / f"{name}.tif")
+    with pytest.raises(DataError, match="holds fractions") as raised:
+        convert(tmp_path / "in", tmp_path / "out")
+    assert [Path(each.path).stem for each in raised.value.problems] == ["b", "c"]
+    for name in "bc":
+        (tmp_path / "in" / "labels" / f"{name}.tif").unlink()
+    assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NONE
+    np.testing.assert_array_equal(written(tmp_path / "out"), labels)
+
+
+def test_greys_in_three_channels_are_said_to_be_numbered(tmp_path):
+    for levels in ((0, 1, 2), (0, 5, 20)):
+        folder = tmp_path / str(levels[1])
+        picture = np.stack([np.array(levels, np.uint8)[areas()]] * 3, axis=-1)
+        made(folder, {"a": (picture, picture.shape[:2])})
+        notes = [note.message for note in convert(folder, tmp_path / f"out{levels[1]}").notes]
+        assert len(notes) == (levels != (0, 1, 2))
+        assert all("the colours are greys, 0, 5, 20" in note for note in notes)
+
+
+@pytest.mark.parametrize("verb", ["check", "convert"])
+def test_images_beside_label_maps_under_other_names_are_no_label_maps(tmp_path, verb):
+    """As CamVid and Cityscapes are laid out."""
+    folder = tmp_path / "in"
+    for place, mode in (("train", "RGB"), ("trainannot", "L")):
+        (folder / place).mkdir(parents=True)
+        Image.fromarray(areas()).convert(mode).save(folder / place / "a.png")
+    args = ["dataset", verb, str(folder), *["-o", str(tmp_path / "out")] * (verb == "convert")]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 1 and len(done.output.splitlines()) == 1
+    assert "train/ holds pictures in colours and trainannot/ label maps: call" in done.output
+
+
+def test_arrays_need_no_conversion(tmp_path):
+    (tmp_path / "in" / "labels").mkdir(parents=True)
+    np.save(tmp_path / "in" / "labels" / "a.npy", areas())
+    with pytest.raises(DataError, match=r"are \.npy arrays, which are read as they are"):
+        convert(tmp_path / "in", tmp_path / "out")
