@@ -69,12 +69,15 @@ _FEW = 3
 
 def _merged(alike: Sequence[Problem]) -> Sequence[Problem]:
     first, *others = alike
-    names = dict.fromkeys(Path(each.path or "").name for each in others)
     if len(alike) <= _FEW:
         return alike
+    elsewhere = [Path(each.path or "") for each in others if each.path != first.path]
+    names = dict.fromkeys(path.name for path in elsewhere)
     shown = ", ".join(islice(names, _FEW))
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return [replace(first, message=f"{first.message}; so it is in {shown}{more}")]
+    there = len(others) - len(elsewhere)
+    also = [f"{there} more times there"] * (there > 0) + [f"in {shown}{more}"] * bool(names)
+    return [replace(first, message=f"{first.message}; so it is {', and '.join(also)}")]
 
 
 class FcnprotoError(Exception):

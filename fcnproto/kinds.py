@@ -28,6 +28,7 @@ _STARTS = (
     (b"SQLite format", "an SQLite database"),
     (b"version https://git-lfs", "a pointer of Git LFS (fetch the file itself)"),
     (b"<", "a web page or XML (was the download an error page?)"),
+    (b"{\\rtf", "an RTF document"),
     (b"{", "JSON"),
 )
 _INNER = (
@@ -36,6 +37,9 @@ _INNER = (
     (257, b"ustar", "a tar archive (unpack it first)"),
 )
 """What tells of itself further in, and where."""
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
+_MANY_ZEROS = 64
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK"
 _WEIGHTS = (b"\n", b"\x12", b"\xa2\x06", _ZIP, _HDF5, b"\x93NUMPY", b"\x80")
 """How .caffemodel, .npz, .pth, HDF5, .npy and pickles begin."""
@@ -48,6 +52,10 @@ _SOLVER = re.compile(rb"^\s*(net|train_net|base_lr|lr_policy|max_iter)\s*:", re.
 
 def stranger(head: bytes) -> str | None:
     """What a file is that is neither weights, prototxt nor model; None if nothing tells."""
+    if head.startswith(_UTF16):
+        return "text in UTF-16 (save it as UTF-8)"
+    if len(head) >= _MANY_ZEROS and not head.strip(b"\0"):
+        return "a file that begins with zeros alone (did the download break off?)"
     inner = (kind for at, mark, kind in _INNER if head[at : at + len(mark)] == mark)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     starts = (kind for start, kind in _STARTS if text.startswith(start))
@@ -77,7 +85,7 @@ def mistaken(head: bytes) -> str | None:
         and head[2:3] in (b"\x12", b":")
     ):
         return "an ONNX model (segment --model takes it; weights are in .caffemodel or .npz)"
-    kind = stranger(head)
+    kind, head = stranger(head), head.removeprefix(_BOM)
     if kind is not None or _CONTROL.search(head):
         return kind
     if _SOLVER.search(head):
@@ -89,6 +97,7 @@ def mistaken(head: bytes) -> str | None:
 
 def no_prototxt(head: bytes) -> str | None:
     """What a file is that is no prototxt, by its first bytes; None if nothing tells."""
+    head = head.removeprefix(_BOM)
     if head.startswith(_HDF5):
         return "an HDF5 file"
     if head.startswith(_ZIP):
@@ -98,6 +107,8 @@ def no_prototxt(head: bytes) -> str | None:
 
 def no_model(head: bytes) -> str | None:
     """What a file is that is no ONNX model, by its first bytes; None if nothing tells."""
+    if not head:
+        return "empty"
     if head.startswith(_WEIGHTS) and _CONTROL.search(head):
         return "weights, as it seems (export-onnx makes a model of them and their net)"
     kind = mistaken(head)

@@ -27,6 +27,15 @@ def test_the_names_of_files_make_no_kinds() -> None:
     assert found.message == "is 3×0, its image a.jpg is a×4; so it is in b.png, c.png, d.png"
 
 
+def test_those_of_one_file_are_counted() -> None:
+    """And in other files they are in, too."""
+    inside = [Problem(f"annotation {n}: no", "a.json") for n in range(5)]
+    (found,) = condensed(inside)
+    assert found.message == "annotation 0: no; so it is 4 more times there"
+    (found,) = condensed([*inside, Problem("annotation 9: no", "b.json")])
+    assert found.message == "annotation 0: no; so it is 4 more times there, and in b.json"
+
+
 def test_a_few_stand_as_they_are() -> None:
     assert condensed(masks(3)) == masks(3)
     assert len(condensed(masks(4))) == 1

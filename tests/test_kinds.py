@@ -19,6 +19,10 @@ KINDS = {
     "a web page": b"\n<!DOCTYPE html><html>",
     "a tar archive": bytes(257) + b"ustar\0" + bytes(300),
     "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    "a file that begins with zeros alone": bytes(600),
+    "text in UTF-16": "layer { }".encode("utf-16"),
+    "an RTF document": b"{\\rtf1\\ansi layer }",
+    "a prototxt": b'\xef\xbb\xbflayer { name: "a" }',
     "an ONNX model": b"\x08\x0a\x12\x08fcnproto" + bytes(40),
 }
 

@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -213,15 +214,43 @@ def _read(path: Path) -> _File:
     if path.stat().st_size > LARGEST_FILE:
         raise DataError("is larger than any file of annotations")
     content = path.read_bytes()
-    try:
+    faults = _Faults()
+    found = _File()
+    with faults.of():
         found = _read_xml(path, content) if path.suffix.lower() == ".xml" else _json(path, content)
-    except (ValueError, RecursionError, ElementTree.ParseError) as error:
-        raise DataError(f"cannot be read: {reason(error)}") from error
-    except (LookupError, TypeError, AttributeError, OverflowError) as error:
-        # LookupError is that of an XML in an encoding that is none, too.
-        lacking = "it has no " if isinstance(error, KeyError) else ""
-        raise DataError(f"is not as annotations are: {lacking}{reason(error)}") from error
+    faults.settle(_MOST_FAULTS)
     return found
+
+
+_MOST_FAULTS = 20
+
+
+class _Faults:
+    """What is wrong with the parts of a file, which are all read before it is said."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+
+    @contextmanager
+    def of(self, part: str = "") -> Iterator[None]:
+        """Within the block, what is wrong is that of a part."""
+        start = f"{part}: " if part else ""
+        try:
+            yield
+        except DataError as error:
+            self._told += [start + problem.message for problem in error.problems]
+        except (ValueError, RecursionError, ElementTree.ParseError) as error:
+            self._told.append(f"{start}cannot be read: {reason(error)}")
+        except (LookupError, TypeError, AttributeError, OverflowError) as error:
+            # LookupError is that of an XML in an encoding that is none, too.
+            lacking = "it has no " if isinstance(error, KeyError) else ""
+            self._told.append(f"{start}is not as annotations are: {lacking}{reason(error)}")
+
+    def settle(self, most: int | None = None) -> None:
+        """Raise DataError with all of it, or with the first of it and how much more there is."""
+        if self._told:
+            rest = len(self._told[most:]) if most is not None else 0
+            raise DataError(*self._told[:most], *[f"and {rest} more like these"] * (rest > 0))
 
 
 def _json(path: Path, content: bytes) -> _File:
@@ -257,31 +286,37 @@ def _labelme(path: Path, value: dict[str, Any]) -> _File:
     """One image; shapes are polygons, rectangles, circles and masks, the later over the earlier."""
     areas: list[Area] = []
     skipped: Counter[str] = Counter()
-    for shape in value["shapes"]:
-        kind, label = shape.get("shape_type") or "polygon", _label(shape["label"])
-        if kind in _NO_AREA:
-            skipped[kind] += 1
-            continue
-        corners = points(shape["points"])
-        if kind == "mask":
-            mask = read_mask(base64.b64decode(shape["mask"], validate=True))
-            (left, top), _ = corners
-            areas.append(Area(label, mask=mask, corner=(round(top), round(left))))
-        elif kind == "polygon":
-            areas.append(Area(label, (corners,)))
-        elif kind == "rectangle":
-            areas.append(Area(label, (_between(*corners),)))
-        elif kind == "circle":
-            (x, y), rim = corners
-            radius = math.dist((x, y), rim)
-            areas.append(Area(label, (ellipse(x, y, radius, radius),)))
-        else:
-            raise DataError(f"has a shape of the kind '{kind}', which is not known")
+    faults = _Faults()
+    for number, shape in enumerate(value["shapes"]):
+        with faults.of(f"shape {number}"):
+            kind = shape.get("shape_type") or "polygon"
+            if kind in _NO_AREA:
+                skipped[kind] += 1
+            else:
+                areas.append(_labelme_area(kind, shape))
+    faults.settle()
     size = (value.get("imageHeight"), value.get("imageWidth"))
     known = (int(size[0]), int(size[1])) if size[0] and size[1] else None
     image = str(value.get("imagePath") or path.with_suffix(".jpg").name)
     drawing = Drawing(path, image, known, tuple(areas), skipped)
     return _File([drawing], dict.fromkeys(sorted({area.label for area in areas})))
+
+
+def _labelme_area(kind: str, shape: dict[str, Any]) -> Area:
+    label, corners = _label(shape["label"]), points(shape["points"])
+    if kind == "mask":
+        mask = read_mask(base64.b64decode(shape["mask"], validate=True))
+        (left, top), _ = corners
+        return Area(label, mask=mask, corner=(round(top), round(left)))
+    if kind == "polygon":
+        return Area(label, (corners,))
+    if kind == "rectangle":
+        return Area(label, (_between(*corners),))
+    if kind == "circle":
+        (x, y), rim = corners
+        radius = math.dist((x, y), rim)
+        return Area(label, (ellipse(x, y, radius, radius),))
+    raise DataError(f"is of the kind '{kind}', which is not known")
 
 
 def _between(one: tuple[float, float], other: tuple[float, float]) -> Any:
@@ -298,31 +333,32 @@ def _coco(path: Path, value: dict[str, Any]) -> _File:
     images = {each["id"]: each for each in value["images"]}
     areas: dict[Any, list[Area]] = {key: [] for key in images}
     skipped: dict[Any, Counter[str]] = {key: Counter() for key in images}
+    faults = _Faults()
     for number, each in enumerate(value["annotations"]):
-        place = each["image_id"]
-        if place not in images or each.get("category_id") not in names:
-            raise DataError(f"annotation {number} is of an image or a category that is not listed")
-        drawn = each.get("segmentation")
-        label, order = names[each["category_id"]], -float(each.get("area") or 0)
-        if isinstance(drawn, dict):
-            size = int(images[place]["height"]), int(images[place]["width"])
-            areas[place].append(Area(label, mask=_coco_mask(drawn, size), order=order))
-        elif drawn:
-            corners = tuple(points(polygon) for polygon in drawn)
-            areas[place].append(Area(label, corners, order=order))
-        else:
-            skipped[place]["box without an outline"] += 1
-    drawings = [
-        Drawing(
-            path,
-            str(image["file_name"]),
-            (int(image["height"]), int(image["width"])),
-            tuple(areas[key]),
-            skipped[key],
-        )
-        for key, image in images.items()
-    ]
+        with faults.of(f"annotation {number}"):
+            place = each["image_id"]
+            if place not in images or each.get("category_id") not in names:
+                raise DataError("is of an image or a category that is not listed")
+            if each.get("segmentation"):
+                areas[place].append(_coco_area(each, names[each["category_id"]], images[place]))
+            else:
+                skipped[place]["box without an outline"] += 1
+    drawings = []
+    for number, (key, image) in enumerate(images.items()):
+        with faults.of(f"image {number}"):
+            size = int(image["height"]), int(image["width"])
+            drawn = tuple(areas[key])
+            drawings.append(Drawing(path, str(image["file_name"]), size, drawn, skipped[key]))
+    faults.settle()
     return _File(drawings, dict.fromkeys(names.values()))
+
+
+def _coco_area(each: dict[str, Any], label: str, image: dict[str, Any]) -> Area:
+    drawn, order = each["segmentation"], -float(each.get("area") or 0)
+    if isinstance(drawn, dict):
+        size = int(image["height"]), int(image["width"])
+        return Area(label, mask=_coco_mask(drawn, size), order=order)
+    return Area(label, tuple(points(polygon) for polygon in drawn), order=order)
 
 
 def _coco_mask(drawn: dict[str, Any], size: tuple[int, int]) -> Array:
@@ -346,17 +382,21 @@ def _cvat(path: Path, root: ElementTree.Element) -> _File:
         labels[_label(each.findtext("name", ""))] = _colour(each.findtext("color", ""))
     if root.find("track") is not None:
         raise DataError("holds tracks of a video: export as 'CVAT for images'")
-    drawings = []
-    for image in root.iterfind("image"):
+    drawings, faults = [], _Faults()
+    for number, image in enumerate(root.iterfind("image")):
+        title = f"image {number}"
         areas: list[Area] = []
         skipped: Counter[str] = Counter()
-        for each in image:
+        for place, each in enumerate(image):
             if each.tag in _NO_AREA:
                 skipped[each.tag] += 1
                 continue
-            areas.append(_cvat_area(each))
-        size = int(image.attrib["height"]), int(image.attrib["width"])
-        drawings.append(Drawing(path, image.attrib["name"], size, tuple(areas), skipped))
+            with faults.of(f"{title}, shape {place}"):
+                areas.append(_cvat_area(each))
+        with faults.of(title):
+            size = int(image.attrib["height"]), int(image.attrib["width"])
+            drawings.append(Drawing(path, image.attrib["name"], size, tuple(areas), skipped))
+    faults.settle()
     labels |= {a.label: None for d in drawings for a in d.areas if a.label not in labels}
     return _File(drawings, labels)
 
@@ -383,7 +423,7 @@ def _cvat_area(each: ElementTree.Element) -> Area:
         lengths = [int(part) for part in found["rle"].split(",")]
         mask = run_lengths(lengths, height * width).reshape(height, width)
         return Area(label, mask=mask, corner=(row, column), order=order)
-    raise DataError(f"has a shape of the kind '{each.tag}', which is not known")
+    raise DataError(f"is of the kind '{each.tag}', which is not known")
 
 
 def _colour(text: str) -> Colour | None:

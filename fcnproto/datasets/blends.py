@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -60,6 +61,65 @@ def blended(colours: Mapping[int, int], plain: set[int]) -> set[int]:
     if not any(_between(edges, *pair).any() for pair in combinations(areas, 2)):
         return set()
     return set(colours.keys() - plain)
+
+
+@dataclass(frozen=True)
+class SoftEdges:
+    """What smooth edges have put between the classes of a label map."""
+
+    levels: frozenset[int]
+    """Numbers that are no classes."""
+    pixels: int
+    """How many have one of them."""
+
+    def __str__(self) -> str:
+        numbers = f"{len(self.levels)} numbers ({self.pixels} pixels)"
+        return f"holds {numbers} that lie between others, at edges only: smooth edges, no classes"
+
+
+_FAR = 6
+"""So far sharp scaling, at twice the size, carries a class across an edge."""
+_FEW_LEVELS = 3
+"""So many mixtures at least there are of two classes, by the pixel's share in each."""
+_BETWEEN, _EACH_HALF = 0.6, 0.1
+"""So many of the pixels that may be mixtures lie between areas around them; and so many in either
+half of the way, where thin classes of low numbers before 255 do not.
+"""
+
+
+def soft_edges(labels: Array) -> SoftEdges | None:
+    """The numbers of a label map, H×W, that are mixtures of others; None if there are none.
+
+    They fill no area, outnumber the numbers that do, and lie between areas around them.
+    """
+    numbers, counts = np.unique(labels, return_counts=True)
+    if len(numbers) < 2 + _FEW_LEVELS:
+        return None
+    plain = plain_colours(labels)
+    mixed = ~np.isin(numbers, list(plain))
+    pixels, levels = int(counts[mixed].sum()), frozenset(numbers[mixed].tolist())
+    if len(plain) < 2 or len(levels) < max(_FEW_LEVELS, len(plain) + 1):
+        return None
+    if 2 * pixels > labels.size:
+        return None  # a photograph
+    where = np.isin(labels, list(levels))
+    wide, none = labels.astype(np.int32), 2**16
+    low = _around(np.where(where, none, wide), np.minimum)[where]
+    high = _around(np.where(where, -none, wide), np.maximum)[where]
+    share = (labels[where] - low) / np.maximum(high - low, 1)
+    between = np.mean((low < high) & (share > -_BEYOND) & (share < 1 + _BEYOND)) >= _BETWEEN
+    halves = min(np.mean(share <= 1 / 2), np.mean(share >= 1 / 2)) >= _EACH_HALF
+    return SoftEdges(levels, pixels) if between and halves else None
+
+
+def _around(numbers: Array, extreme: np.ufunc) -> Array:
+    """The least or greatest number within `_FAR` pixels of each, in a square."""
+    for axis in (0, 1):
+        padded = np.pad(numbers, [(_FAR * (each == axis),) * 2 for each in (0, 1)], "edge")
+        size = numbers.shape[axis]
+        shifted = [padded.take(range(k, k + size), axis) for k in range(2 * _FAR + 1)]
+        numbers = extreme.reduce(shifted)
+    return numbers
 
 
 def _between(colours: Array, one: Array, other: Array) -> Array:

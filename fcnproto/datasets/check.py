@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.base import IGNORE
+from fcnproto.datasets.blends import soft_edges
 from fcnproto.datasets.folder import Layout, no_layout
 from fcnproto.datasets.labelled import LabelledSet, labelled_sets
 from fcnproto.datasets.pictures import (
@@ -114,6 +115,8 @@ class _Look:
     pixels: Array | None
     problems: tuple[Problem, ...]
     palette: tuple[Colour, ...] = ()
+    is_soft: bool = False
+    """Whether smooth edges have put numbers into it that are no classes."""
 
 
 def _check_pairs(pairs: LabelledSet, looks: Mapping[Path, _Look], progress: Progress) -> Report:
@@ -131,7 +134,8 @@ def _check_pairs(pairs: LabelledSet, looks: Mapping[Path, _Look], progress: Prog
         problems += _masks(counted)
     elif counted:
         problems += _ranges(counted, pairs.classes)
-        problems += _never(used, pairs)
+        if not any(each.is_soft for each in labels):
+            problems += _never(used, pairs)
         problems += _little(counted, used - {IGNORE}, pairs)
         problems += _val_alone(maps, pairs)
     if pairs.plain:
@@ -153,8 +157,15 @@ def _looked_at(pairs: LabelledSet, name: str) -> _Look:
     if low < 0 or high > IGNORE:
         message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; {_number(labels)}"
         return _Look(name, path, None, (*problems, Problem(message, str(path))))
+    soft = soft_edges(labels)
+    if soft is not None:
+        message = f"{soft}{_NEAREST if pairs.plain else ''}"
+        problems.append(Problem(message, str(path), severity=Severity.WARNING))
     pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-    return _Look(name, path, pixels, tuple(problems), picture.palette)
+    return _Look(name, path, pixels, tuple(problems), picture.palette, soft is not None)
+
+
+_NEAREST = "; `fcnproto dataset convert --nearest` gives each to the nearest class beside it"
 
 
 WIDE = 257

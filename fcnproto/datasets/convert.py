@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.annotations import Drawings, find_drawings
-from fcnproto.datasets.blends import pack, unpack
-from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS
+from fcnproto.datasets.base import layout, located
+from fcnproto.datasets.blends import pack, soft_edges, unpack
+from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS, FolderSegDataLayer
+from fcnproto.datasets.labelled import check_all_are_labels
 from fcnproto.datasets.numbering import Numbering, Progress, Rule, look, number_them, raise_sorted
 from fcnproto.datasets.pictures import (
     IMAGES,
@@ -84,8 +86,20 @@ def convert(
         if drawings is not None:
             return _draw(drawings, folder, output, progress)
     if not labels:
+        published = located(folder)
+        if published is not None and published[0] is not FolderSegDataLayer:
+            message = (
+                f"{layout(published[0])}, whose label maps are read as they are: there is nothing"
+                " to convert"
+            )
+            raise DataError(Problem(message, str(folder)))
+        if by_name(place, (".npy",)):
+            message = "the labels are .npy arrays, which are read as they are: nothing to convert"
+            raise DataError(Problem(message, str(place)))
         lossy = [unfit(path) for path in by_name(place, UNFIT).values()] if place != folder else []
         raise DataError(*lossy or [Problem("there are no label pictures, .png", str(place))])
+    if place == folder:
+        check_all_are_labels(folder, labels)
     numbering = number_them(look(tuple(labels.values()), progress), legend, folder, nearest)
     whole = place != folder
     work = _Work(numbering, labels, output / "labels" if whole else output, nearest)
@@ -97,7 +111,20 @@ def convert(
     if whole:
         _copy_rest(folder, place, output, work.images)
     write_legend(output / LEGEND, numbering.legend)
-    return Converted(numbering.rule, numbering.legend, len(labels), done)
+    notes = (*_of_greys(numbering, place), *done)
+    return Converted(numbering.rule, numbering.legend, len(labels), notes)
+
+
+def _of_greys(numbering: Numbering, place: Path) -> Iterator[Problem]:
+    """A warning where greys in three channels are numbered anew: they may be classes already."""
+    colours = [entry.colour or (0, 0, 0) for entry in numbering.legend]
+    greys = [red for red, green, blue in colours if red == green == blue]
+    if numbering.rule is Rule.NEW and len(greys) == len(colours) and greys != [*range(len(greys))]:
+        message = (
+            f"the colours are greys, {some(greys, 8)}, and were numbered in order; if these are"
+            " classes, save the label maps with one channel"
+        )
+        yield Problem(message, str(place), severity=Severity.WARNING)
 
 
 _PICTURES = tuple(ending for ending in LABELS if ending != ".npy")
@@ -167,6 +194,7 @@ class _Work:
                 path = self.target / f"{name}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 classes, given = self.numbering.apply(self.labels[name], self.nearest)
+                notes += self._soft(name, classes)
                 fitted = self._fitted(name, classes)
                 notes += self._notes(name, given, classes.shape, fitted.shape)
                 write_labels(path, fitted, palette)
@@ -175,6 +203,12 @@ class _Work:
         shares = spread(work, tuple(self.labels), progress=progress)
         notes = [problem for share in shares for problem in share]
         return tuple(sorted(notes, key=lambda problem: problem.path or ""))
+
+    def _soft(self, name: str, classes: Array) -> Iterator[Problem]:
+        """A warning where numbers that are no classes have been kept."""
+        if not self.numbering.by_colour and (soft := soft_edges(classes)) is not None:
+            message = f"{soft}; --nearest gives each to the nearest class beside it"
+            yield Problem(message, str(self.labels[name]), severity=Severity.WARNING)
 
     def _fitted(self, name: str, classes: Array) -> Array:
         image = self.images.get(name)

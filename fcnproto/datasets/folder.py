@@ -197,18 +197,19 @@ class FolderSegDataLayer(FileReader):
 def pair(line: str, images: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[str, str]:
     """The names of the image and the label map that a line of a split names.
 
-    It is a name, or a path with an ending; or the path of an image and that of its label map. Of
-    paths from elsewhere what stands below the image's or the label map's folder counts.
+    It is a name, or a path with an ending; or the path of an image and that of its label map, with
+    blanks, a comma or a semicolon between them. Of paths from elsewhere what stands below the
+    image's or the label map's folder counts.
     """
     whole = _named(line, images)
-    parts = line.split()
+    parts = re.split(r"[\s,;]+", line.strip())
     if whole in images or len(parts) != 2:
         return whole, whole
     return _named(parts[0], images), _named(parts[1], labels)
 
 
 def _named(text: str, known: Mapping[str, Any]) -> str:
-    path = Path(text)
+    path = Path(text.replace("\\", "/"))  # as Windows writes it
     ending = path.suffix.lower() in (*IMAGES, *LABELS)
     parts = [part for part in (path.with_suffix("") if ending else path).parts if part != "/"]
     names = ("/".join(parts[start:]) for start in range(len(parts)))

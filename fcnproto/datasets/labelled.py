@@ -7,13 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcnproto.datasets.base import IGNORE, FileReader, located
-from fcnproto.datasets.folder import FolderSegDataLayer, Layout, drawn, pair
+from fcnproto.datasets.folder import (
+    IMAGE_FOLDERS,
+    FolderSegDataLayer,
+    Layout,
+    drawn,
+    no_layout,
+    pair,
+)
 from fcnproto.datasets.pictures import (
+    INDEXED,
     LABELS,
     UNFIT,
     LabelPicture,
     by_name,
     read_label_picture,
+    read_mode,
     unfit,
 )
 from fcnproto.errors import DataError, Problem, Severity
@@ -48,11 +57,14 @@ def labelled_sets(
     """The pairs in a folder, of each of its label maps; problems that keep one from being read."""
     found = located(folder)
     if found is None:
+        if any((folder / name).is_dir() for name in IMAGE_FOLDERS):
+            raise DataError(no_layout(folder))  # what is in there are images
         labels = by_name(folder, LABELS)
         if not labels:
             lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"
             raise DataError(*(lossy or [Problem(message, str(folder))]))
+        check_all_are_labels(folder, labels)
         yield LabelledSet(None, labels, read_label_picture, *_known(folder, classes))
         return
     kind, directories = found
@@ -62,26 +74,57 @@ def labelled_sets(
         yield from _published(kind, directories, problems)
 
 
+def check_all_are_labels(folder: Path, labels: Mapping[str, Path]) -> None:
+    """DataError if there are folders of pictures in colours beside others of numbers: those are
+    images, and nothing tells which is which but the folders' names."""
+    first: dict[str, Path] = {}
+    for path in labels.values():
+        below = path.relative_to(folder).parts
+        if len(below) > 1 and path.suffix.lower() != ".npy":
+            first.setdefault(below[0], path)
+    if len(first) < 2:
+        return
+    kinds = {name: read_mode(path) in INDEXED for name, path in first.items()}
+    if len(set(kinds.values())) > 1:
+        numbers, colours = (
+            some([f"{name}/" for name, is_numbers in kinds.items() if is_numbers is wanted])
+            for wanted in (True, False)
+        )
+        message = (
+            f"{colours} holds pictures in colours and {numbers} label maps: call the folders"
+            " images/ and labels/, with the same names in both or pairs IMAGE LABEL in train.txt"
+        )
+        raise DataError(Problem(message, str(folder)))
+
+
 def _published(
     kind: type[FileReader], directories: Mapping[str, str], problems: list[Problem]
 ) -> Iterator[LabelledSet]:
+    """Each label map once, though several splits may name it."""
+    told: set[str | None] = set()
+    given: set[Path] = set()
     for split in kind.splits:
         settings = {**directories, **kind.found_settings(directories), "split": split}
         try:
             reader = kind(settings)
         except DataError as error:
-            problems += error.problems
+            problems += [each for each in error.problems if each.path not in told]
+            told |= {each.path for each in error.problems}
             continue
         for top in reader.label_tops:
-            yield _of_reader(reader, top)
+            found = _of_reader(reader, top, given)
+            given |= set(found.labels.values())
+            if found.labels:
+                yield found
 
 
-def _of_reader(reader: FileReader, top: str) -> LabelledSet:
+def _of_reader(reader: FileReader, top: str, given: set[Path]) -> LabelledSet:
     first = next(each for each in reader.tops if each in reader.images)
     names = reader.classes(top)
+    labels = {name: reader.file(top, name) for name in reader.names}
     return LabelledSet(
         {name: reader.file(first, name) for name in reader.names},
-        {name: reader.file(top, name) for name in reader.names},
+        {name: path for name, path in labels.items() if path not in given},
         lambda path: LabelPicture(reader.read_label(top, path)),
         len(names),
         names,

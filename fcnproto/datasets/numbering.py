@@ -178,7 +178,14 @@ class Numbering:
             return (labels > (top // 2 if nearest else 0)).astype(np.uint8), between
         if self.rule is Rule.WIDE:
             labels = labels // np.uint16(WIDE)  # others may have 8 bits, and be black
-        return as_classes(path, labels), 0
+        classes = as_classes(path, labels)
+        soft = blends.soft_edges(classes) if nearest else None
+        if soft is None:
+            return classes, 0
+        greys = {
+            pack_one((n, n, n)): n for n in np.unique(classes).tolist() if n not in soft.levels
+        }
+        return blends.nearest(np.stack([classes] * 3, axis=-1), greys)
 
     def palette(self) -> list[Colour]:
         """The legend's colours, and PASCAL VOC's where it has none."""

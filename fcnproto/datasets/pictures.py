@@ -24,8 +24,8 @@ LOSSY = (".jpg", ".jpeg")
 UNFIT = (*LOSSY, ".webp", ".gif", ".jp2")
 """The endings of pictures from which no label map is read."""
 
-INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
-"""Pillow's modes in which a pixel is one whole number: a palette's index, or a grey."""
+INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "F")
+"""Pillow's modes in which a pixel is one number: a palette's index, or a grey."""
 
 
 CONVERT = "`fcnproto dataset convert` makes class maps of colours"
@@ -274,7 +274,12 @@ def _indices(path: Path, image: Image.Image) -> Array:
     if image.mode not in INDEXED:
         message = f"is {image.mode}, and a label map has one class number a pixel; {CONVERT}"
         raise DataError(Problem(message, str(path)))
-    return _numbers(image)
+    numbers = _numbers(image)
+    if numbers.dtype.kind != "f":
+        return numbers
+    if not (np.isfinite(numbers) & (numbers % 1 == 0) & (abs(numbers) < 2**31)).all():
+        raise DataError(Problem("holds fractions: expected whole numbers, the classes", str(path)))
+    return numbers.astype(np.int32)
 
 
 def unfit(path: Path) -> Problem:

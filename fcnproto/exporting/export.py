@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -77,19 +77,20 @@ class Prepared:
     def thresholds(self) -> dict[str, float]:
         """The outputs of one channel, with the number above which each means class 1."""
         return {
-            blob: self._decided(blob).layer.decides_at
+            blob: self._decided(blob)[0].layer.decides_at
             for blob, sizes in self.inference.outputs.items()
             if len(sizes) == 4
             and sizes[1] == 1
-            and sizes[2:] != (1, 1)  # one number for the whole image, such as ArgMax's of it
+            and sizes[2:] != (1, 1)  # one number for the whole image
             and blob not in self.label_maps
+            and blob not in self.no_scores
         }
 
     @cached_property
     def label_maps(self) -> dict[str, int]:
         """The outputs that number the classes themselves, with how many there are."""
         found = {
-            blob: self._decided(blob)
+            blob: self._decided(blob)[0]
             for blob, sizes in self.inference.outputs.items()
             if len(sizes) == 4
         }
@@ -101,12 +102,25 @@ class Prepared:
             and (classes := node.layer.numbered_classes([dims[each] for each in node.bottoms]))
         }
 
-    def _decided(self, blob: str) -> Node:
-        """The layer that makes the numbers of a blob, which others may have moved since."""
+    @cached_property
+    def no_scores(self) -> tuple[str, ...]:
+        """The outputs whose channels are neither scores nor label maps."""
+        decided = {blob: self._decided(blob) for blob in self.inference.outputs}
+        return tuple(
+            blob
+            for blob, (node, top) in decided.items()
+            if blob not in self.label_maps and not node.layer.may_score(top)
+        )
+
+    def _decided(self, blob: str) -> tuple[Node, int]:
+        """The layer that makes the numbers of a blob, which others may have moved since, and which
+        of its tops has them.
+        """
         node = self._made[blob]
         while node.layer.hands_on and node.bottoms:
-            node = self._made[node.bottoms[0]]
-        return node
+            blob = node.bottoms[0]
+            node = self._made[blob]
+        return node, node.tops.index(blob)
 
     @cached_property
     def _made(self) -> dict[str, Node]:
@@ -126,7 +140,7 @@ class Prepared:
             {
                 blob: numbered.get(blob, _second(sizes))
                 for blob, sizes in self.inference.outputs.items()
-                if len(sizes) > 1
+                if len(sizes) > 1 and blob not in self.no_scores
             },
         )
 
@@ -165,7 +179,13 @@ def export(
     drawn = asked.samples is not None and any(n.layer.draws for n in net.inference.graph.nodes)
     return Exported(
         after if drawn else _in_stages(after, about, rewritten.net.inference),
-        (*net.notes, *told, *rewritten.notes, *metadata.missing(about, net.blobs)),
+        (
+            *net.notes,
+            *_without_scores(net, Severity.NOTE),
+            *told,
+            *rewritten.notes,
+            *metadata.missing(about, net.blobs),
+        ),
         cost(net.filled, before),
         cost(rewritten.net, after),
     )
@@ -236,6 +256,7 @@ def describe(net: Prepared, name: str = "", given: Given = Given()) -> Metadata:
         tiling=_tiling(net.inference),
         thresholds=net.thresholds,
         label_maps=net.label_maps,
+        no_scores=net.no_scores,
         mean_fields=net.mean_fields,
     )
 
@@ -269,6 +290,8 @@ def interface_of(
                 net.inference.graph.path,
             )
         )
+    if result is Result.LABELS and set(net.no_scores) == net.inference.outputs.keys():
+        raise NetError(*_without_scores(net, Severity.ERROR))
     images = _images(net.inference, about, net.blobs) if image_input else {}
     return Interface(
         result,
@@ -277,7 +300,19 @@ def interface_of(
         list(filter(about.is_color, images)),
         about.thresholds,
         about.label_maps,
+        about.no_scores,
     )
+
+
+def _without_scores(net: Prepared, severity: Severity) -> Iterator[Problem]:
+    """A problem for each output that no label can be taken from."""
+    for blob in net.no_scores:
+        yield Problem(
+            f"output '{blob}' has neither the scores of classes nor their numbers, but values or"
+            " places: it gives no label map",
+            net.inference.graph.path,
+            severity=severity,
+        )
 
 
 @np.errstate(all="ignore")

@@ -81,9 +81,13 @@ def inference(
     net, drawn = sampled(_informed(named(net), weights), samples)
     sources = _sources(net)
     walked, _ = walk(net)
-    unknown = [blob for blob in sources if not walked.blobs.get(blob)]
+    known = {
+        blob: None if node.layer.awaits_shape else walked.blobs.get(blob)
+        for blob, node in sources.items()
+    }
+    unknown = [blob for blob, shape in known.items() if shape is None]
     assumed = _assume(net, sources, unknown, weights, size) if unknown else {}
-    known = {blob: walked.blobs.get(blob) or assumed.get(blob) for blob in sources}
+    known |= assumed
     base = {blob: _sized(shape, size) for blob, shape in known.items() if shape is not None}
     notes = [
         net.problem(

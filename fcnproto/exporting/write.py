@@ -54,6 +54,8 @@ class Interface:
     """Above which a score blob of one channel means class 1."""
     label_maps: Mapping[str, int] = field(default_factory=dict)
     """The blobs that are label maps in their first channel, with the number of classes."""
+    no_scores: Collection[str] = ()
+    """The outputs that have no labels, and are given as they are."""
     every_blob: bool = False
     """Whether all blobs are outputs, not only the net's."""
 
@@ -150,6 +152,8 @@ def _results(net: Inference, builder: Builder, blob: str, interface: Interface) 
     score = (blob, TensorProto.FLOAT, sizes)
     if interface.result is Result.SCORE:
         return [score]
+    if blob in interface.no_scores:
+        return [score] if interface.result is Result.BOTH else []
     classes = interface.label_maps.get(blob, dims[1] if len(dims) > 1 else None)
     if classes is None or classes > 2**16:
         raise NetError(

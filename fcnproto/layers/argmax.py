@@ -66,6 +66,10 @@ class ArgMax(Layer):
         along = self.param.HasField("axis") and self.param.axis in (1, 1 - len(bottom))
         return bottom[1] if along and not self.param.out_max_val else None
 
+    def may_score(self, top: int) -> bool:
+        """Never: where it does not number classes, it has the greatest values, or places."""
+        return False
+
     def coord_map(self) -> CoordMap:
         """The identity, if the axis is not that of rows or columns."""
         if not self.param.HasField("axis"):

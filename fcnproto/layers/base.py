@@ -222,6 +222,8 @@ class Layer:
     """The bottom that says where in the top's plane values go, as another layer counted them."""
     size_is_fixed: ClassVar[bool] = False
     """Whether its top has one size whatever the bottom's is, so that only one of these fits."""
+    awaits_shape: bool = False
+    """Whether its tops are scalars only until a program gives them a shape."""
     items_by_data: ClassVar[bool] = False
     """Whether what the data hold decides how many items its tops have along axis 0."""
     detects: ClassVar[bool] = False
@@ -424,6 +426,10 @@ class Layer:
         `bottoms` have None where a size is open.
         """
         return None
+
+    def may_score(self, top: int) -> bool:
+        """Whether the channels of one of its tops, by number, can be the scores of classes."""
+        return top != self.gives_places
 
     def coord_map(self) -> CoordMap:
         """Where a pixel of the top lies in the (first) bottom, for rows and columns."""

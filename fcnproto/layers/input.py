@@ -24,6 +24,11 @@ class Input(Layer):
 
     param: InputParameter
 
+    @property
+    def awaits_shape(self) -> bool:  # type: ignore[override]
+        """Whether none is given; a shape of no axes is one, a scalar's."""
+        return not self.param.shape
+
     def output_shapes(self, bottoms: Sequence[Shape]) -> Sequence[Shape]:
         """As given: once for all tops, or once for each; a context's size replaces H × W."""
         shapes = [self._sized(tuple(shape.dim)) for shape in self.param.shape] or [()]
@@ -37,7 +42,7 @@ class Input(Layer):
 
     def oddities(self) -> Iterator[str]:
         """An input without a shape: Caffe makes a scalar that holds nothing."""
-        if not self.param.shape:
+        if self.awaits_shape:
             yield "it has no shape: its tops are scalars until a program reshapes them"
 
     def _sized(self, shape: Shape) -> Shape:

@@ -156,16 +156,6 @@ class MatWrite(Known):
     writes = True
 
 
-class SegAccuracy(Known):
-    """Accuracies of a segmentation."""
-
-    type = "SegAccuracy"
-    fork = "pspnet"
-    settings = "seg_accuracy_param"
-    bottoms = exactly(2)
-    measures = True
-
-
 class UniqueLabel(Known):
     """The labels that occur in a label map."""
 

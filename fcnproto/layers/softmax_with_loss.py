@@ -18,6 +18,7 @@ from fcnproto.layers.loss import (
 )
 from fcnproto.proto.caffe_pb2 import SoftmaxParameter
 from fcnproto.types import Shape, show
+from fcnproto.words import some
 
 
 class SoftmaxWithLoss(Loss):
@@ -29,7 +30,7 @@ class SoftmaxWithLoss(Loss):
 
     type = "SoftmaxWithLoss"
     settings = "softmax_param"
-    other_settings = ("loss_param",)
+    other_settings = ("loss_param", "softmaxloss_param")
     tops = between(1, 2)
 
     param: SoftmaxParameter
@@ -38,6 +39,12 @@ class SoftmaxWithLoss(Loss):
         """A scalar."""
         scores, labels = bottoms
         tops = super().output_shapes(bottoms)
+        several = sorted(set(self.proto.softmaxloss_param.ignore_label))
+        require(
+            not several,
+            f"softmaxloss_param ignores the labels {some(several)}, and one can be ignored here:"
+            " give its number to the pixels of the others",
+        )
         axis = check_labels(scores, labels, self.param.axis)
         require(scores[axis] > 0, f"there are no classes on axis {axis} of {show(scores)}")
         # Caffe hands its loss_weights on to the Softmax inside, which has one top: none, one and

@@ -45,6 +45,13 @@ HHA = "hha"
 DEPTH = "depth"
 
 
+_AS_JSON = (
+    *("images", "mean", "scale", "classes", "palette"),
+    *("thresholds", "label_maps", "no_scores"),
+)
+"""Those that are written as they are held."""
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a model says of itself; empty or None where it does not."""
@@ -65,6 +72,8 @@ class Metadata:
     """Above which a score blob of one channel means class 1, below it class 0."""
     label_maps: Mapping[str, int] = field(default_factory=dict)
     """The outputs N×C×H×W whose first channel is a label map, with how many classes it numbers."""
+    no_scores: tuple[str, ...] = ()
+    """The outputs whose channels are neither, such as the greatest values of an ArgMax."""
     mean_fields: Mapping[str, OnScores] = field(default_factory=dict)
     """The mean field that follows each score blob, which the model itself does not compute."""
 
@@ -89,7 +98,7 @@ class Metadata:
             "channel_order": CHANNEL_ORDER,
             "fcnproto_version": __version__,
         }
-        for key in ("images", "mean", "scale", "classes", "palette", "thresholds", "label_maps"):
+        for key in _AS_JSON:
             value = getattr(self, key)
             props[key] = json.dumps(value, ensure_ascii=False) if value else ""
         props["tiling"] = json.dumps(_plain(self.tiling)) if self.tiling else ""
@@ -114,6 +123,7 @@ class Metadata:
             tiling=read("tiling", _tiling),
             thresholds=read("thresholds", mapping_of(number)) or {},
             label_maps=read("label_maps", mapping_of(_classes)) or {},
+            no_scores=read("no_scores", list_of(text)) or (),
             mean_fields=read("mean_fields", mapping_of(_on_scores)) or {},
         )
         if read.problems:

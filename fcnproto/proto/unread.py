@@ -81,7 +81,8 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
     },
     _DEEPLAB: {
         "ImageDataParameter": "has_label",
-        "V1LayerParameter": "softmaxloss_param eltwise_accuracy_param",
+        "SoftmaxLossParameter": "weight_source",
+        "V1LayerParameter": "eltwise_accuracy_param",
     },
     _DSS: {"ImageDataParameter": "normalize"},
     _CCNN: {"LossParameter": "weigh_instance background_weight"},

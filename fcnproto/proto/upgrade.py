@@ -294,8 +294,9 @@ def _recognise_mean_field(entry: V1LayerParameter, layer: LayerParameter) -> Non
 def _without_forks_words(layer: LayerParameter) -> Iterator[bool]:
     """Say in current words what forks said in words of their own; True for each that changed.
 
-    DeepLab's first version called dilation `hole`; DeconvNet's UNPOOLING by a mask is SegNet's
-    Upsample to a given size.
+    DeepLab's first version called dilation `hole`, and said in softmaxloss_param which labels its
+    loss ignores and does not count, as loss_param does of one; DeconvNet's UNPOOLING by a mask is
+    SegNet's Upsample to a given size.
     """
     settings = layer.convolution_param
     for old in ("hole", "hole_h", "hole_w"):
@@ -304,6 +305,11 @@ def _without_forks_words(layer: LayerParameter) -> Iterator[bool]:
             settings.dilation.extend(values)
             settings.ClearField(old)
             yield True
+    ignored = set(layer.softmaxloss_param.ignore_label)
+    if len(ignored) == 1:
+        layer.loss_param.ignore_label = ignored.pop()
+        layer.ClearField("softmaxloss_param")
+        yield True
     unpooling = layer.unpooling_param
     if layer.type == "Unpooling" and len(layer.bottom) == 2:
         size = unpooling.unpool_size

@@ -35,7 +35,7 @@ def label_maps(session: Session) -> tuple[LabelMap, ...]:
     about = Metadata.from_props(session.metadata, session.path)
     maps = {}
     for value in session.outputs:
-        if len(value.sizes) != 4 or value.dtype.kind != "f":
+        if len(value.sizes) != 4 or value.dtype.kind != "f" or value.name in about.no_scores:
             continue
         classes = fixed(value.sizes[1])
         if value.name in about.label_maps:

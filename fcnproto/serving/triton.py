@@ -56,6 +56,7 @@ _ABOUT = (
     "palette",
     "thresholds",
     "label_maps",
+    "no_scores",
 )
 """What a client has to know of a model, as the model's own metadata say it."""
 

@@ -37,6 +37,7 @@ from fcnproto.surgery.rules import (
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, Shape, show
 from fcnproto.weights import Weights
+from fcnproto.weights.caffemodel import LARGEST_MESSAGE
 from fcnproto.words import quoted, some
 
 __all__ = [
@@ -314,6 +315,7 @@ class _Surgery:
         chosen: dict[Place, Piece],
         notes: list[Problem],
     ) -> Fitted:
+        self._check_size(chosen)
         weights: Weights = {}
         report: list[LayerFit] = []
         for target in self.targets:
@@ -337,6 +339,26 @@ class _Surgery:
             if part.arrays and layer not in names
         ]
         return Fitted(weights, tuple(report), (*notes, *_left_at_zero(weights, report)))
+
+    def _check_size(self, chosen: Mapping[Place, Piece]) -> None:
+        """WeightsError if more would have to be filled than a .caffemodel holds."""
+        missing = {
+            self.shapes.owners[Place(target.index, number)]: (target, prod(weight.shape))
+            for target in self.targets
+            for number, weight in enumerate(target.weights)
+            if self.shapes.owners[Place(target.index, number)] not in chosen
+        }
+        size = _FLOAT * sum(count for _, count in missing.values())
+        if size > LARGEST_MESSAGE:
+            largest, count = max(missing.values(), key=lambda each: each[1])
+            raise WeightsError(
+                Problem(
+                    f"no file gives its weights, {_FLOAT * count / 2**30:.1f} GiB: at most 2 GiB"
+                    f" are filled, and the net lacks {size / 2**30:.1f}",
+                    self.graph.path,
+                    layer=largest.name,
+                )
+            )
 
     def _entry(self, target: Target, pieces: Sequence[Piece], part: _Part | None) -> LayerFit:
         details = list(dict.fromkeys(piece.detail for piece in pieces if piece.detail))
@@ -378,6 +400,9 @@ class _Surgery:
             values = f"{least:g}" if least == most else f"{least:g} to {most:g}"
             return Piece(array, Action.GENERATED, f"a diagonal of {values}")
         return Piece(array, Action.FILLER, _describe(filler))
+
+
+_FLOAT = 4
 
 
 def _useless_for_upsampling(filler: FillerParameter) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +27,7 @@ from fcnproto.proto.source import NetSource
 from fcnproto.training.passes import Content, Overwritten, Parameter, Pass, Use, goes_back
 from fcnproto.types import Shape, show
 from fcnproto.weights import Weights
+from fcnproto.weights.caffemodel import LARGEST_MESSAGE
 
 Feed = Mapping[str, npt.NDArray[np.generic]]
 """An array for each blob that a net takes in, by the blob's name."""
@@ -268,6 +270,14 @@ class Net:
 
     def _fill(self, inferred: Shapes) -> list[Parameter]:
         """New arrays, each owned by the layer that has it first."""
+        size = 4 * sum(
+            prod(inferred.weights[place.node][place.index].shape)
+            for place, owner in inferred.owners.items()
+            if place == owner
+        )
+        if size > LARGEST_MESSAGE:
+            message = f"it has {size / 2**30:.1f} GiB of weights, and a snapshot holds 2 GiB"
+            raise NetError(Problem(message, self.graph.path))
         rng = np.random.default_rng(self.seed)
         parameters: list[Parameter] = []
         self._numbers: dict[Place, int] = {}

@@ -21,8 +21,14 @@ LABEL_MAP = "labelmap.txt"
 VOID = "void"
 """What a legend calls the colour of what is ignored; it is no class."""
 
-_NUMBERS = r"\d{1,3}(?:\s*,\s*|\s+)\d{1,3}(?:\s*,\s*|\s+)\d{1,3}"
-_ENTRY = re.compile(rf"(?P<name>.*?)(?:\s+(?P<colour>{_NUMBERS}|#[0-9a-fA-F]{{6}}))?", re.ASCII)
+_BETWEEN = r"(?:\s*[,;]\s*|\s+)"
+_NUMBERS = rf"\d{{1,3}}{_BETWEEN}\d{{1,3}}{_BETWEEN}\d{{1,3}}"
+_COLOUR = rf"(?P<colour>{_NUMBERS}|#[0-9a-fA-F]{{6}})"
+_ENTRY = re.compile(rf"(?P<name>.*?)(?:{_BETWEEN}{_COLOUR})?", re.ASCII)
+_COLOUR_FIRST = re.compile(rf"{_COLOUR}{_BETWEEN}(?P<name>[^\d\s,;].*)", re.ASCII)
+_HEADER = re.compile(r"\W*(?:class|label|name)\w*\W+r(?:ed)?\W+g(?:reen)?\W+b(?:lue)?\W*", re.I)
+"""How a table of classes begins that a spreadsheet wrote."""
+_NUMBERED = re.compile(r"(\d+)\s*[:;,.)\s]\s*(\S.*)", re.ASCII)
 _MAPPED = re.compile(r"(?P<name>[^:]*):(?P<colour>\d{1,3},\d{1,3},\d{1,3})?(?::.*)?", re.ASCII)
 
 
@@ -115,7 +121,8 @@ class Legend:
 def read_legend(path: Path) -> tuple[LegendClass, ...]:
     """The entries of a file, one in each line: a name, with a colour or without.
 
-    A colour is R G B or #rrggbb.
+    A colour is R G B or #rrggbb, after the name or before it, with blanks, commas or semicolons
+    between them. Where each line begins with its class's number, that is no part of the name.
 
     They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
     if there is no such file. Raises DataError.
@@ -126,7 +133,7 @@ def read_legend(path: Path) -> tuple[LegendClass, ...]:
 def colour_of(text: str) -> Colour:
     """A colour as R G B, with commas or without, or as #rrggbb; ValueError if it is none."""
     digits = text.removeprefix("#")
-    words = digits.replace(",", " ").split()
+    words = re.split(r"[\s,;]+", digits.strip())
     is_hex = digits != text or len(words) == 1
     red, green, blue = bytes.fromhex(digits) if is_hex else bytes(map(int, words))
     return red, green, blue
@@ -154,7 +161,9 @@ def _read(path: Path, form: re.Pattern[str], *, comments: bool = False) -> tuple
     for number, line in enumerate(lines, 1):
         if comments and (not line or line.startswith("#")):
             continue
-        match = form.fullmatch(line)
+        if form is _ENTRY and number == 1 and _HEADER.fullmatch(line):
+            continue
+        match = (form is _ENTRY and _COLOUR_FIRST.fullmatch(line)) or form.fullmatch(line)
         if match is None or not match["name"]:
             problems.append(Problem("expected a class's name", str(path), number))
             continue
@@ -168,10 +177,25 @@ def _read(path: Path, form: re.Pattern[str], *, comments: bool = False) -> tuple
         entries.append(LegendClass(match["name"], colour))
     if not entries and not problems:
         problems.append(Problem("it is empty: expected a class's name in each line", str(path)))
+    entries = _without_numbers(entries)
     problems += _twice(path, entries)
     if problems:
         raise DataError(*problems)
     return tuple(entries)
+
+
+def _without_numbers(entries: list[LegendClass]) -> list[LegendClass]:
+    """The entries without their numbers, where they are numbered from 0; 255 is void."""
+    matches = [_NUMBERED.fullmatch(entry.name) for entry in entries]
+    numbers = [int(match[1][:9]) for match in matches if match is not None]
+    classes = [number for number in numbers if number != MOST_OF_DATA]
+    if len(numbers) < len(entries) or len(classes) < 2 or classes != list(range(len(classes))):
+        return entries
+    return [
+        LegendClass(VOID if number == MOST_OF_DATA else match[2], entry.colour)
+        for entry, match, number in zip(entries, matches, numbers, strict=True)
+        if match is not None
+    ]
 
 
 def _twice(path: Path | None, entries: Sequence[LegendClass]) -> Iterator[Problem]:

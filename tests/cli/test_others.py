@@ -270,6 +270,61 @@ def test_labels_that_a_net_makes_itself(tmp_path, kind, result):
         np.testing.assert_array_equal(np.asarray(labels), expected)
 
 
+NO_SCORES = {
+    "the greatest": "axis: 1 out_max_val: true",
+    "the greatest two": "axis: 1 top_k: 2 out_max_val: true",
+    "from behind": "axis: -3 out_max_val: true",
+    "of all": "out_max_val: true top_k: 3",
+    "places of all": "top_k: 3",
+    "along rows": "axis: 2",
+    "along columns": "axis: 3 out_max_val: true",
+}
+
+
+@pytest.mark.parametrize("kind", [*NO_SCORES, "cut", "places of a pooling"])
+def test_values_and_places_are_no_labels(tmp_path, kind):
+    """Neither scores nor labels (argmax_layer.cpp, pooling_layer.cpp): refused, alone; else passed
+    over."""
+    settings = NO_SCORES.get(kind, NO_SCORES["the greatest"])
+    made = (
+        f'layer {{ name: "a" type: "ArgMax" bottom: "c" top: "a" argmax_param {{ {settings} }} }}'
+    )
+    if kind == "cut":
+        made += (
+            'layer { name: "r" type: "Crop" bottom: "a" bottom: "data" top: "r" crop_param {'
+            " axis: 2 } }"
+        )
+    if kind == "places of a pooling":
+        made = (
+            'layer { name: "p" type: "Pooling" bottom: "c" top: "p" top: "a" pooling_param {'
+            ' kernel_size: 2 stride: 2 } } layer { name: "q" type: "Silence" bottom: "p" }'
+        )
+    net, model = tmp_path / "n.prototxt", tmp_path / "m.onnx"
+    convolution = CONV % ("c", "data", "c", 3, 1)
+    net.write_text(INPUT % 3 + convolution + made)
+    np.savez(tmp_path / "n.npz", **{"c/0": np.eye(3)[..., None, None], "c/1": np.zeros(3)})
+    rgb = np.random.default_rng(0).permutation(7 * 12 * 3).reshape(7, 12, 3).astype(np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "i.png")
+    said = verb("export-onnx", net, "--mean", "0,0,0", "-o", model)
+    assert "has neither the scores of classes" in said and "have no names" not in said
+    refused = CliRunner().invoke(
+        main, ["segment", str(tmp_path / "i.png"), "--model", str(model), "-o", str(tmp_path / "o")]
+    )
+    assert refused.exit_code == 1 and "gives no score or label for each pixel" in refused.output
+    options = ["--mean", "0,0,0", "--result", "labels", "-o", str(tmp_path / "labels.onnx")]
+    refused = CliRunner().invoke(main, ["export-onnx", str(net), *options])
+    assert refused.exit_code == 1 and "gives no label map" in refused.output
+
+    best = 'layer { name: "b" type: "ArgMax" bottom: "c" top: "b" argmax_param { axis: 1 } }'
+    net.write_text(INPUT % 3 + convolution + made + best)
+    for result in ("score", "labels", "both"):
+        verb("export-onnx", net, "--mean", "0,0,0", "--result", result, "-o", model, "--force")
+        verb("segment", tmp_path / "i.png", "--model", model, "-o", tmp_path / result)
+        (written,) = (tmp_path / result).glob("*.png")
+        with Image.open(written) as labels:
+            np.testing.assert_array_equal(np.asarray(labels), rgb[..., ::-1].argmax(-1))
+
+
 def test_a_label_map_at_another_size_mixes_no_classes(tmp_path):
     """A net of one size: between classes 0 and 2 there must not be a class 1."""
     net = tmp_path / "n.prototxt"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fcnproto import datasets
+from fcnproto.datasets.check import check
 from fcnproto.datasets.convert import Rule, convert
 from fcnproto.datasets.drawing import Area, Drawing, fill, run_lengths, unpacked_lengths
 from fcnproto.datasets.pictures import read_labels
@@ -288,3 +289,34 @@ def test_broken_cvat(tmp_path, content, message):
     (tmp_path / "in" / "a.xml").write_text(content)
     with pytest.raises(DataError, match=rf"a\.xml: error: .*{message}"):
         convert(tmp_path / "in", tmp_path / "out")
+
+
+def test_all_that_is_wrong_with_annotations_is_said_at_once(tmp_path):
+    """Of each file all, but no more than twenty lines."""
+    good = {"category_id": 3, "segmentation": [[4, 4, 8, 4, 8, 8]]}
+    bad = [good, {**good, "category_id": 5}, {**good, "segmentation": [[1, 2, 3]]}, {"area": 3}]
+    images = [{"id": 7, "file_name": "a.jpg", "height": 20, "width": 30}, {"id": 8, "height": 2}]
+    coco(tmp_path, bad, images)
+    shapes = [{"label": "x", "points": [[1, 2]]}, {"points": []}, {"label": "x", "points": "no"}]
+    labelme = {"shapes": shapes * 10, "imagePath": "a.jpg"}
+    (tmp_path / "a.json").write_text(json.dumps(labelme))
+    broken = CVAT.replace('xtl="2"', "").replace('cx="20"', "").replace('width="30"', "")
+    (tmp_path / "a.xml").write_text(broken)
+    with pytest.raises(DataError) as raised:
+        convert(tmp_path, tmp_path / "out")
+    of_file = {name: [] for name in ("a.json", "a.xml", "instances.json")}
+    for problem in raised.value.problems:
+        of_file[Path(problem.path).name].append(problem.message.split(":")[0])
+    parts = ["annotation 1", "annotation 2", "annotation 3", "image 1"]
+    assert of_file["instances.json"] == parts
+    assert of_file["a.xml"] == ["image 0, shape 1", "image 0, shape 2", "image 0"]
+    assert of_file["a.json"][-1] == "and 10 more like these" and len(of_file["a.json"]) == 21
+
+
+def test_a_folder_of_images_and_annotations_is_not_checked_as_label_maps(tmp_path):
+    coco(tmp_path, [])
+    trees.save(tmp_path / "images" / "b.png", trees.colours(0, SIZE))
+    (tmp_path / "annotations" / "instances.json").rename(tmp_path / "instances.json")
+    (tmp_path / "annotations").rmdir()
+    with pytest.raises(DataError, match=r"no label maps, but instances.json: `fcnproto dataset"):
+        check(tmp_path)

@@ -1,5 +1,6 @@
 """Label pictures as people make them: smooth edges, palettes of any order, 16 bits, other sizes."""
 
+import re
 import struct
 import tempfile
 import zlib
@@ -8,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fcnproto.cli import main
+from fcnproto.datasets.blends import soft_edges
 from fcnproto.datasets.convert import Rule, convert
 from fcnproto.datasets.pictures import read_image, read_labels
 from fcnproto.errors import DataError
@@ -99,6 +103,45 @@ def test_soft_grey_masks(tmp_path):
         convert(tmp_path / "in", tmp_path / "out")
     done = convert(tmp_path / "in", tmp_path / "out", nearest=True)
     assert done.rule is Rule.MASK and (written(tmp_path / "out") != truth).mean() < 0.02
+
+
+@pytest.mark.parametrize("filtering", ["BILINEAR", "BICUBIC", "LANCZOS"])
+@pytest.mark.parametrize("size", [(50, 37), (140, 96)])
+@pytest.mark.parametrize("levels", [(0, 127, 255), (0, 5, 20), (0, 254, 254), (10, 200, 90)])
+def test_class_maps_with_smooth_edges_are_named(tmp_path, filtering, size, levels):
+    truth = np.array(levels, np.uint8)[np.kron(areas(), np.ones((2, 2), np.uint8))]
+    picture = np.asarray(Image.fromarray(truth).resize(size, Image.Resampling[filtering]))
+    made(tmp_path / "in", dict.fromkeys("ab", (picture, picture.shape)))
+    extra = int((~np.isin(picture, levels)).sum())
+    for verb in (["check", str(tmp_path / "in")], ["convert", str(tmp_path / "in"), "-o", "out"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            said = CliRunner().invoke(main, ["dataset", *verb]).output
+        (line,) = [line for line in said.splitlines() if "smooth edges" in line and "a.png" in line]
+        assert 0 < int(re.search(r"\((\d+) pixels\)", line)[1]) <= extra
+        assert "never occur" not in said
+    np.testing.assert_array_equal(written(tmp_path / "out"), picture)  # and no class is invented
+    done = convert(tmp_path / "in", tmp_path / "nearest", nearest=True)
+    assert [Path(note.path).name for note in done.notes] == ["a.png", "b.png"]
+    left = written(tmp_path / "nearest")
+    assert not soft_edges(left) and np.isin(left, levels).mean() > 0.99
+
+
+def test_thin_classes_are_no_smooth_edges():
+    """Lanes in a road, poles before sky, and what the void around objects encloses."""
+    rng = np.random.default_rng(0)
+    for void in (False, True):
+        for _ in range(100):
+            labels = np.zeros((64, 64), np.uint8)
+            for label in rng.integers(0, 20, 12):
+                (top, left), (height, width) = rng.integers(2, 50, 2), rng.integers(1, 12, 2)
+                if void:
+                    labels[top - 1 : top + height + 1, left - 1 : left + width + 1] = 255
+                labels[top : top + height, left : left + width] = label
+            assert soft_edges(labels) is None
+    photograph = rng.integers(0, 256, (64, 64)).astype(np.uint8)
+    photograph[:9, :9], photograph[9:18, :9] = 0, 255
+    assert soft_edges(photograph) is None
 
 
 def test_class_maps_with_thin_classes_are_no_soft_masks(tmp_path):
@@ -306,3 +349,48 @@ def test_masks_folder_and_voc_lists(tmp_path):
     np.testing.assert_array_equal(written(tmp_path / "out"), truth["a"])
     assert (tmp_path / "out" / "images" / "a.jpg").is_file()
     assert (tmp_path / "out" / "trainval.txt").read_text() == "a\n"
+
+
+def test_labels_of_fractions_are_refused_and_whole_numbers_are_classes(tmp_path):
+    """TIFF of floats, as GIS programs and MATLAB write label maps."""
+    (tmp_path / "in" / "labels").mkdir(parents=True)
+    labels = areas() * np.float32(7)
+    for name, more in (("a", 0), ("b", 0.5), ("c", np.nan)):
+        Image.fromarray(labels + np.float32(more)).save(tmp_path / "in" / "labels" / f"{name}.tif")
+    with pytest.raises(DataError, match="holds fractions") as raised:
+        convert(tmp_path / "in", tmp_path / "out")
+    assert [Path(each.path).stem for each in raised.value.problems] == ["b", "c"]
+    for name in "bc":
+        (tmp_path / "in" / "labels" / f"{name}.tif").unlink()
+    assert convert(tmp_path / "in", tmp_path / "out").rule is Rule.NONE
+    np.testing.assert_array_equal(written(tmp_path / "out"), labels)
+
+
+def test_greys_in_three_channels_are_said_to_be_numbered(tmp_path):
+    for levels in ((0, 1, 2), (0, 5, 20)):
+        folder = tmp_path / str(levels[1])
+        picture = np.stack([np.array(levels, np.uint8)[areas()]] * 3, axis=-1)
+        made(folder, {"a": (picture, picture.shape[:2])})
+        notes = [note.message for note in convert(folder, tmp_path / f"out{levels[1]}").notes]
+        assert len(notes) == (levels != (0, 1, 2))
+        assert all("the colours are greys, 0, 5, 20" in note for note in notes)
+
+
+@pytest.mark.parametrize("verb", ["check", "convert"])
+def test_images_beside_label_maps_under_other_names_are_no_label_maps(tmp_path, verb):
+    """As CamVid and Cityscapes are laid out."""
+    folder = tmp_path / "in"
+    for place, mode in (("train", "RGB"), ("trainannot", "L")):
+        (folder / place).mkdir(parents=True)
+        Image.fromarray(areas()).convert(mode).save(folder / place / "a.png")
+    args = ["dataset", verb, str(folder), *["-o", str(tmp_path / "out")] * (verb == "convert")]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 1 and len(done.output.splitlines()) == 1
+    assert "train/ holds pictures in colours and trainannot/ label maps: call" in done.output
+
+
+def test_arrays_need_no_conversion(tmp_path):
+    (tmp_path / "in" / "labels").mkdir(parents=True)
+    np.save(tmp_path / "in" / "labels" / "a.npy", areas())
+    with pytest.raises(DataError, match=r"are \.npy arrays, which are read as they are"):
+        convert(tmp_path / "in", tmp_path / "out")

@@ -47,6 +47,11 @@ def test_lists_may_lie_elsewhere(tmp_path):
         datasets.reader("FolderSegDataLayer", {**settings, "lists": 3})
 
 
+@pytest.mark.parametrize("line", ["images\\a.png labels\\b.png", "a,b", "a.png; b.png", "a\tb"])
+def test_two_columns_as_windows_and_spreadsheets_write_them(line):
+    assert folder.pair(line, {"a": 1}, {"b": 1}) == ("a", "b")
+
+
 def test_two_columns_name_image_and_label_map(tmp_path):
     truth = trees.plain(tmp_path, ["a", "b"])
     for name in "ab":

@@ -649,9 +649,25 @@ def test_a_dataset_of_two_folders_is_checked(tmp_path):
     for name in ("train", "val"):
         trees.context(tmp_path, ["a", "b"], name)
     trees.save(tmp_path / "pascal" / "VOC2010" / "JPEGImages" / "b.jpg", trees.colours(0, (5, 8)))
+    (line,) = [line for line in found(tmp_path) if "error" in line]  # though in both splits
+    assert "b.mat: error: is 6×8, and its image b.jpg is 5×8" in line
+
+
+def test_what_two_splits_name_is_looked_at_once(tmp_path):
+    truth = trees.sbdd(tmp_path, ["a", "b"])
+    trees.split(tmp_path / "val.txt", ["b", "a"])
+    report = check(tmp_path)
+    assert (report.labels, report.pixels.sum()) == (2, 2 * truth["a"].size)
+    trees.mat(tmp_path / "cls" / "b.mat", LabelMap=truth["b"])
+    (line,) = [line for line in found(tmp_path) if "error" in line]
+    assert "b.mat: error: there is no variable 'GTcls.Segmentation'" in line
+    for name in ("train", "val"):
+        trees.split(tmp_path / f"{name}.txt", ["a", "b", "c"])
     lines = [line for line in found(tmp_path) if "error" in line]
-    assert len(lines) == 2  # once in each split
-    assert all("b.mat: error: is 6×8, and its image b.jpg is 5×8" in line for line in lines)
+    assert ["c.jpg: error: 'c' of" in line for line in lines] == [True, False]
+    assert "c.mat: error: 'c' of" in lines[1]
+    with pytest.raises(DataError, match="are read as they are: there is nothing to convert"):
+        convert(tmp_path, tmp_path.with_name("converted"))
 
 
 def test_nothing_to_check(tmp_path):

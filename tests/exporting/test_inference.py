@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -132,3 +133,31 @@ def test_a_net_that_scrambles_at_its_own_size_is_warned_of(tmp_path):
     assert result.exit_code == 0
     assert result.output.count("warning: layer 'up'") == 1
     assert "values land elsewhere" in result.output
+
+
+def test_an_input_of_no_axes_is_a_scalar(tmp_path: Path) -> None:
+    """A shape without dims is a shape (blob.cpp, Reshape); without one, images are meant."""
+    data = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4'
+        ' dim: 5 } } } layer { name: "k" type: "Input" top: "k" input_param { %s } }'
+    )
+    net = 'layer { name: "score" type: "Scale" bottom: "data" bottom: "k" top: "score" %s }'
+    (tmp_path / "net.prototxt").write_text(data % "shape { }" + net % "scale_param { axis: 0 }")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = CliRunner().invoke(main, ["export-onnx", "net.prototxt", "--init"])
+    assert result.exit_code == 0, result.output
+    assert "'k'" not in result.output
+    model = onnx.load(tmp_path / "net.onnx")
+    assert [len(each.type.tensor_type.shape.dim) for each in model.graph.input] == [4, 0]
+    image = np.arange(60, dtype=np.float32).reshape(1, 3, 4, 5)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    score, *_ = session.run(["score"], {"data": image, "k": np.array(0.5, np.float32)})
+    np.testing.assert_array_equal(score, image * 0.5)
+
+    power = 'layer { name: "y" type: "Power" bottom: "k" top: "y" }'
+    (tmp_path / "net.prototxt").write_text(data % "" + power)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = CliRunner().invoke(main, ["export-onnx", "net.prototxt", "--init", "--force"])
+    assert "'k' is taken as N×3×H×W" in result.output

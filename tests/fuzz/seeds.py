@@ -189,7 +189,7 @@ def metadata() -> list[bytes]:
         "tiling": {"stride": [8, 8], "before": [3, 3], "after": [3, 3],
                    "stages": {"kept": [kept], "before": [1, 1], "after": [1, 1]}},
         "thresholds": {"score": 0.5},
-        "label_maps": {"labels": 3},
+        "label_maps": {"labels": 3}, "no_scores": ["greatest"],
         "mean_fields": {"score": {**field, **weights, "top": "pred", "start": "", "image": "data"}},
     }  # fmt: skip
     return [json.dumps(said).encode()]

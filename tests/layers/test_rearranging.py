@@ -35,7 +35,7 @@ FORKS = [
 KNOWN = [
     "AdaptiveBiasChannel", "AnnotatedData", "BiasChannel", "BoxAnnotatorOHEM", "DenseCRF",
     "DenseImageData", "DetectionEvaluate", "DetectionOutput", "DomainTransform", "ImageSegData",
-    "MatRead", "MatWrite", "MultiBoxLoss", "PSROIPooling", "PriorBox", "ROIPooling", "SegAccuracy",
+    "MatRead", "MatWrite", "MultiBoxLoss", "PSROIPooling", "PriorBox", "ROIPooling",
     "SmoothL1Loss", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM", "UniqueLabel", "VideoData",
 ]  # fmt: skip
 

@@ -287,6 +287,47 @@ def test_euclidean_loss(wanted):
     np.testing.assert_allclose(gradient, (a - b) / 5 * (1 if wanted == "x" else -1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_deeplabs_loss_ignores_a_label(seed):
+    """The mean over the other labels, of batches whose images have unlike numbers of them."""
+    rng = np.random.default_rng(seed)
+    arrays = {"x": rng.standard_normal((2, 3, 4, 5)), "y": rng.integers(0, 3, (2, 1, 4, 5)) * 1.0}
+    arrays["y"][0, 0, :3] = 255
+    loss, gradient = loss_and_gradient(
+        "SoftmaxWithLoss", arrays, "softmaxloss_param { ignore_label: 255 }"
+    )
+    counted = arrays["y"][:, 0] != 255
+    truth = np.where(counted, arrays["y"][:, 0], 0).astype(int)
+    chances = softmax(arrays["x"], 1)
+    own = np.take_along_axis(chances, truth[:, None], 1)[:, 0]
+    assert loss == pytest.approx(-np.log(own)[counted].mean(), rel=1e-5)
+    expected = (chances - np.eye(3)[truth].transpose(0, 3, 1, 2)) * counted[:, None] / counted.sum()
+    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_seg_accuracy_is_three_measures_of_a_confusion_matrix(reset):
+    """Counted pixel by pixel; of the classes 0 to 3 the last neither occurs nor is predicted."""
+    rng = np.random.default_rng(0)
+    more = f'top: "a" seg_accuracy_param {{ ignore_label: 255 reset: {str(reset).lower()} }}'
+    net = loss_net("SegAccuracy", {"x": (2, 4, 3, 5), "y": (2, 1, 3, 5)}, more)
+    matrix = np.zeros((4, 4))
+    for _ in range(3):
+        scores, labels = rng.integers(0, 3, (2, 4, 3, 5)) * 1.0, rng.integers(0, 3, (2, 1, 3, 5))
+        scores[:, 3], labels[:, :, 0] = -1, 255
+        matrix *= not reset
+        for image, row, column in np.argwhere(labels[:, 0] != 255):
+            pixel = scores[image, :, row, column]
+            best = max(range(4), key=lambda c, pixel=pixel: (pixel[c], c))
+            matrix[labels[image, 0, row, column], best] += 1
+        found = net.run(net.take({"x": scores, "y": labels * 1.0})).blobs["a"]
+    hits, union = matrix.diagonal(), matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+    expected = [hits.sum() / matrix.sum(), (hits / matrix.sum(1).clip(1))[:3].mean()]
+    expected.append((np.append((hits / union.clip(1))[:3], 1)).mean())
+    np.testing.assert_allclose(found.reshape(3), expected, rtol=1e-6)
+    assert found.shape == (1, 1, 1, 3)
+
+
 def test_accuracy_counts_ties_against_the_label():
     """Other classes with the same score come before it (accuracy_layer.cpp)."""
     scores = np.array([[1.0, 1, 0], [0, 2, 1], [3, 1, 2], [0, 0, 1]])
@@ -502,6 +543,7 @@ LOSSES = {
     "ContrastiveLoss",
     "EuclideanLoss",
     "Accuracy",
+    "SegAccuracy",
 }
 BY_HAND = {"Dropout", "DummyData", "SeLuDropout", *LOSSES}
 

@@ -29,6 +29,17 @@ def run(verb: str, text: str, folder: Path, *options: str) -> Result:
         return CliRunner().invoke(main, [verb, "net.prototxt", *options])
 
 
+def test_deeplab_ignores_several_labels(tmp_path: Path) -> None:
+    loss = (
+        'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1'
+        ' dim: 16 dim: 16 } } } layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score"'
+        ' bottom: "label" softmaxloss_param { ignore_label: 255 ignore_label: 0 } }'
+    )
+    checked = run("check", INPUT + SCORE + loss, tmp_path)
+    assert checked.exit_code == 1
+    assert "layer 'loss': softmaxloss_param ignores the labels 0, 255" in checked.output
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -51,6 +62,12 @@ def run(verb: str, text: str, folder: Path, *options: str) -> Result:
             'layers { name: "right" type: ELTWISE_ACCURACY bottom: "score" bottom: "label"'
             ' top: "right" eltwise_accuracy_param { ignore_label: 255 } }',
             "eltwise_accuracy_param is a field of the Caffe of DeepLab for training",
+        ),
+        (
+            INPUT + SCORE + 'layer { name: "label" type: "Input" top: "label" input_param { shape {'
+            ' dim: 1 dim: 1 dim: 16 dim: 16 } } } layer { name: "loss" type: "SoftmaxWithLoss"'
+            ' bottom: "score" bottom: "label" softmaxloss_param { weight_source: "w.txt" } }',
+            "weight_source is a field of the Caffe of DeepLab for training",
         ),
     ],
 )

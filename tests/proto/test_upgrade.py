@@ -334,6 +334,16 @@ def test_three_params_of_a_batch_norm_stop_learning_in_any_vintage_that_has_it()
     )
 
 
+@pytest.mark.parametrize("loss", ["layers { type: SOFTMAX_LOSS", "layer { type: 'SoftmaxWithLoss'"])
+def test_what_deeplab_ignores_is_ignored(loss):
+    """Its loss is the mean over all other labels, as loss_param's VALID is."""
+    given = f"{loss} softmaxloss_param {{ ignore_label: 255 ignore_label: 255 }} }}"
+    found = text.parse(given, "f", NetParameter).message  # with a note on the fork
+    assert printer.format(upgrade_net(found).message) == current(
+        "layer { type: 'SoftmaxWithLoss' loss_param { ignore_label: 255 } }"
+    )
+
+
 def test_an_empty_net_is_current():
     result = upgrade_net(NetParameter())
     assert (result.origins, result.warnings, result.changed) == ((), (), False)

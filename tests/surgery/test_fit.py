@@ -1,15 +1,18 @@
 """Net surgery against what real Caffe loads and refuses, and against the published surgeries."""
 
 import json
+import tracemalloc
 from math import prod
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 from paths import GOLDEN
 
 from fcnproto import weights
+from fcnproto.cli import main
 from fcnproto.errors import FcnprotoError, NetError, WeightsError
 from fcnproto.layers import fillers
 from fcnproto.net.graph import build
@@ -485,3 +488,21 @@ def test_published_weights_and_our_grouped_nets():
     for name, arrays in back.items():
         for mine, other in zip(arrays, ours[name], strict=True):
             np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("options", [(), ("--init",)])
+def test_more_than_a_file_of_weights_holds_is_not_filled(tmp_path, options):
+    """One line before anything is allocated: the text has two hundred bytes."""
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "i" type: "Input" top: "a" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4'
+        ' } } } layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {'
+        " num_output: 1 kernel_size: 40000 pad: 25000 } }"
+    )
+    tracemalloc.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        done = CliRunner().invoke(main, ["export-onnx", "net.prototxt", *options])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert done.exit_code == 1 and "layer 'c': no file gives its weights, 6.0 GiB" in done.output
+    assert done.output.count("error") == 1 and most < 2**28
