@@ -27,6 +27,7 @@ from fcnproto.model.metadata import Blobs, Metadata
 from fcnproto.model.parts import part, reads_only_sizes
 from fcnproto.model.tiles import Tiling
 from fcnproto.net.graph import Graph, Node, assemble
+from fcnproto.net.unsound import unsound_settings
 from fcnproto.proto.source import NetSource
 from fcnproto.surgery import fit as surgery
 from fcnproto.surgery.fit import Action, WeightSource
@@ -224,6 +225,7 @@ def prepare(
         )
         for blob, on in fields.items()
     ]
+    told += unsound_settings(net.graph)
     return Prepared(filled, (*net.notes, *notes, *told), fields)
 
 

@@ -60,16 +60,24 @@ class LRN(Pointwise):
         (x,) = bottoms
         size, alpha, beta = self.param.local_size, self.param.alpha, self.param.beta
         if self.param.norm_region == LRNParameter.WITHIN_CHANNEL:
+            require(
+                size <= _LARGEST_WITHIN,
+                f"within a channel local_size must be at most {_LARGEST_WITHIN} in ONNX, found"
+                f" {size}",
+            )
             means = b.node("AveragePool", b.node("Mul", x, x), **_around(size, size))
-            return [self._over_power(b, x, means, 1)]
+            return [self._over_power(b, x, means, 1, alpha)]
         if size <= 16 and alpha > 0 and beta >= 0.01 and self.param.k >= 1e-5:
             return [b.node("LRN", x, size=size, alpha=alpha, beta=beta, bias=self.param.k)]
+        channels = b.dims(x)[1]
+        if channels is not None and size > 2 * channels - 1:  # all of them, from any of them
+            alpha, size = alpha * (2 * channels - 1) / size, 2 * channels - 1
         # onnxruntime wants alpha and beta above 0, and cuDNN has limits for the others.
         squares = b.node("Mul", x, x)
         lines = b.node("Reshape", squares, b.join([0, 1], b.sizes(x, 1, 2), [-1]))
         means = b.node("AveragePool", lines, **_around(size, 1))
         means = b.node("Reshape", means, b.sizes(x, 0, 4))
-        return [self._over_power(b, x, means, self.param.k)]
+        return [self._over_power(b, x, means, self.param.k, alpha)]
 
     def torch(self, t: Torch, bottoms: Tensors, weights: Tensors) -> Tensors:
         """Sums of squares by pooling, over channels or over pixels."""
@@ -85,10 +93,14 @@ class LRN(Pointwise):
         scale = self.param.k + self.param.alpha / size * sums
         return [x * scale**-self.param.beta]
 
-    def _over_power(self, b: Builder, x: str, means: str, k: float) -> str:
+    def _over_power(self, b: Builder, x: str, means: str, k: float, alpha: float) -> str:
         """x / (k + alpha · mean square)^beta."""
-        base = b.node("Add", b.node("Mul", means, b.literal(self.param.alpha)), b.literal(k))
+        base = b.node("Add", b.node("Mul", means, b.literal(alpha)), b.literal(k))
         return b.node("Mul", x, b.node("Pow", base, b.literal(-self.param.beta)))
+
+
+_LARGEST_WITHIN = 2**16 - 1
+"""Beyond the side of any image; runtimes count windows and their pads in 32 bits."""
 
 
 def _around(rows: int, columns: int) -> dict[str, Any]:

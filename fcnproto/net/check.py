@@ -10,6 +10,7 @@ from fcnproto.net import solver_rules
 from fcnproto.net.coords import align
 from fcnproto.net.graph import Graph, State, assemble
 from fcnproto.net.shapes import Shapes, walk
+from fcnproto.net.unsound import unsound_settings
 from fcnproto.proto.caffe_pb2 import BlobProto, LayerParameter
 from fcnproto.proto.source import NetSource, SolverSource
 from fcnproto.types import Shape, show
@@ -26,6 +27,7 @@ def check_net(
     shapes, spatial = walk(graph)
     problems = [*source.problems, *structural, *spatial]
     problems += [*_own_weights(graph, shapes), *_oddities(graph), *_crops(graph)]
+    problems += unsound_settings(graph)
     if not source.net.layer:
         problems.append(Problem("the net has no layers", source.path, severity=Severity.WARNING))
     return sorted(dict.fromkeys(problems), key=lambda problem: problem.line or 0)

@@ -42,6 +42,8 @@ def label_maps(session: Session) -> tuple[LabelMap, ...]:
             classes = about.label_maps[value.name]
             maps[value.name] = LabelMap(value.name, None, value.name, classes, kind_of(classes))
             continue
+        if classes is not None and classes > MOST_CLASSES:
+            continue
         if classes == 1:
             if value.name not in about.thresholds:
                 continue  # one number for each pixel, such as its depth
@@ -86,6 +88,10 @@ def plane_of(value: Value) -> tuple[int, int]:
 def fixed(size: int | str | None) -> int | None:
     """A size, if it is one and not the name of an open one."""
     return size if isinstance(size, int) and size > 0 else None
+
+
+MOST_CLASSES = 2**16
+"""So many a label map can number."""
 
 
 def kind_of(classes: int | None) -> np.dtype[Any]:

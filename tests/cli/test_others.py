@@ -325,6 +325,43 @@ def test_values_and_places_are_no_labels(tmp_path, kind):
             np.testing.assert_array_equal(np.asarray(labels), rgb[..., ::-1].argmax(-1))
 
 
+def test_more_channels_than_a_label_map_can_number_are_no_scores(tmp_path):
+    net, model = tmp_path / "n.prototxt", tmp_path / "m.onnx"
+    tiles = 'layer { name: "t" type: "Tile" bottom: "data" top: "t" tile_param { tiles: 30000 } }'
+    net.write_text(INPUT % 3 + tiles)
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "i.png")
+    verb("export-onnx", net, "--mean", "0,0,0", "-o", model)
+    said = verb("segment", tmp_path / "i.png", "--model", model, "-o", tmp_path / "o", code=1)
+    assert "it gives no score or label for each pixel: 't' is" in said and "90000" in said
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("Power", ("power_param.scale is inf", "power_param.shift is nan")),
+        ("Clip", ()),
+        ("Convolution", ("convolution_param.bias_filler.value is -inf",)),
+    ],
+)
+def test_settings_that_are_no_numbers_are_said(tmp_path, layer, said):
+    settings = {
+        "Power": "power_param { scale: inf shift: nan }",
+        "Clip": "clip_param { min: -inf max: inf }",
+        "Convolution": "convolution_param { num_output: 2 kernel_size: 1 bias_filler {"
+        ' type: "constant" value: -inf } }',
+    }
+    path = tmp_path / "n.prototxt"
+    path.write_text(
+        INPUT % 3
+        + f'layer {{ name: "x" type: "{layer}" bottom: "data" top: "x" {settings[layer]} }}'
+    )
+    for args in (["check", path], ["export-onnx", path, "--init", "-o", tmp_path / "m.onnx"]):
+        output = verb(*args)
+        for words in said:
+            assert f"warning: layer 'x': {words}: what it computes is no number" in output
+        assert said or "no number" not in output
+
+
 def test_a_label_map_at_another_size_mixes_no_classes(tmp_path):
     """A net of one size: between classes 0 and 2 there must not be a class 1."""
     net = tmp_path / "n.prototxt"

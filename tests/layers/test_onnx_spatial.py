@@ -595,6 +595,8 @@ def test_inner_product(dims, axis, expected, transpose, bias):
         (5, 0.5, -0.5, 1),
         (5, 0.5, 0.75, 0),
         (3, -0.01, 0.75, 1),
+        (99, 2, 0.75, 1),
+        (2**31 - 1, 1e9, 0.75, 1),
     ],
 )
 @pytest.mark.parametrize("opset", [13, 22])
@@ -603,8 +605,9 @@ def test_lrn_across_channels(size, alpha, beta, k, opset):
     layer = Written("LRN", settings, open_image(8), opset=opset)
     for plane in [(1, 1), (3, 5), (6, 2)]:
         x = numbers((2, 8, *plane)) + 0.01
-        squares = np.pad(x.astype(np.float64) ** 2, [(0, 0), (size // 2,) * 2, (0, 0), (0, 0)])
-        sums = sum(squares[:, shift : shift + 8] for shift in range(size))
+        far = min(size // 2, 8)
+        squares = np.pad(x.astype(np.float64) ** 2, [(0, 0), (far, far), (0, 0), (0, 0)])
+        sums = sum(squares[:, shift : shift + 8] for shift in range(2 * far + 1))
         assert_close(layer(x), x / (k + alpha / size * sums) ** beta)
 
 
