@@ -354,7 +354,7 @@ def test_segment_of_what_cannot_be(model, photo, arguments, code, message):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is no model that onnxruntime can load"),
+        (b"", "is empty, no ONNX model"),
         (b"\x08\x0a\x12\x03abc", "is no model that onnxruntime can load"),
         (b"no model", "is text, no ONNX model"),
     ],

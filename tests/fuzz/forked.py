@@ -8,6 +8,7 @@ not seen, so that libFuzzer is not led by it.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -45,8 +46,11 @@ class _Copy:
         os.close(back)
         self.requests, self.answers = os.fdopen(requests, "wb"), os.fdopen(answers, "rb")
 
+        atexit.register(self.end)
+
     def end(self) -> int:
         """Wait for its end."""
+        atexit.unregister(self.end)
         with suppress(BrokenPipeError):
             self.requests.close()
         self.answers.close()
