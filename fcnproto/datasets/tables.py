@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +23,8 @@ class Tables:
 
     def __init__(self, files: Sequence[Path], names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._rows: list[tuple[Path, int]] = []
+        self._files: list[Path] = []
+        self._ends: list[int] = []
         self._stamps = {path: _stamp(path) for path in files}
         problems: list[Problem] = []
         for path in files:
@@ -35,23 +37,29 @@ class Tables:
             if len(set(counts.values())) > 1:
                 found = ", ".join(f"'{name}' {count}" for name, count in counts.items())
                 problems.append(Problem(f"its data sets differ in rows: {found}", str(path)))
-            self._rows += [(path, row) for row in range(min(counts.values(), default=0))]
+            self._files.append(path)
+            self._ends.append(len(self) + min(counts.values(), default=0))
         if problems:
             raise DataError(*problems)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._ends[-1] if self._ends else 0
 
     def row(self, index: int) -> Mapping[str, Array]:
         """A row of each data set, float32."""
-        path, row = self._rows[index]
+        path, row = self._found(index)
         tables = _tables(path, self.names, self._stamps[path])
         return {name: array[row] for name, array in tables.items()}
 
     def place(self, index: int) -> str:
         """The file and the row in it."""
-        path, row = self._rows[index]
+        path, row = self._found(index)
         return f"{path}, row {row}"
+
+    def _found(self, index: int) -> tuple[Path, int]:
+        """The file that a row is in, and which of its rows it is."""
+        number = bisect_right(self._ends, index)
+        return self._files[number], index - (self._ends[number - 1] if number else 0)
 
 
 def _stamp(path: Path) -> int:
