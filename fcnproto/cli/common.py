@@ -45,12 +45,23 @@ class Terminated(BaseException):
     """SIGTERM came: what is under way cleans up, as after Ctrl-C."""
 
 
+GRACE = 10.0
+"""So many seconds cleaning up may take before the process is ended as it stands."""
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Within the block SIGTERM raises Terminated, so that temporary files are removed."""
+    """Within the block SIGTERM raises Terminated, so that temporary files are removed.
+
+    A thread that waits for a pipe or a file system that does not answer is not waited for.
+    """
+    late: list[threading.Timer] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # cleaning up is not stopped by another
+        late.append(threading.Timer(GRACE, os._exit, (128 + number,)))
+        late[0].daemon = True
+        late[0].start()
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
@@ -61,6 +72,8 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        for timer in late:
+            timer.cancel()
 
 
 class Unknown(click.UsageError):

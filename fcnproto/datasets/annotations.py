@@ -337,6 +337,8 @@ def _coco(path: Path, value: dict[str, Any]) -> _File:
     for number, each in enumerate(value["annotations"]):
         with faults.of(f"annotation {number}"):
             place = each["image_id"]
+            if "segments_info" in each:
+                raise DataError("is panoptic: COCO's panopticapi makes label maps of it")
             if place not in images or each.get("category_id") not in names:
                 raise DataError("is of an image or a category that is not listed")
             if each.get("segmentation"):

@@ -97,7 +97,7 @@ def convert(
             message = "the labels are .npy arrays, which are read as they are: nothing to convert"
             raise DataError(Problem(message, str(place)))
         lossy = [unfit(path) for path in by_name(place, UNFIT).values()] if place != folder else []
-        raise DataError(*lossy or [Problem("there are no label pictures, .png", str(place))])
+        raise DataError(*lossy or [Problem(_no_labels(folder, place), str(place))])
     if place == folder:
         check_all_are_labels(folder, labels)
     numbering = number_them(look(tuple(labels.values()), progress), legend, folder, nearest)
@@ -125,6 +125,19 @@ def _of_greys(numbering: Numbering, place: Path) -> Iterator[Problem]:
             " classes, save the label maps with one channel"
         )
         yield Problem(message, str(place), severity=Severity.WARNING)
+
+
+def _no_labels(folder: Path, place: Path) -> str:
+    """That there are none, and which annotations lie there that are not read."""
+    others = [*folder.rglob("*.json"), *folder.rglob("*.xml")]
+    if place != folder:
+        others += place.rglob("*.txt")  # as YOLO has them; in the folder itself they are splits
+    message = "there are no label pictures, .png"
+    if not others:
+        return message
+    names = some(sorted(path.name for path in others), 3)
+    read = "outlines and masks of LabelMe, COCO and CVAT for images are read, no boxes"
+    return f"{message}; {names}: of annotations, {read}"
 
 
 _PICTURES = tuple(ending for ending in LABELS if ending != ".npy")

@@ -60,6 +60,9 @@ def labelled_sets(
         if any((folder / name).is_dir() for name in IMAGE_FOLDERS):
             raise DataError(no_layout(folder))  # what is in there are images
         labels = by_name(folder, LABELS)
+        beside = any(path.with_suffix(".json").is_file() for path in labels.values())
+        if (beside or not labels) and (mended := drawn(folder)):
+            raise DataError(Problem(f"there are no label maps, {mended}", str(folder)))
         if not labels:
             lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
             message = "there are no label maps: expected images/ and labels/, or .png or .npy files"

@@ -254,8 +254,16 @@ def score_maps(
 
 
 def cautions(score: Score, place: str | None = None) -> tuple[Problem, ...]:
-    """A warning where a truth of one class makes every measure meaningless."""
+    """A warning where a truth of one class makes every measure meaningless, and where none of its
+    classes is predicted at all."""
     present = int((score.pixels > 0).sum())
+    given, found = (np.flatnonzero(score.confusion.sum(axis=axis)) for axis in (1, 0))
+    if present > 1 and not np.intersect1d(given, found).size:
+        message = (
+            f"none of the truth's classes ({some(given.tolist())}) is predicted, but"
+            f" {some(found.tolist())}: are both numbered alike?"
+        )
+        return (Problem(message, place, severity=Severity.WARNING),)
     if present > 1:
         return ()
     message = f"the truth has {present} class{'es' * (not present)} that is not ignored"

@@ -29,6 +29,8 @@ from fcnproto.weights.arrays import (
 )
 from fcnproto.words import some
 
+_MOST_SHOWN = 3
+_KERAS = "model_weights", "layer_names", "top_level_model_weights"
 ROOT = "data"
 """The group of Caffe's that all layers are in."""
 
@@ -39,7 +41,11 @@ def weights(path: Path) -> Iterator[Any]:
     with _opened(h5py, path) as file:
         root = _member(h5py, path, file, ROOT)
         if not isinstance(root, h5py.Group):
-            raise broken(path, f"expected a group '/{ROOT}', as Caffe writes it")
+            held = [repr(name) for name in islice(file, _MOST_SHOWN + 1)]
+            keras = " (Keras's)" if any(name in file for name in _KERAS) else ""
+            found = f"; it holds {some(held, _MOST_SHOWN)}{keras}" if held else "; it holds nothing"
+            hint = ": save its arrays as .npz, for convert-weights" if held else ""
+            raise broken(path, f"expected a group '/{ROOT}', as Caffe writes it{found}{hint}")
         layers = {name: _datasets(h5py, path, root, name) for name in root}
         if not layers:
             raise broken(path, NO_LAYER)

@@ -81,6 +81,14 @@ def test_masks_are_warned_of(tmp_path):
     assert "warning: the truth has 1 class that is not ignored: masks of 0 and 255" in done.stderr
 
 
+def test_classes_that_are_numbered_otherwise_are_warned_of(tmp_path):
+    for folder, labels in (("pred", [0, 1, 2]), ("truth", [100, 101, 255])):
+        trees.save(tmp_path / folder / "a.png", np.array([labels], np.uint8))
+    done = call("score", "--pred", tmp_path / "pred", "--truth", tmp_path / "truth")
+    assert done.exit_code == 0
+    assert "none of the truth's classes (100, 101) is predicted, but 0, 1: are both" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -59,6 +59,35 @@ def test_another_sigterm_does_not_stop_what_cleans_up(tmp_path: Path) -> None:
     assert (tmp_path / "cleaned").exists()
 
 
+def test_a_thread_that_waits_for_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes into it, so that its reader never comes back."""
+    os.mkfifo(tmp_path / "pipe")
+    script = (
+        "import sys, click\n"
+        "from pathlib import Path\n"
+        "from fcnproto.cli import common\n"
+        "from fcnproto.parallel import spread\n"
+        "common.GRACE = 0.2\n"
+        "def read(paths):\n"
+        "    print('reads', flush=True)\n"
+        "    return [Path(path).read_bytes() for path in paths]\n"
+        "pipe = sys.argv.pop()\n"
+        "@click.command(cls=common.Verb)\n"
+        "def verb():\n"
+        "    spread(read, [pipe])\n"
+        "verb()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "pipe")], stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"reads\n"
+            process.terminate()
+            assert process.wait(20) == 143
+        finally:
+            process.kill()
+
+
 def test_ctrl_c_before_a_verb_begins_ends_as_within_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

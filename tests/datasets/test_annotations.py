@@ -320,3 +320,35 @@ def test_a_folder_of_images_and_annotations_is_not_checked_as_label_maps(tmp_pat
     (tmp_path / "annotations").rmdir()
     with pytest.raises(DataError, match=r"no label maps, but instances.json: `fcnproto dataset"):
         check(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_annotations_beside_images_are_said_by_check(tmp_path, ending):
+    """As LabelMe leaves a folder."""
+    trees.save(tmp_path / f"a.{ending}", trees.colours(0, SIZE))
+    (tmp_path / "a.json").write_text(json.dumps({"shapes": [], "imagePath": f"a.{ending}"}))
+    with pytest.raises(DataError, match=r"no label maps, but a.json: `fcnproto dataset convert`"):
+        check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels/a.txt", "0 0.1 0.1 0.5 0.5\n"),
+        ("annotations/a.xml", "<annotation><object><name>dog</name></object></annotation>"),
+        ("via.json", '{"a.jpg1": {"filename": "a.jpg", "regions": []}}'),
+    ],
+)
+def test_annotations_that_are_not_read_are_named(tmp_path, name, content):
+    trees.save(tmp_path / "in" / "images" / "a.jpg", trees.colours(0, SIZE))
+    (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "in" / name).write_text(content)
+    named = Path(name).name
+    with pytest.raises(DataError, match=rf"no label pictures, \.png; {named}: of annotations, out"):
+        convert(tmp_path / "in", tmp_path / "out")
+
+
+def test_panoptic_annotations_are_told_apart(tmp_path):
+    coco(tmp_path / "in", [{"file_name": "a.png", "segments_info": []}])
+    with pytest.raises(DataError, match="annotation 0: is panoptic"):
+        convert(tmp_path / "in", tmp_path / "out")
