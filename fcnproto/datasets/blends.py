@@ -35,16 +35,19 @@ def unpack(packed: int) -> Colour:
     return packed >> 16, packed >> 8 & 255, packed & 255
 
 
-def plain_colours(packed: Array) -> set[int]:
-    """The colours that fill a square of 3 × 3 pixels somewhere, as areas do and edges do not."""
+def plain_colours(packed: Array, step: int = 1) -> set[int]:
+    """The colours that fill a square of 3 × 3 pixels somewhere, as areas do and edges do not.
+
+    With a step only squares so many pixels apart are looked at, which finds the large areas' alone.
+    """
     if min(packed.shape) < 3:
         return set()
-    middle = packed[1:-1, 1:-1]
+    middle = packed[1:-1:step, 1:-1:step]
     height, width = packed.shape
     filled = np.ones(middle.shape, bool)
     for y in range(3):
         for x in range(3):
-            filled &= packed[y : height - 2 + y, x : width - 2 + x] == middle
+            filled &= packed[y : height - 2 + y : step, x : width - 2 + x : step] == middle
     return set(np.unique(middle[filled]).tolist())
 
 
@@ -85,41 +88,65 @@ _BETWEEN, _EACH_HALF = 0.6, 0.1
 """So many of the pixels that may be mixtures lie between areas around them; and so many in either
 half of the way, where thin classes of low numbers before 255 do not.
 """
+_COARSE = 4
+"""So far apart squares are looked at first: in most label maps that is enough."""
+_NONE = 2**13
 
 
-def soft_edges(labels: Array) -> SoftEdges | None:
-    """The numbers of a label map, H×W, that are mixtures of others; None if there are none.
+def soft_edges(labels: Array, counts: Array | None = None) -> SoftEdges | None:
+    """The numbers (0 to 255) of a label map, H×W, that are mixtures of others; None if there are
+    none. `counts` has the pixels of each number, where they are counted already.
 
-    They fill no area, outnumber the numbers that do, and lie between areas around them.
+    They fill no area, outnumber the numbers that do, and lie between areas around them. Thin layers
+    that follow each other in order, as distances do, are classes: edges are steeper.
     """
-    numbers, counts = np.unique(labels, return_counts=True)
+    counts = np.bincount(labels.ravel()) if counts is None else counts
+    numbers = set(np.flatnonzero(counts).tolist())
     if len(numbers) < 2 + _FEW_LEVELS:
         return None
-    plain = plain_colours(labels)
-    mixed = ~np.isin(numbers, list(plain))
-    pixels, levels = int(counts[mixed].sum()), frozenset(numbers[mixed].tolist())
-    if len(plain) < 2 or len(levels) < max(_FEW_LEVELS, len(plain) + 1):
+    for step in (_COARSE, 1):  # numbers that are few beside the large areas are so beside all
+        plain = plain_colours(labels, step)
+        levels = frozenset(numbers - plain)
+        if len(levels) < max(_FEW_LEVELS, len(plain) + 1):
+            return None
+    if len(plain) < 2:
         return None
+    pixels = int(counts[list(levels)].sum())
     if 2 * pixels > labels.size:
         return None  # a photograph
-    where = np.isin(labels, list(levels))
-    wide, none = labels.astype(np.int32), 2**16
-    low = _around(np.where(where, none, wide), np.minimum)[where]
-    high = _around(np.where(where, -none, wide), np.maximum)[where]
-    share = (labels[where] - low) / np.maximum(high - low, 1)
+    mixed = np.isin(np.arange(len(counts)), list(levels))
+    where, wide = mixed[labels], labels.astype(np.int16)
+    low = _around(np.where(where, _NONE, wide), np.minimum)[where]
+    high = _around(np.where(where, -_NONE, wide), np.maximum)[where]
+    share = (wide[where] - low) / np.maximum(high - low, 1)
     between = np.mean((low < high) & (share > -_BEYOND) & (share < 1 + _BEYOND)) >= _BETWEEN
     halves = min(np.mean(share <= 1 / 2), np.mean(share >= 1 / 2)) >= _EACH_HALF
-    return SoftEdges(levels, pixels) if between and halves else None
+    steep = np.median(_steps(wide, where)) > 1
+    return SoftEdges(levels, pixels) if between and halves and steep else None
 
 
 def _around(numbers: Array, extreme: np.ufunc) -> Array:
     """The least or greatest number within `_FAR` pixels of each, in a square."""
     for axis in (0, 1):
-        padded = np.pad(numbers, [(_FAR * (each == axis),) * 2 for each in (0, 1)], "edge")
-        size = numbers.shape[axis]
-        shifted = [padded.take(range(k, k + size), axis) for k in range(2 * _FAR + 1)]
-        numbers = extreme.reduce(shifted)
+        found = numbers.copy()
+        for step in range(1, _FAR + 1):
+            ahead, behind = [slice(None)] * 2, [slice(None)] * 2
+            ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
+            for one, other in ((ahead, behind), (behind, ahead)):
+                into = found[tuple(one)]
+                extreme(into, numbers[tuple(other)], out=into)
+        numbers = found
     return numbers
+
+
+def _steps(numbers: Array, where: Array) -> Array:
+    """How far pixels, of which one is among those, are from the next in a row or column; no 0."""
+    found = []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(numbers, axis=axis))
+        ahead, behind = np.delete(where, 0, axis), np.delete(where, -1, axis)
+        found.append(steps[(steps > 0) & (ahead | behind)])
+    return np.concatenate(found)
 
 
 def _between(colours: Array, one: Array, other: Array) -> Array:

@@ -157,11 +157,11 @@ def _looked_at(pairs: LabelledSet, name: str) -> _Look:
     if low < 0 or high > IGNORE:
         message = f"holds {low if low < 0 else high}: labels are 0 to {IGNORE}; {_number(labels)}"
         return _Look(name, path, None, (*problems, Problem(message, str(path))))
-    soft = soft_edges(labels)
+    pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    soft = soft_edges(labels, pixels)
     if soft is not None:
         message = f"{soft}{_NEAREST if pairs.plain else ''}"
         problems.append(Problem(message, str(path), severity=Severity.WARNING))
-    pixels = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     return _Look(name, path, pixels, tuple(problems), picture.palette, soft is not None)
 
 

@@ -3,6 +3,7 @@
 import re
 import struct
 import tempfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -142,6 +143,26 @@ def test_thin_classes_are_no_smooth_edges():
     photograph = rng.integers(0, 256, (64, 64)).astype(np.uint8)
     photograph[:9, :9], photograph[9:18, :9] = 0, 255
     assert soft_edges(photograph) is None
+
+
+@pytest.mark.parametrize("thick", [1, 2])
+def test_thin_layers_in_their_order_are_no_smooth_edges(thick):
+    """As those of a retina, or distances in bins."""
+    y, x = np.mgrid[:80, :120]
+    layers = np.clip((y - 30 - 10 * np.sin(x / 40)) // thick, 0, 7).astype(np.uint8)
+    assert soft_edges(layers) is None
+    steep = np.asarray(Image.fromarray(layers // 7 * 255).resize((240, 160)))
+    assert soft_edges(steep) is not None
+
+
+def test_smooth_edges_are_found_in_little_memory():
+    soft = np.asarray(
+        Image.fromarray(np.kron(areas(), np.full((9, 9), 255, np.uint8))).resize((2000, 1500))
+    )
+    tracemalloc.start()
+    assert soft_edges(soft) is not None
+    assert tracemalloc.get_traced_memory()[1] < 20 * soft.size
+    tracemalloc.stop()
 
 
 def test_class_maps_with_thin_classes_are_no_soft_masks(tmp_path):
