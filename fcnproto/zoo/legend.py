@@ -21,14 +21,16 @@ LABEL_MAP = "labelmap.txt"
 VOID = "void"
 """What a legend calls the colour of what is ignored; it is no class."""
 
-_BETWEEN = r"(?:\s*[,;]\s*|\s+)"
+_BETWEEN = r"(?<!\s)(?:\s*[,;:=]\s*|\s+)"  # from where blanks begin, or many would take long
 _NUMBERS = rf"\d{{1,3}}{_BETWEEN}\d{{1,3}}{_BETWEEN}\d{{1,3}}"
 _COLOUR = rf"(?P<colour>{_NUMBERS}|#[0-9a-fA-F]{{6}})"
 _ENTRY = re.compile(rf"(?P<name>.*?)(?:{_BETWEEN}{_COLOUR})?", re.ASCII)
 _COLOUR_FIRST = re.compile(rf"{_COLOUR}{_BETWEEN}(?P<name>[^\d\s,;].*)", re.ASCII)
-_HEADER = re.compile(r"\W*(?:class|label|name)\w*\W+r(?:ed)?\W+g(?:reen)?\W+b(?:lue)?\W*", re.I)
-"""How a table of classes begins that a spreadsheet wrote."""
-_NUMBERED = re.compile(r"(\d+)\s*[:;,.)\s]\s*(\S.*)", re.ASCII)
+_NAME_TITLES = {"class", "classname", "label", "labelname", "name", "names"}
+_NUMBER_TITLES = {"id", "index", "number"}
+_COLOUR_TITLES = {"color", "colour", "hex", "rgb"}
+_CHANNEL_TITLES = {"r", "g", "b", "red", "green", "blue"}
+_NUMBERED = re.compile(r"(\d+)(?:\s*(?:[:;,)]|\.(?!\d))|\s)\s*(?:-\s+)?(\S.*)", re.ASCII)
 _MAPPED = re.compile(r"(?P<name>[^:]*):(?P<colour>\d{1,3},\d{1,3},\d{1,3})?(?::.*)?", re.ASCII)
 
 
@@ -121,8 +123,9 @@ class Legend:
 def read_legend(path: Path) -> tuple[LegendClass, ...]:
     """The entries of a file, one in each line: a name, with a colour or without.
 
-    A colour is R G B or #rrggbb, after the name or before it, with blanks, commas or semicolons
-    between them. Where each line begins with its class's number, that is no part of the name.
+    A colour is R G B or #rrggbb, after the name or before it, with blanks, commas, semicolons,
+    colons or = between them. Where each line begins with its class's number, that is no part of
+    the name.
 
     They are the classes from 0 on, and void, which is no class, wherever it stands. There are none
     if there is no such file. Raises DataError.
@@ -133,7 +136,7 @@ def read_legend(path: Path) -> tuple[LegendClass, ...]:
 def colour_of(text: str) -> Colour:
     """A colour as R G B, with commas or without, or as #rrggbb; ValueError if it is none."""
     digits = text.removeprefix("#")
-    words = re.split(r"[\s,;]+", digits.strip())
+    words = re.split(r"[\s,;:=]+", digits.strip())
     is_hex = digits != text or len(words) == 1
     red, green, blue = bytes.fromhex(digits) if is_hex else bytes(map(int, words))
     return red, green, blue
@@ -161,7 +164,7 @@ def _read(path: Path, form: re.Pattern[str], *, comments: bool = False) -> tuple
     for number, line in enumerate(lines, 1):
         if comments and (not line or line.startswith("#")):
             continue
-        if form is _ENTRY and number == 1 and _HEADER.fullmatch(line):
+        if form is _ENTRY and number == 1 and _is_header(line):
             continue
         match = (form is _ENTRY and _COLOUR_FIRST.fullmatch(line)) or form.fullmatch(line)
         if match is None or not match["name"]:
@@ -184,18 +187,34 @@ def _read(path: Path, form: re.Pattern[str], *, comments: bool = False) -> tuple
     return tuple(entries)
 
 
+def _is_header(line: str) -> bool:
+    """Whether a table of classes begins so, as a spreadsheet writes it."""
+    titles = set(re.split(r"[\W_]+", line.lower())) - {""}
+    what = _NUMBER_TITLES | _COLOUR_TITLES
+    channels = {title[0] for title in titles & _CHANNEL_TITLES}
+    return (
+        titles <= _NAME_TITLES | what | _CHANNEL_TITLES
+        and bool(titles & _NAME_TITLES)
+        and (bool(titles & what) or len(channels) == 3)
+    )
+
+
 def _without_numbers(entries: list[LegendClass]) -> list[LegendClass]:
-    """The entries without their numbers, where they are numbered from 0; 255 is void."""
-    matches = [_NUMBERED.fullmatch(entry.name) for entry in entries]
-    numbers = [int(match[1][:9]) for match in matches if match is not None]
-    classes = [number for number in numbers if number != MOST_OF_DATA]
-    if len(numbers) < len(entries) or len(classes) < 2 or classes != list(range(len(classes))):
-        return entries
-    return [
-        LegendClass(VOID if number == MOST_OF_DATA else match[2], entry.colour)
-        for entry, match, number in zip(entries, matches, numbers, strict=True)
-        if match is not None
+    """The entries without their numbers, where they are numbered from 0; 255 is void.
+
+    Numbers without which two would be called alike are part of the names, as in 1 m and 2 m.
+    """
+    matches = [match for entry in entries if (match := _NUMBERED.fullmatch(entry.name))]
+    numbers = [int(match[1][:9]) for match in matches]
+    names = [
+        VOID if n == MOST_OF_DATA else match[2] for n, match in zip(numbers, matches, strict=True)
     ]
+    classes = [number for number in numbers if number != MOST_OF_DATA]
+    if len(matches) < len(entries) or len(classes) < 2 or classes != list(range(len(classes))):
+        return entries
+    if len(set(names)) < len(names):
+        return entries
+    return [LegendClass(name, entry.colour) for name, entry in zip(names, entries, strict=True)]
 
 
 def _twice(path: Path | None, entries: Sequence[LegendClass]) -> Iterator[Problem]:
