@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fcnproto.datasets.annotations import Drawings, find_drawings
-from fcnproto.datasets.base import layout, located
+from fcnproto.datasets.base import IGNORE, layout, located
 from fcnproto.datasets.blends import pack, soft_edges, unpack
 from fcnproto.datasets.folder import IMAGE_FOLDERS, LABEL_FOLDERS, LISTS, FolderSegDataLayer
 from fcnproto.datasets.labelled import check_all_are_labels
@@ -116,10 +116,14 @@ def convert(
 
 
 def _of_greys(numbering: Numbering, place: Path) -> Iterator[Problem]:
-    """A warning where greys in three channels are numbered anew: they may be classes already."""
+    """A warning where greys in three channels are numbered anew: they may be classes already.
+
+    Black and white, though, are a mask.
+    """
     colours = [entry.colour or (0, 0, 0) for entry in numbering.legend]
     greys = [red for red, green, blue in colours if red == green == blue]
-    if numbering.rule is Rule.NEW and len(greys) == len(colours) and greys != [*range(len(greys))]:
+    kept = [*range(len(greys))], [0, IGNORE]
+    if numbering.rule is Rule.NEW and len(greys) == len(colours) and greys not in kept:
         message = (
             f"the colours are greys, {some(greys, 8)}, and were numbered in order; if these are"
             " classes, save the label maps with one channel"

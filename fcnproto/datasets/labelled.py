@@ -60,8 +60,7 @@ def labelled_sets(
         if any((folder / name).is_dir() for name in IMAGE_FOLDERS):
             raise DataError(no_layout(folder))  # what is in there are images
         labels = by_name(folder, LABELS)
-        beside = any(path.with_suffix(".json").is_file() for path in labels.values())
-        if (beside or not labels) and (mended := drawn(folder)):
+        if (not labels or any(map(_has_shapes, labels.values()))) and (mended := drawn(folder)):
             raise DataError(Problem(f"there are no label maps, {mended}", str(folder)))
         if not labels:
             lossy = [unfit(path) for path in by_name(folder, UNFIT).values()]
@@ -75,6 +74,19 @@ def labelled_sets(
         yield _plain(folder, classes, lists, problems)
     else:
         yield from _published(kind, directories, problems)
+
+
+def _has_shapes(path: Path) -> bool:
+    """Whether what LabelMe drew lies beside a picture; other programs put other JSON there."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return False
+    with beside.open("rb") as file:
+        return b'"shapes"' in file.read(_START)
+
+
+_START = 2**16
+"""In so many bytes the shapes have begun; the image, which may be in there, comes after them."""
 
 
 def check_all_are_labels(folder: Path, labels: Mapping[str, Path]) -> None:

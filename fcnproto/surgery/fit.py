@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from zlib import crc32
-
-import numpy as np
 
 from fcnproto.errors import NetError, Problem, Severity, WeightsError, printable, raise_if_any
-from fcnproto.layers import fillers
 from fcnproto.net.graph import Graph
 from fcnproto.net.shapes import Place, Shapes
-from fcnproto.proto.caffe_pb2 import FillerParameter
+from fcnproto.surgery.fresh import check_size, fresh_piece
 from fcnproto.surgery.layouts import Conversion
 from fcnproto.surgery.rules import (
     Action,
@@ -37,7 +33,6 @@ from fcnproto.surgery.rules import (
 from fcnproto.surgery.targets import Target, targets
 from fcnproto.types import Array, Shape, show
 from fcnproto.weights import Weights
-from fcnproto.weights.caffemodel import LARGEST_MESSAGE
 from fcnproto.words import quoted, some
 
 __all__ = [
@@ -225,7 +220,7 @@ class _Surgery:
 
     def _piece(self, array: Array, target: Target, place: Place) -> Piece | None:
         """The first rule by which an array fits."""
-        fresh = lambda: self._fresh(target, place.index).array  # noqa: E731
+        fresh = lambda: fresh_piece(target, place.index, self.seed).array  # noqa: E731
         shape = target.weights[place.index].shape
         upsamples = target.upsamples and place.index == 0
         if self.classes_map is not None and target.scores:
@@ -247,7 +242,7 @@ class _Surgery:
         """A fixed upsampling kernel of another size is no knowledge that would be lost."""
         if place.index or not target.upsamples:
             return None
-        fresh = self._fresh(target, place.index)
+        fresh = fresh_piece(target, place.index, self.seed)
         return Piece(fresh.array, fresh.action, f"{fresh.detail}, in place of {show(array.shape)}")
 
     def _weightless(self, parts: Mapping[str, _Part]) -> Iterator[Problem]:
@@ -315,7 +310,15 @@ class _Surgery:
         chosen: dict[Place, Piece],
         notes: list[Problem],
     ) -> Fitted:
-        self._check_size(chosen)
+        check_size(
+            {
+                owner: (target, weight)
+                for target in self.targets
+                for number, weight in enumerate(target.weights)
+                if (owner := self.shapes.owners[Place(target.index, number)]) not in chosen
+            }.values(),
+            self.graph.path,
+        )
         weights: Weights = {}
         report: list[LayerFit] = []
         for target in self.targets:
@@ -324,7 +327,7 @@ class _Surgery:
                 place = Place(target.index, number)
                 owner = self.shapes.owners[place]
                 if owner not in chosen:
-                    chosen[owner] = self._fresh(target, number)
+                    chosen[owner] = fresh_piece(target, number, self.seed)
                 given = pieces[place][1] if place in pieces else chosen[owner]
                 array = chosen[owner].array
                 if array.shape != weight.shape:  # shared permissively, by count alone
@@ -339,26 +342,6 @@ class _Surgery:
             if part.arrays and layer not in names
         ]
         return Fitted(weights, tuple(report), (*notes, *_left_at_zero(weights, report)))
-
-    def _check_size(self, chosen: Mapping[Place, Piece]) -> None:
-        """WeightsError if more would have to be filled than a .caffemodel holds."""
-        missing = {
-            self.shapes.owners[Place(target.index, number)]: (target, prod(weight.shape))
-            for target in self.targets
-            for number, weight in enumerate(target.weights)
-            if self.shapes.owners[Place(target.index, number)] not in chosen
-        }
-        size = _FLOAT * sum(count for _, count in missing.values())
-        if size > LARGEST_MESSAGE:
-            largest, count = max(missing.values(), key=lambda each: each[1])
-            raise WeightsError(
-                Problem(
-                    f"no file gives its weights, {_FLOAT * count / 2**30:.1f} GiB: at most 2 GiB"
-                    f" are filled, and the net lacks {size / 2**30:.1f}",
-                    self.graph.path,
-                    layer=largest.name,
-                )
-            )
 
     def _entry(self, target: Target, pieces: Sequence[Piece], part: _Part | None) -> LayerFit:
         details = list(dict.fromkeys(piece.detail for piece in pieces if piece.detail))
@@ -379,59 +362,6 @@ class _Surgery:
         if origin is not None:
             details.insert(0, f"from '{origin}'")
         return LayerFit(target.name, action, "; ".join(details))
-
-    def _fresh(self, target: Target, number: int) -> Piece:
-        """A new array for what no source gives."""
-        weight = target.weights[number]
-        if target.layer.proto.blobs:
-            return Piece(_embedded(target, number), Action.COPIED, "from the net's own blobs")
-        filler = weight.filler
-        if number == 0 and target.upsamples and _useless_for_upsampling(filler):
-            kernel = fillers.bilinear_kernel(weight.shape[-1])
-            array = np.zeros(weight.shape, np.float32)
-            channels = np.arange(weight.shape[0])
-            array[channels, channels if weight.shape[1] > 1 else 0] = kernel
-            size = show(weight.shape[2:])
-            return Piece(array, Action.GENERATED, f"bilinear kernels of {size}")
-        rng = np.random.default_rng([self.seed, crc32(target.name.encode()), number])
-        array = fillers.start(weight, rng)
-        if weight.diagonal:
-            least, most = min(weight.diagonal), max(weight.diagonal)
-            values = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-            return Piece(array, Action.GENERATED, f"a diagonal of {values}")
-        return Piece(array, Action.FILLER, _describe(filler))
-
-
-_FLOAT = 4
-
-
-def _useless_for_upsampling(filler: FillerParameter) -> bool:
-    """A filler that leaves zeros, or (bilinear, in a dense kernel) mixes the channels."""
-    return filler.type == "bilinear" or (filler.type == "constant" and not filler.value)
-
-
-def _embedded(target: Target, number: int) -> Array:
-    """An array that the prototxt itself holds, of the shape that the layer wants (layer.hpp)."""
-    blob = target.layer.proto.blobs[number : number + 1]
-    wanted = target.weights[number].shape
-    values = [np.asarray(each.double_data or each.data, np.float32) for each in blob]
-    shapes = [tuple(each.shape.dim) for each in blob]
-    if shapes != [wanted] or values[0].size != prod(wanted):
-        raise WeightsError(
-            Problem(f"the net's own blob {number} is no array of {show(wanted)}", layer=target.name)
-        )
-    return values[0].reshape(wanted)
-
-
-def _describe(filler: FillerParameter) -> str:
-    if filler.type == "constant" and not filler.value:
-        return "zero"
-    settings = [
-        f"{descriptor.name} {value:g}"
-        for descriptor, value in filler.ListFields()
-        if isinstance(value, float)
-    ]
-    return " ".join([filler.type, *settings])
 
 
 def _misfit(found: Shape, target: Target, number: int) -> str:

@@ -331,6 +331,13 @@ def test_annotations_beside_images_are_said_by_check(tmp_path, ending):
         check(tmp_path)
 
 
+def test_other_json_beside_label_maps_is_not_annotations(tmp_path):
+    """What programs note of each picture, such as the weather."""
+    trees.save(tmp_path / "a.png", trees.colours(0, SIZE)[..., 0] % 3)
+    (tmp_path / "a.json").write_text(json.dumps({"weather": "sunny"}))
+    assert len(check(tmp_path).maps) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

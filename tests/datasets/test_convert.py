@@ -388,12 +388,12 @@ def test_labels_of_fractions_are_refused_and_whole_numbers_are_classes(tmp_path)
 
 
 def test_greys_in_three_channels_are_said_to_be_numbered(tmp_path):
-    for levels in ((0, 1, 2), (0, 5, 20)):
+    for levels in ((0, 1, 2), (0, 5, 20), (0, 255, 0)):
         folder = tmp_path / str(levels[1])
         picture = np.stack([np.array(levels, np.uint8)[areas()]] * 3, axis=-1)
         made(folder, {"a": (picture, picture.shape[:2])})
         notes = [note.message for note in convert(folder, tmp_path / f"out{levels[1]}").notes]
-        assert len(notes) == (levels != (0, 1, 2))
+        assert len(notes) == (levels == (0, 5, 20))
         assert all("the colours are greys, 0, 5, 20" in note for note in notes)
 
 
