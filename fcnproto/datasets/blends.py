@@ -88,6 +88,8 @@ _BETWEEN, _EACH_HALF = 0.6, 0.1
 """So many of the pixels that may be mixtures lie between areas around them; and so many in either
 half of the way, where thin classes of low numbers before 255 do not.
 """
+_STEEP = 0.1
+"""So many of the steps at edges are larger than 1; in thin layers each number follows the last."""
 _COARSE = 4
 """So far apart squares are looked at first: in most label maps that is enough."""
 _NONE = 2**13
@@ -121,7 +123,7 @@ def soft_edges(labels: Array, counts: Array | None = None) -> SoftEdges | None:
     share = (wide[where] - low) / np.maximum(high - low, 1)
     between = np.mean((low < high) & (share > -_BEYOND) & (share < 1 + _BEYOND)) >= _BETWEEN
     halves = min(np.mean(share <= 1 / 2), np.mean(share >= 1 / 2)) >= _EACH_HALF
-    steep = np.median(_steps(wide, where)) > 1
+    steep = np.mean(_steps(wide, where) > 1) > _STEEP
     return SoftEdges(levels, pixels) if between and halves and steep else None
 
 
