@@ -55,13 +55,12 @@ def terminable() -> Iterator[None]:
 
     A thread that waits for a pipe or a file system that does not answer is not waited for.
     """
-    late: list[threading.Timer] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_IGN)  # cleaning up is not stopped by another
-        late.append(threading.Timer(GRACE, os._exit, (128 + number,)))
-        late[0].daemon = True
-        late[0].start()
+        late = threading.Timer(GRACE, os._exit, (128 + number,))
+        late.daemon = True
+        late.start()  # not stopped: Python itself waits for threads at its end
         raise Terminated
 
     if threading.current_thread() is not threading.main_thread():
@@ -72,8 +71,6 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        for timer in late:
-            timer.cancel()
 
 
 class Unknown(click.UsageError):

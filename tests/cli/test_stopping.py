@@ -21,6 +21,13 @@ from fcnproto.files import replacing
 SHAPES = "shapes-fcn8s"
 
 
+@pytest.fixture
+def lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process, which runs other tests, is not ended some seconds after a verb in it was."""
+    monkeypatch.setattr("fcnproto.cli.common.GRACE", 86400.0)
+
+
+@pytest.mark.usefixtures("lives")
 def test_sigterm_leaves_nothing_behind(tmp_path: Path) -> None:
     @click.command(cls=Verb)
     def verb() -> None:
@@ -46,6 +53,7 @@ def test_memory_that_is_not_there_is_a_line(said: str) -> None:
     assert said in line
 
 
+@pytest.mark.usefixtures("lives")
 def test_another_sigterm_does_not_stop_what_cleans_up(tmp_path: Path) -> None:
     @click.command(cls=Verb)
     def verb() -> None:

@@ -78,11 +78,18 @@ def test_cuda_is_never_replaced_by_the_cpu(monkeypatch):
         Session(model_bytes(), "cuda:2")
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", model_bytes("NoSuchOperator")])
-def test_what_cannot_be_loaded(content, tmp_path, capfd):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty, no ONNX model"),
+        (b"nonsense", "no model that onnxruntime can load"),
+        (model_bytes("NoSuchOperator"), "no model that onnxruntime can load"),
+    ],
+)
+def test_what_cannot_be_loaded(content, words, tmp_path, capfd):
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
-    with pytest.raises(FcnprotoError, match="no model that onnxruntime can load") as caught:
+    with pytest.raises(FcnprotoError, match=words) as caught:
         Session(path, "cpu")
     assert str(caught.value).count("\n") == 0
     assert capfd.readouterr() == ("", "")
