@@ -20,6 +20,9 @@ from fcnproto.words import some
 
 Weights = Mapping[str, Sequence[Array]]
 
+Fitting = Mapping[int, Sequence[Array]]
+"""The arrays of each layer that has those the net asks for, by its place: names may be shared."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -38,11 +41,11 @@ def examine(graph: Graph, weights: Weights, name: str = "") -> list[Finding]:
     """
     shapes = infer(graph)
     wanted = [target for target in targets(graph, shapes) if _owns(shapes, target)]
-    fitting = {t.name: weights[t.name] for t in wanted if _fits(t, weights.get(t.name, ()))}
+    fitting = {t.index: weights[t.name] for t in wanted if _fits(t, weights.get(t.name, ()))}
     findings = list(_coverage(wanted, weights))
     for target in wanted:
-        if target.name in fitting:
-            findings += _layer(graph, target, fitting[target.name])
+        if target.index in fitting:
+            findings += _layer(graph, target, fitting[target.index])
     findings += _mean(graph, shapes, graph.name or name)
     if not any(finding.layer in _upsampling(wanted) for finding in findings):
         findings += _losers(graph, shapes, wanted, fitting)
@@ -324,7 +327,7 @@ def _blobs(graph: Graph, shapes: Shapes) -> Blobs:
 
 
 def _losers(
-    graph: Graph, shapes: Shapes, wanted: Sequence[Target], weights: Weights
+    graph: Graph, shapes: Shapes, wanted: Sequence[Target], fitting: Fitting
 ) -> Iterator[Finding]:
     """Classes that score below another whatever the image is.
 
@@ -338,15 +341,15 @@ def _losers(
             for target in wanted
             if target.scores and not target.upsamples and id(target.node) in above
         ]
-        if not heads or not all(_is_matrix(target, weights) for target in heads):
+        if not heads or not all(_is_matrix(target, fitting) for target in heads):
             continue
         tops = [shapes.blobs.get(target.node.tops[0]) or () for target in heads]
         if any(t.layer.output_axis(top) is None for t, top in zip(heads, tops, strict=True)):
             continue  # it scales scores, or shifts them, and adds up none
-        classes = {len(weights[target.name][0]) for target in heads}
+        classes = {len(fitting[target.index][0]) for target in heads}
         if len(classes) != 1:
             continue
-        losers = _dominated(graph, heads, weights, classes.pop())
+        losers = _dominated(graph, heads, fitting, classes.pop())
         if losers:
             pairs = some([f"{loser} (below {winner})" for loser, winner in losers], 8)
             yield Finding(
@@ -358,23 +361,23 @@ def _losers(
             )
 
 
-def _is_matrix(target: Target, weights: Weights) -> bool:
+def _is_matrix(target: Target, fitting: Fitting) -> bool:
     """Whether a class's score is a row of weights times what the layer sees, and a bias."""
-    if target.name not in weights or target.transposed:
+    if target.index not in fitting or target.transposed:
         return False
-    kernels, *biases = weights[target.name]
+    kernels, *biases = fitting[target.index]
     return kernels.ndim > 1 and [bias.shape for bias in biases] in ([], [kernels.shape[:1]])
 
 
 def _dominated(
-    graph: Graph, heads: Sequence[Target], weights: Weights, classes: int
+    graph: Graph, heads: Sequence[Target], fitting: Fitting, classes: int
 ) -> list[tuple[int, int]]:
     """The classes that always score below another, each with such a one."""
     # Whether the class of the row never scores more than that of the column, and surely less.
     below = np.ones((classes, classes), bool)
     less = np.zeros((classes, classes), bool)
     for target in heads:
-        kernels, *biases = weights[target.name]
+        kernels, *biases = fitting[target.index]
         rows = kernels.reshape(classes, -1)
         bias = biases[0] if biases else np.zeros(classes, rows.dtype)
         non_negative = _is_non_negative(graph, target.node.bottoms[0])

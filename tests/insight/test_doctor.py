@@ -108,6 +108,14 @@ def test_weights_of_another_net(healthy):
     assert findings[1][1] == "note"
 
 
+def test_layers_of_one_name_are_each_held_against_the_weights(healthy):
+    """Caffe gives both of them what has their name, and refuses the one that it does not fit."""
+    named_alike = NET.replace('name: "up" type', 'name: "score" type')
+    del healthy["up"]
+    (finding,) = examine(net(named_alike), healthy)
+    assert finding.layer == "score" and "the net asks for 4×4×4×4" in finding.what
+
+
 def test_upsampling_that_is_not_bilinear(healthy):
     healthy["up"][0][2, 2] *= 0.9
     ((layer, severity, what, _),) = found(healthy)
