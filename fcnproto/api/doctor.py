@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fcnproto.api.lines import Lines
 from fcnproto.api.net import NetLike, as_net
 from fcnproto.api.weights import WeightsLike, load_weights
@@ -18,6 +20,7 @@ class Findings(Lines[Finding]):
         return text(self).rstrip("\n")
 
 
+@np.errstate(all="ignore")  # numbers that are not finite are findings, not warnings of numpy's
 def doctor(
     net: NetLike,
     weights: WeightsLike,
