@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -45,9 +44,8 @@ def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> It
         )
         return
     labels = scores.argmax(axis=0)
-    counts = Counter(labels.ravel().tolist())
-    if len(counts) == 1:
-        (label,) = counts
+    label = int(labels.min())
+    if label == labels.max():
         name = "background (class 0)" if label == 0 else f"class {label}"
         ordered = np.sort(scores, axis=0)
         margin = float((ordered[-1] - ordered[-2]).min()) if len(scores) > 1 else 0.0
@@ -59,8 +57,8 @@ def examine_scores(blob: str, scores: Array, swapped: Array | None = None) -> It
             " other than this",
         )
     if swapped is not None:
-        ours, theirs = _sureness(scores), _sureness(swapped)
-        if ours < _SURE and theirs > ours + SURER * (1 - ours):
+        ours = _sureness(scores)
+        if ours < _SURE and (theirs := _sureness(swapped)) > ours + SURER * (1 - ours):
             yield Finding(
                 Severity.WARNING,
                 f"with red and blue exchanged the net is surer of '{blob}': its best class has a"
@@ -180,5 +178,5 @@ def _prepared(picture: Array, sizes: Sequence[int | str], mean: Array) -> Array:
 
 def _sureness(scores: Array) -> float:
     """The probability that a softmax gives the best class, on average over the pixels."""
-    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=0))
-    return float((1 / shifted.sum(axis=0)).mean())
+    best = 1 / np.exp(scores - scores.max(axis=0)).sum(axis=0)
+    return float(best.mean(dtype=np.float64))
