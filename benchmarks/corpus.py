@@ -17,6 +17,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -29,7 +30,7 @@ import numpy as np
 from fcnproto.api.model import weights_beside
 from fcnproto.api.weights import source_of
 from fcnproto.errors import FcnprotoError, Problem, PrototxtError, Severity, raise_if_any
-from fcnproto.exporting.cutting import for_inference
+from fcnproto.exporting.cutting import Asked, for_inference
 from fcnproto.exporting.export import Exported, export
 from fcnproto.exporting.inference import inference
 from fcnproto.exporting.rewrite import Optimize
@@ -38,6 +39,8 @@ from fcnproto.net.graph import build
 from fcnproto.proto.source import NetSource, SolverSource, read_any
 from fcnproto.surgery.fit import WeightSource
 
+_SIZE = 224, 224
+_SIZED = "exported with --size 224x224, which their data would say"
 STAGES = "parsed", "checked", "exported", "ran"
 
 
@@ -169,17 +172,25 @@ def outcomes(path: Path, bounds: Bounds) -> Iterator[Outcome]:
         exported = export(source, _weights(path, source), optimize=Optimize.NONE)
     except FcnprotoError as error:
         yield Outcome("exported", _obstacles(error.problems))
+        if any("--size" in problem.message for problem in error.problems):
+            asked = Asked(_SIZE)
+            with suppress(FcnprotoError):
+                weights = _weights(path, source, _SIZE)
+                export(source, weights, optimize=Optimize.NONE, asked=asked)
+                yield Outcome(_SIZED)
         return
     yield Outcome("exported")
     yield from _run(exported, bounds)
 
 
-def _weights(path: Path, source: NetSource) -> WeightSource | None:
+def _weights(
+    path: Path, source: NetSource, size: tuple[int, int] | None = None
+) -> WeightSource | None:
     """The weights that lie beside a net, else zeros, whose memory nothing touches."""
     beside = weights_beside(path)
     if beside is not None:
         return source_of(beside)
-    net = inference(build(for_inference(source)))
+    net = inference(build(for_inference(source)), size=size)
     zeros = {
         net.graph.nodes[index].layer.name: [np.zeros(w.shape, np.float32) for w in weights]
         for index, weights in net.shapes.weights.items()
@@ -231,6 +242,7 @@ def report(files: dict[Path, list[Outcome]]) -> Iterator[str]:
     for stage in STAGES:
         yield f"  {stage:8} {stages[stage]:5}"
     yield f"  too large to run here {stages['too large to run here']}"
+    yield f"  {_SIZED} {stages[_SIZED]}"
     for stage in STAGES:
         causes: Counter[str] = Counter()
         alone: Counter[str] = Counter()
