@@ -126,9 +126,8 @@ def joined(address: str) -> Iterator[None]:
 
 def _has_ended() -> bool:
     """Whether Ray's file of the machine's cluster names one that does not answer."""
-    for folder in (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp"):
-        if not folder:
-            continue
+    folders = (os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp")
+    for folder in filter(None, folders):
         try:
             _knock((Path(folder) / _CURRENT).read_text("utf-8").strip())
         except FcnprotoError:

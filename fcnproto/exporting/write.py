@@ -60,6 +60,7 @@ class Interface:
     """Whether all blobs are outputs, not only the net's."""
 
 
+@np.errstate(all="ignore")  # weights that are not finite are said elsewhere, not by numpy
 def write(
     filled: Filled,
     *,

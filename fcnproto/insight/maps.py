@@ -53,7 +53,6 @@ class Eye:
         return self.session.run(self.feed(*pictures), self.blobs)
 
 
-@np.errstate(all="ignore")
 def eye(net: Prepared, blobs: Sequence[str], about: Metadata, name: str = "", on: On = On()) -> Eye:
     """A net with its weights as a session that gives these blobs.
 
